@@ -1,0 +1,10 @@
+"""Flowtally: exact aggregates of Azure Network Watcher flow logs in Azure Table Storage.
+
+The rooms, in the order in which data passes through them:
+
+- ``flowlog``: bytes of a blob → records → tuples (pure)
+- ``tally``: tuples → counts (pure)
+- ``ledger``: one entity per blob that holds its offset and its counts (the truth)
+- ``views``: counts → the rows that people read
+- ``ingest``, ``sweep``, ``rollup``: the three jobs
+"""

@@ -1,0 +1,181 @@
+"""The edge to the flow logs' storage account: reading stretches of blobs, and listing them."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobPrefix, BlobProperties, BlobServiceClient
+
+from shared.connection import connect, server_time, storage_errors
+from shared.errors import Conflict, MalformedInput, Unavailable
+from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, BlobName, parse_blob_name
+from shared.settings import Connection
+
+WINDOW = 4 * 1024 * 1024
+"""Bytes read in one request at the most."""
+
+_HOUR = timedelta(hours=1)
+_YEAR_FOLDER = re.compile(r"(.*/)y=[0-9]{4}/", re.IGNORECASE)
+_HOURS_LISTED_SINGLY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Bytes of a blob from ``start``; the blob was ``length`` bytes long then, and of version ``etag``.
+
+    ``server_time`` is the storage service's clock: the only one that decisions may be based on.
+    """
+
+    data: bytes
+    start: int
+    length: int
+    etag: str
+    server_time: datetime
+
+    @property
+    def end(self) -> int:
+        """The position after the last byte."""
+        return self.start + len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class ListedBlob:
+    """A flow log's blob as a listing shows it."""
+
+    blob: BlobName
+    length: int
+    etag: str
+
+
+class FlowLogs:
+    """The storage account that Network Watcher writes to. Only ever read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.service: BlobServiceClient = connect(BlobServiceClient, connection, max_single_get_size=WINDOW)
+
+    def read(
+        self, blob: BlobName, start: int, *, unless: str = "", only_if: str = ""
+    ) -> Stretch | None:
+        """Up to ``WINDOW`` bytes from ``start``, in one request.
+
+        ``None`` if there is nothing to be had: the blob is gone, or still of version ``unless``.
+        ``Conflict`` if it isn't of version ``only_if`` any more. Beyond the blob's end ``data`` is empty.
+        """
+        client = self.service.get_blob_client(CONTAINERS[blob.kind], blob.name)
+        condition = {}
+        if unless:
+            condition = {"etag": f'"{unless}"', "match_condition": MatchConditions.IfModified}
+        elif only_if:
+            condition = {"etag": f'"{only_if}"', "match_condition": MatchConditions.IfNotModified}
+        dates: list[datetime] = []
+        with storage_errors(f"reading {blob.name} from byte {start}"):
+            try:
+                download = client.download_blob(
+                    offset=start,
+                    length=WINDOW,
+                    raw_response_hook=lambda answer: dates.append(server_time(answer)),
+                    **condition,
+                )
+                data = download.readall()
+            except HttpResponseError as error:
+                if error.status_code in (304, 404):
+                    return None
+                if error.status_code == 412:
+                    raise Conflict(f"{blob.name} has changed while it was read") from error
+                if error.status_code == 416:
+                    return Stretch(b"", start, _total(error.response.headers["Content-Range"]), "", dates[-1])
+                raise
+        length = _total(download.properties.content_range)
+        if len(data) != min(WINDOW, max(length - start, 0)):
+            raise Unavailable(f"reading {blob.name} from byte {start}: the answer was cut short")
+        return Stretch(data, start, length, download.properties.etag.strip('"'), dates[-1])
+
+    def now(self) -> datetime:
+        """The storage service's clock."""
+        dates: list[datetime] = []
+        with storage_errors("asking the flow logs' account for its time"):
+            next(
+                iter(
+                    self.service.list_containers(
+                        results_per_page=1, raw_response_hook=lambda answer: dates.append(server_time(answer))
+                    ).by_page()
+                )
+            )
+        return dates[-1]
+
+    def list_blobs(self, since: datetime, until: datetime) -> Iterator[ListedBlob | str]:
+        """All flow-log blobs of the hours from ``since`` to ``until``, both included, and the names of
+        what is found there and isn't one.
+        """
+        for container in CONTAINERS.values():
+            client = self.service.get_container_client(container)
+            with storage_errors(f"listing {container}"):
+                try:
+                    roots = [*self._roots(client)]
+                except HttpResponseError as error:
+                    if error.status_code == 404:  # no log of this kind has ever been written
+                        continue
+                    raise
+                for root in roots:
+                    if not isinstance(root, _Root):
+                        yield root
+                        continue
+                    for folder in _folders(since, until):
+                        for found in client.list_blobs(name_starts_with=root.prefix + folder):
+                            listed = _listed(found)
+                            if isinstance(listed, str) or since <= listed.blob.hour <= until:
+                                yield listed
+
+    def _roots(self, client: Any) -> "Iterator[_Root | str]":
+        """The folders that hold a flow log's years, and names of blobs that stand beside them."""
+        waiting = [""]
+        while waiting:
+            known: set[str] = set()
+            for found in client.walk_blobs(name_starts_with=waiting.pop(), delimiter="/"):
+                year = _YEAR_FOLDER.fullmatch(found.name)
+                if not isinstance(found, BlobPrefix):
+                    yield str(found.name)
+                elif not year:
+                    waiting.append(found.name)
+                elif year[1] not in known:
+                    known.add(year[1])
+                    yield _Root(year[1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    prefix: str
+
+
+def _folders(since: datetime, until: datetime) -> Iterator[str]:
+    """Folders that cover the hours from ``since`` to ``until``: whole days, or hours where they are few."""
+    hour, end = floor_hour(since), floor_hour(until) + _HOUR
+    while hour < end:
+        next_day = hour.replace(hour=0) + timedelta(days=1)
+        if min(next_day, end) - hour <= _HOURS_LISTED_SINGLY * _HOUR:
+            yield hour.strftime(HOUR_FOLDER)
+            hour += _HOUR
+        else:
+            yield hour.strftime(HOUR_FOLDER)[: len("y=2000/m=01/d=01/")]
+            hour = next_day
+
+
+def floor_hour(moment: datetime) -> datetime:
+    """The clock hour that ``moment`` lies in."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def _listed(found: BlobProperties) -> ListedBlob | str:
+    try:
+        return ListedBlob(parse_blob_name(found.name), found.size, found.etag.strip('"'))
+    except MalformedInput:
+        return str(found.name)
+
+
+def _total(content_range: str) -> int:
+    """The blob's length: the number behind the slash of ``Content-Range``."""
+    return int(content_range.rpartition("/")[2])

@@ -1,0 +1,30 @@
+"""What can go wrong, by whose fault it is.
+
+::
+
+    FlowtallyError
+    ├── MalformedInput   the log is at fault: counted, kept, passed; never retried
+    ├── Conflict         somebody else wrote first: load again, go on from there
+    ├── Unavailable      storage is at fault: raise, so that the host tries again
+    └── BadSettings      the deployment is at fault: says which setting and what it wants
+"""
+
+
+class FlowtallyError(Exception):
+    """Anything that Flowtally itself raises."""
+
+
+class MalformedInput(FlowtallyError):
+    """The input is not what a flow log is; trying again won't change it."""
+
+
+class Conflict(FlowtallyError):
+    """The entity has changed since it was loaded; what was worked out from it is void."""
+
+
+class Unavailable(FlowtallyError):
+    """Storage did not answer as it should; trying again later may help."""
+
+
+class BadSettings(FlowtallyError):
+    """A setting is missing or wrong."""

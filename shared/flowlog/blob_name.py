@@ -1,0 +1,110 @@
+"""A flow log's blob name: which log, which hour, which network interface.
+
+Names are read from the right, where all layouts agree::
+
+    …/y=YYYY/m=MM/d=DD/h=HH/m=00/macAddress=XXXXXXXXXXXX/PT1H.json
+
+What stands to the left names the flow log itself. NSG logs have an ARM resource id there; of VNet logs
+three layouts are known, two that join subscription, resource group, watcher and flow log with underscores,
+and one that is a resource id. Of a resource id the names are the log's identity, of anything else every
+folder is: two layouts are never taken for one log, so that no two blobs share an entity of the ledger.
+
+Source: Microsoft Learn, "Flow logging for network security groups" and "Virtual network flow logs".
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from shared.errors import MalformedInput
+
+Kind = Literal["nsg", "vnet"]
+
+CONTAINERS: dict[Kind, str] = {
+    "nsg": "insights-logs-networksecuritygroupflowevent",
+    "vnet": "insights-logs-flowlogflowevent",
+}
+"""The container that Network Watcher writes each kind of log to."""
+
+HOUR_FOLDER = "y=%Y/m=%m/d=%d/h=%H/"
+"""``strftime`` pattern of an hour's folder below a scope's."""
+
+_LAYOUT = re.compile(
+    r"(?P<root>resourceId|flowLogResourceID)=/(?P<path>.+)"
+    r"/y=(?P<y>[0-9]{4})/m=(?P<m>[0-9]{2})/d=(?P<d>[0-9]{2})/h=(?P<h>[0-9]{2})/m=00"
+    r"/macAddress=(?P<mac>[0-9A-Fa-f]{12})/PT1H\.json",
+    re.IGNORECASE,
+)
+_RESOURCE_ID = re.compile(
+    r"subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/microsoft\.network/"
+    r"(?:networksecuritygroups/([^/]+)|networkwatchers/([^/]+)/flowlogs/([^/]+))",
+    re.IGNORECASE,
+)
+_WATCHER_PREFIX = re.compile(r"NETWORKWATCHER_[A-Z0-9]+_(?=.)", re.IGNORECASE)
+_KEY_SAFE = re.compile(r"[a-z0-9._()\-]")
+_LONGEST_SCOPE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class BlobName:
+    """One blob: a flow log's traffic of one network interface in one clock hour.
+
+    ``scope`` is what the flow log watches, as a lower-case string that is safe in table keys;
+    ``group`` the NSG's or flow log's own name; ``resource_id`` the path to it, in lower case.
+    """
+
+    name: str
+    kind: Kind
+    scope: str
+    group: str
+    resource_id: str
+    hour: datetime
+    mac: str
+
+
+def parse_blob_name(name: str) -> BlobName:
+    """Read a blob's name; ``MalformedInput`` if it isn't a flow log's."""
+    found = _LAYOUT.fullmatch(name)
+    if not found:
+        raise MalformedInput(
+            f"not a flow log's name: {name!r} "
+            "(expected …/y=YYYY/m=MM/d=DD/h=HH/m=00/macAddress=XXXXXXXXXXXX/PT1H.json)"
+        )
+    year, month, day, hour_of_day = (int(found[part]) for part in "ymdh")
+    try:
+        hour = datetime(year, month, day, hour_of_day, tzinfo=UTC)
+    except ValueError as error:
+        raise MalformedInput(f"not a flow log's name: {name!r} ({error})") from None
+    kind: Kind = "nsg" if found["root"].lower() == "resourceid" else "vnet"
+    path = found["path"]
+    resource = _RESOURCE_ID.fullmatch(path)
+    own = [part for part in resource.groups() if part] if resource else path.split("/")
+    return BlobName(
+        name=name,
+        kind=kind,
+        scope=_bounded("~".join([kind, *map(key_safe, own)]), _LONGEST_SCOPE),
+        group=_WATCHER_PREFIX.sub("", own[-1]),
+        resource_id="/" + path.lower(),
+        hour=hour,
+        mac=found["mac"].upper(),
+    )
+
+
+def key_safe(text: str, longest: int = _LONGEST_SCOPE) -> str:
+    """``text`` in lower case with every character that a table key can't hold (or that separates the
+    parts of ours) as ``!xx`` bytes of its UTF-8; different texts stay different, but for their case.
+    """
+    safe = "".join(
+        char if _KEY_SAFE.match(char) else "".join(f"!{byte:02x}" for byte in char.encode("utf-8", "replace"))
+        for char in text.lower()
+    )
+    return _bounded(safe, longest)
+
+
+def _bounded(key: str, longest: int) -> str:
+    """Keys have a limit of 512 characters: what is too long ends in a digest of itself."""
+    if len(key) <= longest:
+        return key
+    return f"{key[: longest - 33]}!{hashlib.sha256(key.encode()).hexdigest()[:32]}"

@@ -1,0 +1,295 @@
+"""Bytes of a growing blob → whole records, and where to read on.
+
+Theory of operation
+-------------------
+A blob is ``{"records":[R,R,…]}``, committed again every minute with more records before the closing
+``]}``. So whatever is read is a *stretch* of it: from the end of the last record read to the end that
+the blob had just then, or to the end of a window. The reader is fed such stretches, in order, and does no
+I/O itself.
+
+At any position one of two things comes next: *separators* (white space, commas, wrappers that open or
+close, a byte-order mark), which are passed over, or an *item*. An item is a record, or it is garbled:
+bytes that are no record, up to the next place where one begins. A record begins where an object's first key
+is one that only records have, so a stretch that is cut off or overwritten costs itself and nothing else.
+
+What is at the end of a stretch and neither complete nor followed by a record is left alone: it may be the
+half of a record. ``position`` stays before it, ``unread`` says how many bytes it has. So the items, and the
+position after each, depend on the blob's bytes alone, never on how they were cut up; the tests feed every
+blob whole, byte by byte and in random pieces.
+
+A record is decoded once, by the ``json`` module, through Latin-1, where one byte is one character, so that
+the end that the decoder reports is a byte's position. What isn't plain ASCII is then decoded once more.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.errors import MalformedInput
+from shared.flowlog.tuples import Grammar
+
+LONGEST_RECORD = 32 * 1024 * 1024
+"""Bytes. Network Watcher's records have about 32 KB; a thousand times that is no record but a hole."""
+
+LONGEST_TAIL = 32
+"""Bytes. They are read again with every update, so they are few."""
+
+_SEPARATORS = re.compile(
+    r'(?:[ \t\r\n,]+|\][ \t\r\n]*\}|\{[ \t\r\n]*"records"[ \t\r\n]*:[ \t\r\n]*\[|\xef\xbb\xbf)*', re.IGNORECASE
+)
+_RECORD_START = re.compile(
+    r'\{[ \t\r\n]*"(?:time|systemId|macAddress|category|resourceId|operationName|properties'
+    r'|flowLogVersion|flowLogGUID|flowLogResourceID|targetResourceID|flowRecords)"[ \t\r\n]*:',
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleTuples:
+    """What one rule saw: the elements of one ``flowTuples`` array, not yet read.
+
+    ``acl_group``: v4 ``aclID`` in lower case; empty for NSG logs, whose records are all of one NSG.
+    """
+
+    acl_group: str
+    rule: str
+    tuples: list[object]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record: bytes ``start`` to ``end`` of the blob. ``time`` is ``None`` where it can't be read.
+
+    ``resource_id`` is the NSG or the flow log, ``target_id`` what is watched (the NSG; v4: a VNet, subnet
+    or NIC); empty where the record doesn't say.
+    """
+
+    start: int
+    end: int
+    source: bytes
+    time: datetime | None
+    grammar: Grammar
+    resource_id: str
+    target_id: str
+    groups: list[RuleTuples]
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """Bytes ``start`` to ``end`` of the blob that are no record; ``sample`` is their beginning."""
+
+    start: int
+    end: int
+    reason: str
+    sample: bytes
+
+
+class RecordReader:
+    """Reads records from stretches of a blob's bytes, fed in order.
+
+    ``position`` is the byte *after* the last item read: before the next comma, before the closing ``]}``.
+    Reading on later from there gives what reading on at once would have given. ``tail`` is the end of that
+    item: where it doesn't stand before ``position`` any more, the blob is another one.
+    """
+
+    def __init__(self, position: int = 0) -> None:
+        self.position = position
+        self.tail = b""
+        self._data = b""
+        self._wait_for = 0
+
+    def feed(self, data: bytes, *, last: bool = True) -> Iterator[Record | Garbled]:
+        """Take the bytes that follow those fed before, and give the items that are whole now.
+
+        With ``last=False`` more is to be fed at once: a long record then isn't tried again with every
+        piece, but only when there is twice as much of it.
+        """
+        self._data += data
+        if not last and len(self._data) < self._wait_for:
+            return
+        text = self._data.decode("latin-1")
+        base, at = self.position, 0
+        while item := _next_item(text, at):
+            start, at, found = item
+            self.position = base + at
+            self.tail = self._data[max(start, at - LONGEST_TAIL) : at]
+            yield _read_item(self._data[start:at], base + start, found)
+        self._data = self._data[at:]
+        self._wait_for = min(2 * len(self._data), LONGEST_RECORD)
+
+    def unread(self) -> Garbled | None:
+        """What was fed and is no item yet, without the separators around it; ``None`` if nothing is left.
+
+        If the blob ends here, these bytes can't be read.
+        """
+        text = self._data.decode("latin-1")
+        start = _separators_end(text, 0)
+        end = len(text) - len(_trailing_separators(text[start:]))
+        if start >= end:
+            return None
+        at = self.position
+        return Garbled(at + start, at + end, "no whole record", self._data[start : min(end, start + 1024)])
+
+
+type _Found = Any  # the document that was decoded, or the reason (a str) why none was
+
+_TRAILING = re.compile(r"(?:[ \t\r\n,]|\][ \t\r\n]*\})*\Z")
+
+
+def _trailing_separators(text: str) -> str:
+    """The separators at the end of ``text``, found from the end so that long text costs nothing."""
+    tail = text[-64:]
+    found = _TRAILING.search(tail)
+    return found[0] if found else ""
+
+
+def _separators_end(text: str, at: int) -> int:
+    found = _SEPARATORS.match(text, at)
+    return found.end() if found else at
+
+
+def _next_item(text: str, at: int) -> tuple[int, int, _Found] | None:
+    """The next item's start, end and document; ``None`` while that can't be told.
+
+    No item contains the beginning of another record, even if it would be JSON: a record that is cut off
+    inside an array would swallow those that follow.
+    """
+    start = _separators_end(text, at)
+    if start == len(text):
+        return None
+    document, end = None, min(start + LONGEST_RECORD, len(text))
+    try:
+        if text[start] == "{":
+            document, end = _DECODER.raw_decode(text, start)
+    except (ValueError, RecursionError):
+        pass
+    following = _RECORD_START.search(text, start + 1, min(end, start + LONGEST_RECORD))
+    if following:
+        end = start + len(text[start : following.start()].rstrip(" \t\r\n,"))
+        return start, end, _why_not(text[start:end])
+    if document is not None and end - start <= LONGEST_RECORD:
+        return start, end, document
+    if len(text) - start >= LONGEST_RECORD:
+        return start, start + LONGEST_RECORD, f"no record ends within {LONGEST_RECORD} bytes"
+    return None
+
+
+def _why_not(text: str) -> str:
+    """Why these bytes, taken for themselves, are no record."""
+    try:
+        _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        return f"not JSON: {error.msg}"
+    except (ValueError, RecursionError) as error:
+        return f"not JSON: {error}"
+    return "JSON, but with a record inside"
+
+
+def _read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
+    end = start + len(source)
+    try:
+        if isinstance(found, str):
+            raise MalformedInput(found)
+        if not source.isascii():
+            found = _DECODER.decode(source.decode("utf-8"))
+        return _read_record(source, start, found)
+    except UnicodeDecodeError:
+        reason = "not UTF-8"
+    except MalformedInput as error:
+        reason = str(error)
+    return Garbled(start, end, reason, source[:1024])
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Keys in lower case, as their case varies; a key that stands twice would hide what it stood for."""
+    document = {key.lower(): value for key, value in pairs}
+    if len(document) != len(pairs):
+        raise ValueError("a key stands twice")
+    return document
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+
+
+def _read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
+    if "flowrecords" in document:
+        grammar: Grammar = "vnet-v4"
+        if _version(document, "flowlogversion") not in {None, 4}:
+            raise MalformedInput(f"unknown flowLogVersion {document['flowlogversion']!r}")
+        groups = [
+            RuleTuples(acl.lower(), _text(group, "rule"), _list(group, "flowtuples"))
+            for flow in _list(_dict(document["flowrecords"]), "flows")
+            for acl in [_text(flow, "aclid")]
+            for group in _list(_dict(flow), "flowgroups")
+        ]
+        resource_id = document.get("flowlogresourceid")
+        target_id = document.get("targetresourceid")
+    elif "properties" in document:
+        properties = _dict(document["properties"])
+        version = _version(properties, "version")
+        if version not in {None, 1, 2}:
+            raise MalformedInput(f"unknown Version {properties['version']!r}")
+        grammar = {None: "nsg", 1: "nsg-v1", 2: "nsg-v2"}[version]  # type: ignore[assignment]
+        groups = [
+            RuleTuples("", rule, _list(inner, "flowtuples"))
+            for flow in _list(properties, "flows")
+            for rule in [_text(flow, "rule")]
+            for inner in _list(_dict(flow), "flows")
+        ]
+        resource_id = target_id = document.get("resourceid")
+    else:
+        raise MalformedInput("neither an NSG nor a VNet flow record")
+    return Record(
+        start=start,
+        end=start + len(source),
+        source=source,
+        time=_record_time(document.get("time")),
+        grammar=grammar,
+        resource_id=str(resource_id or ""),
+        target_id=str(target_id or ""),
+        groups=groups,
+    )
+
+
+def _dict(value: object) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise MalformedInput("a record's structure is broken: an object was expected")
+    return value
+
+
+def _list(parent: object, key: str) -> list[Any]:
+    value = _dict(parent).get(key)
+    if not isinstance(value, list):
+        raise MalformedInput(f"a record's structure is broken: {key!r} is no array")
+    return value
+
+
+def _text(parent: object, key: str) -> str:
+    value = _dict(parent).get(key)
+    if not isinstance(value, str):
+        raise MalformedInput(f"a record's structure is broken: {key!r} is no string")
+    return value
+
+
+def _version(parent: dict[str, Any], key: str) -> float | str | None:
+    """The number, also where it was written as text."""
+    value = parent.get(key)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    try:
+        return float(value) if isinstance(value, str) else repr(value)
+    except ValueError:
+        return repr(value)
+
+
+def _record_time(value: object) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+    if time is None:
+        return None
+    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

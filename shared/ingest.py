@@ -1,0 +1,190 @@
+"""Ingest: count what is new in one blob."""
+
+import logging
+import random
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from shared.blobs import FlowLogs, Stretch
+from shared.errors import Conflict, MalformedInput, Unavailable
+from shared.flowlog.blob_name import BlobName
+from shared.flowlog.records import Record, RecordReader
+from shared.flowlog.rejects import Reject, reject_garbled
+from shared.ledger.entry import Entry, pack_within
+from shared.ledger.store import Held, Ledger
+
+UPDATE_BYTES = 64 * 1024 * 1024
+"""Bytes counted before they are committed at the latest: the most that a crash can cost."""
+
+LOOKED_AT = timedelta(hours=3)
+"""So long after an hour's end the rollup looks at it by itself; written later, it needs a note."""
+
+_MOST_CONFLICTS = 20
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What one call counted: bytes passed, whole records, tuples counted, tuples rejected."""
+
+    bytes: int = 0
+    records: int = 0
+    tuples: int = 0
+    malformed: int = 0
+    updates: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """What there is to commit: the new entry, what was rejected on the way, and whether the blob ends there;
+    ``late`` if the rollup has to be told.
+    """
+
+    entry: Entry
+    rejects: list[Reject]
+    at_end: bool
+    late: bool
+
+
+def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
+    """Bring a blob's entry up to the blob's present end.
+
+    Whatever called for it is only a hint: the blob is read as it is now, and nothing new is a normal outcome.
+    ``MalformedInput`` if the ledger's entry is another blob's or of an unknown version; ``Unavailable`` if
+    storage fails: what has been committed stays committed, and a later call goes on from there.
+    """
+    done = Ingested()
+    conflicts = 0
+    while True:
+        held = ledger.load(blob)
+        if held.entry.blob_name != blob.name:
+            raise MalformedInput(f"{blob.name} can't be counted: its place is taken by {held.entry.blob_name}")
+        try:
+            update = _read_update(blob, held.entry, flow_logs)
+            if update is None:
+                return done
+            _keep(blob, held, update, ledger)
+            ledger.commit(blob, held, update.entry)
+        except Conflict as conflict:
+            conflicts += 1
+            if conflicts == _MOST_CONFLICTS:
+                raise Unavailable(f"{blob.name}: gave up after {conflicts} conflicts: {conflict}") from conflict
+            time.sleep(random.uniform(0, 0.02 * 2 ** min(conflicts, 6)))  # noqa: S311 -- so that racers part
+            continue
+        done = _sum(done, held.entry, update.entry)
+        if update.at_end:
+            return done
+
+
+def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update | None:
+    """Read on from the entry's offset, and count; ``None`` if the blob has nothing new."""
+    first = flow_logs.read(blob, entry.offset - len(entry.tail), unless=entry.blob_etag)
+    if first is None:
+        return None
+    rewritten = not first.data.startswith(entry.tail)
+    if rewritten:
+        log.warning("%s was rewritten before byte %d: counted afresh", blob.name, entry.offset)
+        entry = Entry(blob.name, rewrites=entry.rewrites + 1)
+        if first.start > 0:
+            first = flow_logs.read(blob, 0, only_if=first.etag)
+            if first is None:
+                return None
+    if not first.etag and not rewritten:
+        return None  # the blob is empty, as it was
+
+    counts = entry.counts()
+    reader = RecordReader(entry.offset)
+    rejects: list[Reject] = []
+    resource_id, target_id = entry.resource_id, entry.target_id
+    at_end = False
+    for data, last, at_end in _stretches(blob, first, entry.offset, flow_logs):
+        for item in reader.feed(data, last=last):
+            if isinstance(item, Record):
+                rejects += counts.count_record(item, blob.hour, blob.resource_id)
+                resource_id, target_id = item.resource_id or resource_id, item.target_id or target_id
+            else:
+                rejects.append(reject_garbled(item))
+                counts.garbled_bytes += item.end - item.start
+    unread = reader.unread() if at_end else None
+    if unread:
+        rejects.append(reject_garbled(unread))
+    unread_bytes = unread.end - unread.start if unread else 0
+    return _Update(
+        Entry(
+            blob_name=blob.name,
+            offset=reader.position,
+            tail=reader.tail or entry.tail,
+            blob_etag=first.etag if at_end else "",
+            records=counts.records,
+            tuples=counts.tuples,
+            malformed=counts.malformed,
+            garbled_bytes=counts.garbled_bytes + unread_bytes,
+            unread_bytes=unread_bytes,
+            last_record_time=counts.last_record_time,
+            tuples_before=counts.tuples_in_share(-1),
+            tuples_after=counts.tuples_in_share(+1),
+            rewrites=entry.rewrites,
+            resource_id=resource_id,
+            target_id=target_id,
+            packed=pack_within(counts.shares),
+        ),
+        rejects,
+        at_end,
+        late=first.server_time > blob.hour + timedelta(hours=1) + LOOKED_AT,
+    )
+
+
+def _stretches(
+    blob: BlobName, first: Stretch, offset: int, flow_logs: FlowLogs
+) -> Iterator[tuple[bytes, bool, bool]]:
+    """The bytes from ``offset``, window by window, all of one version of the blob: with each, whether it is
+    the last for now, and whether the blob ends there.
+
+    If the blob grows meanwhile, what was read so far is good, and the next update takes the rest.
+    """
+    stretch, data = first, first.data[offset - first.start :]
+    while True:
+        at_end = stretch.end >= stretch.length
+        following = None
+        if not at_end and stretch.end - offset < UPDATE_BYTES:
+            try:
+                following = flow_logs.read(blob, stretch.end, only_if=first.etag)
+            except Conflict:
+                log.debug("%s has grown while it was read", blob.name)
+        yield data, following is None, at_end
+        if following is None:
+            return
+        stretch, data = following, following.data
+
+
+def _keep(blob: BlobName, held: Held, update: _Update, ledger: Ledger) -> None:
+    """Write what has to be there before the commit: rejects, and the note for the rollup."""
+    before, after = held.entry, update.entry
+    if update.rejects:
+        first = update.rejects[0]
+        log.warning(
+            "%s: %d tuples rejected and %d bytes garbled since byte %d; the first at bytes %d-%d: %s",
+            blob.name,
+            sum(reject.count for reject in update.rejects),
+            sum(reject.end - reject.start for reject in update.rejects if not reject.count),
+            *(before.offset, first.start, first.end, first.reason),
+        )
+    if update.rejects or before.unread_bytes or before.rewrites != after.rewrites:
+        ledger.keep_rejects(blob, before, after, update.rejects)
+    if update.late:
+        ledger.note_late(blob)
+
+
+def _sum(done: Ingested, before: Entry, after: Entry) -> Ingested:
+    if after.rewrites != before.rewrites:
+        before = replace(before, offset=0, records=0, tuples=0, malformed=0)
+    return Ingested(
+        done.bytes + after.offset - before.offset,
+        done.records + after.records - before.records,
+        done.tuples + after.tuples - before.tuples,
+        done.malformed + after.malformed - before.malformed,
+        done.updates + 1,
+    )

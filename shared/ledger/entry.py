@@ -1,0 +1,160 @@
+"""One blob's entry in the ledger: its checkpoint and its counts, together, as one entity's columns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.errors import MalformedInput
+from shared.flowlog.blob_name import BlobName
+from shared.ledger.packing import pack, unpack
+from shared.tally.hour_counts import BlobCounts, HourCounts
+
+SCHEMA = 1
+"""The version of these columns; an entity that says another is refused and left alone."""
+
+ROW_KEY = "counts"
+LONGEST_PACKING = 11 * 60 * 1024
+"""Bytes. With the readable columns an entity stays below 700 KiB."""
+
+_CHUNK = 60 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of one blob.
+
+    - ``offset``: the byte after the last item counted; reading on starts there. ``tail``: the last bytes
+      before it, by which a blob that was rewritten is told.
+    - ``blob_etag``: the version that was read to its end; empty if there was more to read.
+    - ``records``, ``tuples``, ``malformed``: whole records, tuples counted, tuples rejected, up to ``offset``.
+    - ``garbled_bytes``: bytes that are no record; ``unread_bytes`` of them lie beyond ``offset`` and will be
+      looked at again when the blob has grown.
+    - ``tuples_before``, ``tuples_after``: how many of ``tuples`` belong to the hour before the blob's own, and
+      to the one after it.
+    - ``rewrites``: how often the blob was found rewritten and counted afresh.
+    - ``packed``: the counts; empty if only the readable columns were asked for.
+    """
+
+    blob_name: str
+    offset: int = 0
+    tail: bytes = b""
+    blob_etag: str = ""
+    records: int = 0
+    tuples: int = 0
+    malformed: int = 0
+    garbled_bytes: int = 0
+    unread_bytes: int = 0
+    last_record_time: datetime | None = None
+    tuples_before: int = 0
+    tuples_after: int = 0
+    rewrites: int = 0
+    resource_id: str = ""
+    target_id: str = ""
+    packed: bytes = b""
+
+    def counts(self) -> BlobCounts:
+        """The counts, unpacked into objects of their own."""
+        return BlobCounts(
+            records=self.records,
+            tuples=self.tuples,
+            malformed=self.malformed,
+            garbled_bytes=self.garbled_bytes - self.unread_bytes,
+            last_record_time=self.last_record_time,
+            shares=unpack(self.packed) if self.packed else {},
+        )
+
+
+def pack_within(shares: Mapping[int, HourCounts], most: int = LONGEST_PACKING) -> bytes:
+    """Pack counts into at most ``most`` bytes: keep fewer keys if need be, never wrong totals.
+
+    ``BlobCounts.settle`` bounds what comes here, so that this finds nothing to do unless most counters of
+    most keys are large and random at once.
+    """
+    packed = pack(shares)
+    while len(packed) > most:
+        for counts in shares.values():
+            for family in counts.families.values():
+                family.trim(len(family) * 3 // 4)
+            counts.forget_dropped_rules()
+        packed = pack(shares)
+    return packed
+
+
+def partition_of(blob: BlobName) -> str:
+    """A blob's PartitionKey in ``flowledger`` and ``flowrejects``."""
+    return f"{blob.scope}~{hour_key(blob.hour)}~{blob.mac}"
+
+
+def hour_key(hour: datetime) -> str:
+    """``yyyymmddHH``."""
+    return hour.strftime("%Y%m%d%H")
+
+
+def to_columns(entry: Entry, partition: str) -> dict[str, Any]:
+    """The entity's columns."""
+    return {
+        "PartitionKey": partition,
+        "RowKey": ROW_KEY,
+        "SchemaVersion": SCHEMA,
+        "BlobName": entry.blob_name,
+        "Offset": entry.offset,
+        "Records": entry.records,
+        "Tuples": entry.tuples,
+        "Malformed": entry.malformed,
+        "GarbledBytes": entry.garbled_bytes,
+        "UnreadBytes": entry.unread_bytes,
+        "LastRecordTime": entry.last_record_time,
+        "BlobETag": entry.blob_etag,
+        "TuplesBefore": entry.tuples_before,
+        "TuplesAfter": entry.tuples_after,
+        "Rewrites": entry.rewrites,
+        "ResourceId": entry.resource_id,
+        "TargetResourceId": entry.target_id,
+        "Tail": entry.tail,
+        **to_chunks(entry.packed),
+    }
+
+
+def from_columns(columns: Mapping[str, Any]) -> Entry:
+    """The entry; ``MalformedInput`` if another version of Flowtally wrote it."""
+    if columns["SchemaVersion"] != SCHEMA:
+        raise MalformedInput(
+            f"the ledger's entity {columns['PartitionKey']} is of schema version {columns['SchemaVersion']}; "
+            f"this Flowtally knows version {SCHEMA}: update it, or process with the one that wrote the entity"
+        )
+    return Entry(
+        blob_name=columns["BlobName"],
+        offset=columns["Offset"],
+        tail=columns.get("Tail", b""),
+        blob_etag=columns["BlobETag"],
+        records=columns["Records"],
+        tuples=columns["Tuples"],
+        malformed=columns["Malformed"],
+        garbled_bytes=columns["GarbledBytes"],
+        unread_bytes=columns["UnreadBytes"],
+        last_record_time=columns.get("LastRecordTime"),
+        tuples_before=columns["TuplesBefore"],
+        tuples_after=columns["TuplesAfter"],
+        rewrites=columns["Rewrites"],
+        resource_id=columns["ResourceId"],
+        target_id=columns["TargetResourceId"],
+        packed=from_chunks(columns),
+    )
+
+
+def to_chunks(packed: bytes) -> dict[str, bytes]:
+    """Packed counts as columns that each fit a binary property: ``Counts00``, ``Counts01`` …"""
+    return {
+        f"Counts{number:02d}": packed[at : at + _CHUNK]
+        for number, at in enumerate(range(0, len(packed), _CHUNK))
+    }
+
+
+def from_chunks(columns: Mapping[str, Any]) -> bytes:
+    """The packed counts of an entity."""
+    return b"".join(columns[name] for name in sorted(columns) if name.startswith("Counts"))
+
+
+READABLE = tuple(name for name in to_columns(Entry(""), "") if name != "Tail")
+"""The columns to ask for where the counts aren't wanted."""

@@ -1,0 +1,168 @@
+"""Counts ⇄ bytes: how a blob's counts travel in one entity.
+
+The layout, version 1, inside one zlib stream::
+
+    4 bytes    length of the header, little endian
+    header     JSON: numbers of rows and widths of columns, remainders, floors, exact traffic
+    columns    one after another, each a run of unsigned numbers as byte planes: all lowest bytes first
+
+A column takes as many planes as its largest number needs, so that small numbers take little and zlib meets
+like with like. Texts stand once, in a table of their own; keys refer to them by number. Rows are sorted by
+key: equal counts are packed as equal bytes.
+"""
+
+import json
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from sys import byteorder
+from typing import Any
+
+from shared.errors import MalformedInput
+from shared.tally.heavy_hitters import HeavyHitters, Key, Row
+from shared.tally.hour_counts import FAMILIES, HourCounts
+from shared.tally.measures import MEASURES
+
+PACKING = 1
+"""The version of this layout; a packing that says another is refused."""
+
+
+def pack(shares: Mapping[int, HourCounts]) -> bytes:
+    """Pack counts by share (-1, 0, +1; see ``BlobCounts``)."""
+    columns = _Columns()
+    texts = _Texts()
+    header: dict[str, Any] = {"packing": PACKING, "shares": {}}
+    for share, counts in sorted(shares.items()):
+        header["shares"][share] = {
+            "traffic": sorted([*key, *figures] for key, figures in counts.traffic.items()),
+            "families": {
+                name: _pack_family(family, counts.seen if name == "rules" else {}, columns, texts)
+                for name, family in counts.families.items()
+                if len(family) or family.floor
+            },
+        }
+    joined = "".join(texts.known).encode("utf-8", "surrogatepass")
+    header["texts"] = [len(texts.known), len(joined), columns.add([len(text) for text in texts.known])]
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    body = b"".join([len(encoded).to_bytes(4, "little"), encoded, *columns.planes, joined])
+    return zlib.compress(body, level=1)
+
+
+def unpack(packed: bytes) -> dict[int, HourCounts]:
+    """The counts that were packed; ``MalformedInput`` if these bytes are no packing that we know."""
+    try:
+        body = zlib.decompress(packed)
+        header_end = 4 + int.from_bytes(body[:4], "little")
+        header = json.loads(body[4:header_end])
+        if header["packing"] != PACKING:
+            raise MalformedInput(f"counts are packed as version {header['packing']}, known is {PACKING}")
+        return _unpack_shares(header, body, header_end)
+    except (zlib.error, ValueError, KeyError, IndexError) as error:
+        raise MalformedInput(f"counts can't be unpacked: {error!r}") from error
+
+
+class _Texts:
+    """Texts, each with a number, in order of first use."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, int] = {}
+
+    def number(self, text: str) -> int:
+        return self.known.setdefault(text, len(self.known))
+
+
+class _Columns:
+    """Byte planes, one after another."""
+
+    def __init__(self) -> None:
+        self.planes: list[bytes] = []
+
+    def add(self, numbers: Sequence[int]) -> int:
+        """Add a column of unsigned numbers below 2**64; returns how many planes it took."""
+        width = (max(numbers, default=0).bit_length() + 7) // 8
+        data = _little_endian(array("Q", numbers)).tobytes()
+        self.planes += [data[plane::8] for plane in range(width)]
+        return width
+
+
+class _ColumnReader:
+    def __init__(self, body: bytes, at: int) -> None:
+        self.body, self.at = body, at
+
+    def take(self, rows: int, width: int) -> array[int]:
+        data = bytearray(8 * rows)
+        for plane in range(width):
+            data[plane::8] = self.body[self.at : self.at + rows]
+            self.at += rows
+        return _little_endian(array("Q", bytes(data)))
+
+
+def _little_endian(numbers: "array[int]") -> "array[int]":
+    if byteorder == "big":
+        numbers.byteswap()
+    return numbers
+
+
+def _pack_family(
+    family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: _Texts
+) -> dict[str, Any]:
+    rows = sorted(family.rows(), key=lambda row: row.key)
+    keys = [
+        [texts.number(part) if isinstance(part, str) else part for part in column]
+        for column in zip(*(row.key for row in rows), strict=True)
+    ]
+    numbers: list[Iterable[int]] = [*zip(*(row.figures for row in rows), strict=True)]
+    times: list[Iterable[int]] = [*zip(*(seen[row.key] for row in rows), strict=True)] if seen else []
+    every = [*keys, *numbers, [row.missed for row in rows], *times]
+    return {
+        "rows": len(rows),
+        "widths": [columns.add([*column]) for column in every],
+        "floor": family.floor,
+        "rest": family.rest,
+    }
+
+
+def _unpack_shares(header: dict[str, Any], body: bytes, at: int) -> dict[int, HourCounts]:
+    many, length, width = header["texts"]
+    joined_at = len(body) - length
+    joined = body[joined_at:].decode("utf-8", "surrogatepass")
+    lengths = _ColumnReader(body, joined_at - many * width).take(many, width)
+    texts = [*_cut(joined, lengths)]
+    reader = _ColumnReader(body, at)
+    shares: dict[int, HourCounts] = {}
+    for share, packed in header["shares"].items():
+        counts = shares[int(share)] = HourCounts()
+        counts.traffic = {(row[0], row[1], row[2]): row[3:] for row in packed["traffic"]}
+        for name, family in packed["families"].items():
+            _unpack_family(counts, name, family, reader, texts)
+    return shares
+
+
+def _cut(joined: str, lengths: Iterable[int]) -> Iterator[str]:
+    at = 0
+    for length in lengths:
+        yield joined[at : at + length]
+        at += length
+
+
+def _unpack_family(
+    counts: HourCounts, name: str, packed: dict[str, Any], reader: _ColumnReader, texts: Sequence[str]
+) -> None:
+    columns = [reader.take(packed["rows"], width) for width in packed["widths"]]
+    key_columns = FAMILIES[name].columns
+    keys: list[Key] = [
+        *zip(
+            *(
+                column if title == "DestPort" else [texts[number] for number in column]
+                for title, column in zip(key_columns, columns, strict=False)
+            ),
+            strict=True,
+        )
+    ]
+    figures_from, missed_at = len(key_columns), len(key_columns) + len(MEASURES)
+    figures = zip(*columns[figures_from:missed_at], strict=True)
+    family = counts.families[name]
+    family.restore(map(Row, keys, map(list, figures), columns[missed_at]) if keys else [])
+    family.floor, family.rest = packed["floor"], packed["rest"]
+    if name == "rules":
+        counts.seen = dict(zip(keys, zip(*columns[missed_at + 1 :], strict=True), strict=True))

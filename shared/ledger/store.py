@@ -1,0 +1,275 @@
+"""The ledger's edge: loading and committing entries of table ``flowledger``.
+
+One blob, one entity, one compare-and-swap::
+
+    A: load (offset 100, ETag 1) ── read 100‥180 ── write if ETag is 1 ✓  (offset 180, ETag 2)
+    B:    load (offset 100, ETag 1) ── read 100‥150 ────── write if ETag is 1 ✗ Conflict
+                                             load (offset 180, ETag 2) ── read 180‥ …
+
+The write holds the offset *and* the counts, and there is no other. Before it nothing has happened, after it
+everything has; a write whose answer was lost is found by the next load. So every byte is counted once,
+whoever reads it how often, and whenever somebody dies.
+
+What was loaded or written last is kept in memory with its ETag. If somebody else has written since, the
+compare-and-swap says so, and the entry is loaded again: memory can cost a retry, never a wrong count.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import TableErrorCode
+
+from shared.connection import server_time, storage_errors
+from shared.errors import Conflict
+from shared.flowlog.blob_name import BlobName
+from shared.flowlog.rejects import Reject
+from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
+from shared.tables import Columns, Tables, from_entity, to_entity, write_batches
+
+LATE = "~late"
+"""PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
+RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
+
+_REMEMBERED = 100
+_NOTE_GOOD_FOR_SECONDS = 600
+_END = "\x7f"
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """An entry as it was loaded: ``etag`` is empty if there was none yet."""
+
+    entry: Entry
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """An entry as a query shows it, with the time at which it was written."""
+
+    scope: str
+    hour: datetime
+    mac: str
+    entry: Entry
+    etag: str
+    written: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LateNote:
+    """An old hour of a scope was written to; ``noted`` is when that was last said."""
+
+    scope: str
+    hour: datetime
+    noted: datetime
+    etag: str
+
+
+class Ledger:
+    """Entries of table ``flowledger`` and the rejects beside them. Threads may share one."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._ledger = tables.table("flowledger")
+        self._rejects = tables.table("flowrejects")
+        self._remembered: OrderedDict[str, tuple[Columns, str]] = OrderedDict()
+        self._noted: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    # Ingest
+
+    def load(self, blob: BlobName) -> Held:
+        """The blob's entry, from memory if it is there; an empty one if there is none."""
+        partition = partition_of(blob)
+        with self._lock:
+            known = self._remembered.get(partition)
+        if not known:
+            with storage_errors(f"loading the ledger's entity {partition}"):
+                try:
+                    entity = self._ledger.get_entity(partition, ROW_KEY)
+                except ResourceNotFoundError as error:
+                    if getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND:
+                        self._tables.create()
+                    return Held(Entry(blob.name), "")
+            known = from_entity(entity), entity.metadata["etag"]
+        return Held(from_columns(known[0]), known[1])
+
+    def commit(self, blob: BlobName, held: Held, entry: Entry) -> None:
+        """Put ``entry`` in the place of ``held``; ``Conflict`` if somebody else has written since."""
+        partition = partition_of(blob)
+        columns = to_columns(entry, partition)
+        with storage_errors(f"writing the ledger's entity {partition}"):
+            try:
+                if held.etag:
+                    answer = self._ledger.update_entity(
+                        to_entity(columns),
+                        mode="replace",
+                        etag=held.etag,
+                        match_condition=MatchConditions.IfNotModified,
+                    )
+                else:
+                    answer = self._ledger.create_entity(to_entity(columns))
+            except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
+                self._forget(partition)
+                raise Conflict(f"somebody else has written {partition}") from error
+            except HttpResponseError:
+                self._forget(partition)
+                raise
+        with self._lock:
+            self._remembered[partition] = columns, answer["etag"]
+            self._remembered.move_to_end(partition)
+            if len(self._remembered) > _REMEMBERED:
+                self._remembered.popitem(last=False)
+
+    def _forget(self, partition: str) -> None:
+        with self._lock:
+            self._remembered.pop(partition, None)
+
+    def keep_rejects(self, blob: BlobName, before: Entry, after: Entry, rejects: list[Reject]) -> None:
+        """Write what was rejected between two entries of a blob; to be called before ``after`` is committed.
+
+        Keys are byte positions, so a repeat overwrites itself. Rejects that don't hold any more go: those of
+        a blob that was rewritten since, and a stretch that was unread and has turned out to be a record.
+        """
+        partition = partition_of(blob)
+        rows = [_reject_columns(blob, reject, after.rewrites) for reject in rejects]
+        stale: list[str] = []
+        if before.unread_bytes or before.rewrites != after.rewrites:
+            kept = {row["RowKey"] for row in rows}
+            passed = range(before.offset, after.offset)
+            with storage_errors(f"reading the rejects of {blob.name}"):
+                found = self._rejects.query_entities(
+                    "PartitionKey eq @partition",
+                    parameters={"partition": partition},
+                    select=["RowKey", "Rewrites"],
+                )
+                stale = [
+                    row["RowKey"]
+                    for row in map(from_entity, found)
+                    if row["RowKey"] not in kept
+                    and (row["Rewrites"] < after.rewrites or int(row["RowKey"]) in passed)
+                ]
+        write_batches(self._rejects, partition, rows, stale)
+
+    def note_late(self, blob: BlobName) -> None:
+        """Tell the rollup that an hour is written to that it doesn't look at by itself any more.
+
+        Written *before* the commit, so that none is missing; said again only when the last time is a while
+        ago, which the rollup allows for by keeping notes for longer than that.
+        """
+        key = f"{blob.scope}~{hour_key(blob.hour)}"
+        now = time.monotonic()
+        if now - self._noted.get(key, -_NOTE_GOOD_FOR_SECONDS) < _NOTE_GOOD_FOR_SECONDS:
+            return
+        with storage_errors(f"noting that {key} is late"):
+            self._ledger.upsert_entity({"PartitionKey": LATE, "RowKey": key}, mode="replace")
+        self._noted[key] = now
+
+    # Rollup, sweep, status
+
+    def late_notes(self) -> tuple[list[LateNote], datetime]:
+        """All notes, and the storage service's clock."""
+        times: list[datetime] = []
+        with storage_errors("reading what came late"):
+            found = self._ledger.query_entities(
+                "PartitionKey eq @late",
+                parameters={"late": LATE},
+                raw_response_hook=lambda answer: times.append(server_time(answer)),
+            )
+            notes = []
+            for row in found:
+                scope, _, hour = row["RowKey"].rpartition("~")
+                metadata = row.metadata
+                notes.append(LateNote(scope, _hour(hour), metadata["timestamp"], metadata["etag"]))
+        return notes, times[-1]
+
+    def drop_note(self, note: LateNote) -> None:
+        """Remove a note, unless it has been said again."""
+        entity = {"PartitionKey": LATE, "RowKey": f"{note.scope}~{hour_key(note.hour)}"}
+        with storage_errors("dropping a note"):
+            try:
+                self._ledger.delete_entity(
+                    entity, etag=note.etag, match_condition=MatchConditions.IfNotModified
+                )
+            except (ResourceModifiedError, ResourceNotFoundError):
+                return
+
+    def scopes(self) -> Iterator[str]:
+        """All scopes that have an entry, in order; one small query for each."""
+        after = ""
+        while True:
+            with storage_errors("looking for scopes"):
+                found = self._ledger.query_entities(
+                    "PartitionKey gt @after",
+                    parameters={"after": after},
+                    select=["PartitionKey"],
+                    results_per_page=1,
+                )
+                first: Any = next(iter(found), None)
+            if first is None or first["PartitionKey"] >= LATE:
+                return
+            scope = first["PartitionKey"].rsplit("~", 2)[0]
+            yield scope
+            after = f"{scope}~{_END}"
+
+    def entries(
+        self, scope: str, since: datetime, until: datetime, *, counts: bool = False, only: str = ""
+    ) -> Iterator[Posted]:
+        """The entries of a scope's hours from ``since`` to ``until``, both included, in order of hour.
+
+        Without ``counts`` the readable columns only. ``only`` is a further condition (OData, a constant).
+        """
+        condition = "PartitionKey ge @first and PartitionKey lt @last and RowKey eq @row"
+        with storage_errors(f"reading the ledger of {scope}"):
+            found = self._ledger.query_entities(
+                f"{condition} and {only}" if only else condition,
+                parameters={
+                    "first": f"{scope}~{hour_key(since)}",
+                    "last": f"{scope}~{hour_key(until)}~{_END}",
+                    "row": ROW_KEY,
+                },
+                select=None if counts else [*READABLE, "Timestamp"],
+            )
+            for row in found:
+                owner, hour, mac = row["PartitionKey"].rsplit("~", 2)
+                if owner == scope:  # another scope's name may begin with this one's
+                    metadata = row.metadata
+                    yield Posted(
+                        scope,
+                        _hour(hour),
+                        mac,
+                        from_columns(from_entity(row)),
+                        metadata["etag"],
+                        metadata["timestamp"],
+                    )
+
+
+def _hour(key: str) -> datetime:
+    return datetime.strptime(f"{key}+0000", "%Y%m%d%H%z")
+
+
+def _reject_columns(blob: BlobName, reject: Reject, rewrites: int) -> Columns:
+    return {
+        "PartitionKey": partition_of(blob),
+        "RowKey": f"{reject.start:020d}",
+        "BlobName": blob.name,
+        "ByteFrom": reject.start,
+        "ByteTo": reject.end,
+        "Reason": reject.reason,
+        "Count": reject.count,
+        "Sample": reject.sample,
+        "Rewrites": rewrites,
+    }

@@ -1,0 +1,58 @@
+"""The edge to the results' storage account: tables, and how plain values travel in their entities."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from azure.data.tables import EdmType, EntityProperty, TableClient, TableServiceClient
+
+from shared.connection import connect, storage_errors
+from shared.settings import Connection
+
+TABLES = ("flowledger", "flowrejects", "flowhours", "flowstats")
+
+type Columns = dict[str, Any]
+"""An entity's columns as plain values: str, int, bool, bytes, aware datetime."""
+
+
+class Tables:
+    """The storage account that holds the results."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.service: TableServiceClient = connect(TableServiceClient, connection)
+
+    def table(self, name: str) -> TableClient:
+        """A client of one table."""
+        return self.service.get_table_client(name)
+
+    def create(self) -> None:
+        """Create those of our tables that aren't there."""
+        for name in TABLES:
+            with storage_errors(f"creating table {name}"):
+                self.service.create_table_if_not_exists(name)
+
+
+def to_entity(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns as the SDK sends them: every whole number as Int64, which it wouldn't do by itself."""
+    return {
+        name: EntityProperty(value, EdmType.INT64)
+        if isinstance(value, int) and not isinstance(value, bool)
+        else value
+        for name, value in columns.items()
+        if value is not None
+    }
+
+
+def from_entity(entity: Mapping[str, Any]) -> Columns:
+    """Columns as plain values."""
+    return {
+        name: value.value if isinstance(value, EntityProperty) else value for name, value in entity.items()
+    }
+
+
+def write_batches(table: TableClient, partition: str, upserts: list[Columns], deletes: list[str]) -> None:
+    """Write and delete rows of one partition, a hundred at a time (the most that a transaction takes)."""
+    operations: list[Any] = [("upsert", to_entity(row), {"mode": "replace"}) for row in upserts]
+    operations += [("delete", {"PartitionKey": partition, "RowKey": key}) for key in deletes]
+    for at in range(0, len(operations), 100):
+        with storage_errors(f"writing to {table.table_name}"):
+            table.submit_transaction(operations[at : at + 100])

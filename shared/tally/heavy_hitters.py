@@ -1,0 +1,135 @@
+"""A bounded counter that keeps the keys that matter, and knows exactly what it left out.
+
+Theory of operation
+-------------------
+Space-Saving (Metwally et al., 2005) with an exact remainder. Up to ``capacity`` keys, everything is exact.
+Beyond, the keys of least *estimate* are dropped: their figures move into ``rest``, and ``floor`` remembers
+the largest estimate ever dropped. A key that comes (back) may have had up to ``floor`` before without being
+tracked; that is its ``missed``. Its estimate is its weight + its missed.
+
+Laws, for N = the total weight and K = ``capacity`` (tested in tests/test_heavy_hitters.py):
+
+1. figures of all rows + ``rest`` = figures of all that was added, for every measure;
+2. a row's weight ≤ the key's true weight ≤ the row's weight + missed;
+3. a key whose true weight is above N / K has a row;
+4. with at most K keys, every row is exact, ``rest`` is zero and nothing is missed.
+
+Rows are dropped in batches: only when there are half as many again as ``capacity``, and only in ``settle``,
+which callers call where the log itself has a joint (after each record). Between two settlings the order of
+additions makes no difference, so the result depends on the log's bytes alone, not on who read how much when.
+Law 3 holds all the same: dropping to K rows leaves rows that are all at least as large as ``floor``, and
+together at most N; until the next time ``floor`` stays and N grows.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from shared.flowlog.tuples import INT64_MAX
+from shared.tally.measures import Figures, Weight, add_figures, no_figures
+
+type Key = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One key's figures since it was admitted, and the most weight that it may have had before."""
+
+    key: Key
+    figures: Figures
+    missed: int
+
+
+class HeavyHitters:
+    """Counts figures by key, for the heaviest keys by ``weight``."""
+
+    __slots__ = ("capacity", "figures", "floor", "key_bytes", "missed", "rest", "weight")
+
+    def __init__(self, weight: Weight, capacity: int) -> None:
+        self.weight = weight
+        self.capacity = capacity
+        self.figures: dict[Key, Figures] = {}
+        self.missed: dict[Key, int] = {}  # keys that missed nothing have no entry
+        self.rest = no_figures()
+        self.floor = 0
+        self.key_bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.figures)
+
+    def add(self, key: Key, figures: Sequence[int]) -> None:
+        """Count ``figures`` for ``key``."""
+        known = self.figures.get(key)
+        if known is not None:
+            add_figures(known, figures)
+            return
+        self._admit(key, list(figures), self.floor)
+
+    def settle(self) -> None:
+        """Drop what is too much, if it has become too much."""
+        if 2 * len(self.figures) > 3 * self.capacity:
+            self.trim(self.capacity)
+
+    def trim(self, keep: int) -> None:
+        """Keep the ``keep`` keys of largest estimate; the rest goes to ``rest``."""
+        if len(self.figures) <= keep:
+            return
+        for row in self.ranked()[keep:]:
+            self.floor = max(self.floor, self._estimate(row.key))
+            add_figures(self.rest, row.figures)
+            self._drop(row.key)
+
+    def merge(self, other: "HeavyHitters") -> None:
+        """Count what ``other`` counted; the laws hold for the sum of both."""
+        if other.floor:
+            for key in self.figures.keys() - other.figures.keys():
+                self.missed[key] = _sum(self.missed.get(key, 0), other.floor)
+        for key, figures in other.figures.items():
+            known = self.figures.get(key)
+            if known is None:
+                self._admit(key, list(figures), _sum(self.floor, other.missed.get(key, 0)))
+                continue
+            add_figures(known, figures)
+            if key in other.missed:
+                self.missed[key] = _sum(self.missed.get(key, 0), other.missed[key])
+        add_figures(self.rest, other.rest)
+        self.floor = _sum(self.floor, other.floor)
+
+    def restore(self, rows: Iterable[Row]) -> None:
+        """Put rows back as they were when they were taken from ``rows``."""
+        for row in rows:
+            self._admit(row.key, row.figures, row.missed)
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in no order."""
+        return (Row(key, figures, self.missed.get(key, 0)) for key, figures in self.figures.items())
+
+    def ranked(self) -> list[Row]:
+        """All rows, the largest estimate first; equal ones by key, so that the order is always the same."""
+        order = sorted(self.figures)
+        order.sort(key=self._estimate, reverse=True)
+        return [Row(key, self.figures[key], self.missed.get(key, 0)) for key in order]
+
+    def _estimate(self, key: Key) -> int:
+        return _sum(self.weight(self.figures[key]), self.missed.get(key, 0))
+
+    def _admit(self, key: Key, figures: Figures, missed: int) -> None:
+        self.figures[key] = figures
+        self.key_bytes += bytes_of_key(key)
+        if missed:
+            self.missed[key] = missed
+
+    def _drop(self, key: Key) -> None:
+        del self.figures[key]
+        self.missed.pop(key, None)
+        self.key_bytes -= bytes_of_key(key)
+
+
+def _sum(one: int, other: int) -> int:
+    return min(one + other, INT64_MAX)
+
+
+def bytes_of_key(key: Key) -> int:
+    """The most bytes that the key can take when packed (see ``ledger/packing.py``)."""
+    return sum(
+        3 if isinstance(part, int) else 6 + (len(part) if part.isascii() else 4 * len(part)) for part in key
+    )

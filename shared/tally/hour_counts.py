@@ -1,0 +1,247 @@
+"""The counts of one clock hour, and those of a blob, which has a share in up to three hours.
+
+A tuple counts in the hour of its *own* time. A blob's first record holds tuples of the hour before, so a
+blob has shares: -1 the hour before its own, 0 its own, +1 the hour after.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from shared.flowlog.records import Record
+from shared.flowlog.rejects import Reject, reject_tuples
+from shared.flowlog.tuples import FlowTuple, Rejected, read_tuple
+from shared.tally.heavy_hitters import HeavyHitters, Key
+from shared.tally.measures import (
+    MEASURES,
+    Figures,
+    Weight,
+    add_figures,
+    figures_of,
+    flows_denied,
+    no_figures,
+    traffic,
+    tuples,
+)
+
+KEYS = 1_000
+"""How many keys a family keeps at least, if it has so many."""
+
+ENTITY_BYTES = 1536 * 1024
+"""The most that a blob's counts may take when packed, before compression."""
+
+_HOUR_MS = 3_600_000
+_BUCKET_MS = 300_000
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One bounded group-by: the columns of its key, and what its keys are ranked by."""
+
+    name: str
+    columns: tuple[str, ...]
+    weight: Weight
+    keys: int = KEYS
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("rules", ("AclGroup", "AclRule", "Direction", "Status"), tuples),
+        Family("denied-sources", ("SrcIp",), flows_denied),
+        Family("talkers", ("RemoteIp", "Direction"), traffic),
+        Family("denied-ports", ("L4Protocol", "DestPort", "Direction"), flows_denied),
+        Family("allowed-ports", ("L4Protocol", "DestPort", "Direction"), traffic),
+        Family(
+            "conversations", ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"), traffic
+        ),
+        Family(
+            "denied-conversations",
+            ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
+            flows_denied,
+        ),
+        # Empty in a blob's counts, which are one interface's; filled when blobs are merged.
+        Family("nics", ("Mac", "Direction", "Status"), tuples, keys=10_000),
+    )
+}
+
+
+class HourCounts:
+    """Everything that is counted of one clock hour.
+
+    ``traffic`` is exact, by (five-minute bucket 0–11, direction, status); ``families`` are bounded; ``seen``
+    has the first and last time of each tracked rule, in milliseconds since 1970.
+    """
+
+    __slots__ = ("families", "seen", "traffic")
+
+    def __init__(self, keys: int | None = None) -> None:
+        self.traffic: dict[tuple[int, str, str], Figures] = {}
+        self.seen: dict[Key, tuple[int, int]] = {}
+        self.families = {
+            family.name: HeavyHitters(family.weight, keys or family.keys) for family in FAMILIES.values()
+        }
+
+    def count(self, flow: FlowTuple, acl_group: str, rule: str) -> None:
+        """Count one tuple in every view that it belongs to."""
+        figures = figures_of(flow)
+        direction, status = flow.direction, flow.status
+        bucket = flow.time_ms % _HOUR_MS // _BUCKET_MS
+        add_figures(self.traffic.setdefault((bucket, direction, status), no_figures()), figures)
+
+        families = self.families
+        rule_key = (acl_group, rule, direction, status)
+        families["rules"].add(rule_key, figures)
+        self._see(rule_key, flow.time_ms, flow.time_ms)
+
+        port = (flow.protocol, flow.dest_port, direction)
+        conversation = (flow.src_ip, flow.dest_ip, flow.dest_port, flow.protocol, direction, rule)
+        if status == "Denied":
+            if direction == "Inbound":
+                families["denied-sources"].add((flow.src_ip,), figures)
+            families["denied-ports"].add(port, figures)
+            families["denied-conversations"].add(conversation, figures)
+        else:
+            remote_ip = flow.src_ip if direction == "Inbound" else flow.dest_ip
+            families["talkers"].add((remote_ip, direction), figures)
+            families["allowed-ports"].add(port, figures)
+            families["conversations"].add(conversation, figures)
+
+    def merge(self, other: "HourCounts", mac: str | None = None) -> None:
+        """Count what ``other`` counted; ``mac`` says whose it was, for the family ``nics``."""
+        for (bucket, direction, status), figures in other.traffic.items():
+            add_figures(self.traffic.setdefault((bucket, direction, status), no_figures()), figures)
+            if mac is not None:
+                self.families["nics"].add((mac, direction, status), figures)
+        for name, family in other.families.items():
+            self.families[name].merge(family)
+        for key, (first, last) in other.seen.items():
+            self._see(key, first, last)
+        self.settle()
+
+    def settle(self) -> None:
+        """Drop what the families have too much of."""
+        for family in self.families.values():
+            family.settle()
+        self.forget_dropped_rules()
+
+    def trim(self) -> None:
+        """Keep no more keys than a family is to keep when it is stored."""
+        for name, family in self.families.items():
+            family.trim(FAMILIES[name].keys)
+        self.forget_dropped_rules()
+
+    def forget_dropped_rules(self) -> None:
+        """``seen`` follows the family ``rules``."""
+        rules = self.families["rules"].figures
+        if len(self.seen) > len(rules):
+            self.seen = {key: times for key, times in self.seen.items() if key in rules}
+
+    def totals(self) -> Figures:
+        """The figures of everything counted in this hour."""
+        total = no_figures()
+        for figures in self.traffic.values():
+            add_figures(total, figures)
+        return total
+
+    def _see(self, key: Key, first: int, last: int) -> None:
+        known = self.seen.get(key)
+        self.seen[key] = (min(known[0], first), max(known[1], last)) if known else (first, last)
+
+
+@dataclass(slots=True)
+class BlobCounts:
+    """All that is counted of one blob up to its offset."""
+
+    records: int = 0
+    tuples: int = 0
+    malformed: int = 0
+    garbled_bytes: int = 0
+    last_record_time: datetime | None = None
+    shares: dict[int, HourCounts] = field(default_factory=dict)
+
+    def count_record(self, record: Record, hour: datetime, acl_group: str) -> list[Reject]:
+        """Count a whole record of the blob of ``hour``, and give what of it is rejected.
+
+        ``acl_group`` is that of logs whose records don't name one (NSG logs: the NSG's resource id).
+        """
+        hour_start_ms = int(hour.timestamp()) * 1000
+        rejected: list[tuple[object, str]] = []
+        for group in record.groups:
+            acl = group.acl_group or acl_group
+            for element in group.tuples:
+                try:
+                    flow = read_tuple(element, record.grammar)
+                    share = self._share((flow.time_ms - hour_start_ms) // _HOUR_MS)
+                except Rejected as verdict:
+                    rejected.append((element, verdict.reason))
+                    continue
+                share.count(flow, acl, group.rule)
+                self.tuples += 1
+        self.records += 1
+        self.malformed += len(rejected)
+        if record.time and (self.last_record_time is None or record.time > self.last_record_time):
+            self.last_record_time = record.time
+        self.settle()
+        return reject_tuples(record, rejected) if rejected else []
+
+    def settle(self) -> None:
+        """Keep the counts within their bounds; called at the end of each record, and nowhere else.
+
+        When the entity would become too large, the family that takes the most gives up a quarter of its
+        keys, until it fits.
+        """
+        for share in self.shares.values():
+            share.settle()
+        while _most_bytes(self.shares.values()) > ENTITY_BYTES:
+            share, family = max(
+                ((share, family) for share in self.shares.values() for family in share.families.values()),
+                key=lambda place: _family_bytes(place[1], 32),
+            )
+            family.trim(len(family) * 3 // 4)
+            share.forget_dropped_rules()
+
+    def tuples_in_share(self, share: int) -> int:
+        """How many tuples were counted in the hour before (-1), of (0) or after (+1) the blob's own."""
+        return self.shares[share].totals()[0] if share in self.shares else 0
+
+    def hours(self, hour: datetime) -> Iterator[tuple[datetime, HourCounts]]:
+        """The shares, each with its clock hour."""
+        return ((hour + timedelta(hours=share), counts) for share, counts in self.shares.items())
+
+    def _share(self, share: int) -> HourCounts:
+        if share not in (-1, 0, 1):
+            raise Rejected("time is more than an hour outside the blob's hour")
+        if share not in self.shares:
+            self.shares[share] = HourCounts()
+        return self.shares[share]
+
+
+def _family_bytes(family: HeavyHitters, width: int) -> int:
+    """The most bytes that a family takes when packed, if a row's numbers take ``width`` together."""
+    return family.key_bytes + len(family) * width
+
+
+def _most_bytes(shares: Iterable[HourCounts]) -> int:
+    """The most bytes that these shares take when packed (see ``ledger/packing.py``), quickly where that
+    is little: first as if every number took eight bytes, then as many as the hour's total takes.
+    """
+    shares = list(shares)
+    times = 16  # of a rule's first and last tuple
+    widest = 8 * (len(MEASURES) + 1)
+    most = sum(
+        _family_bytes(family, widest + times) for share in shares for family in share.families.values()
+    )
+    if most <= ENTITY_BYTES:
+        return most
+    return sum(
+        _family_bytes(family, width + times)
+        for share in shares
+        for width in [_width(share.totals())]
+        for family in share.families.values()
+    )
+
+
+def _width(totals: Figures) -> int:
+    """Bytes of a row's measures and its ``missed`` at the most: no row has more than all of them together."""
+    return sum((total.bit_length() + 7) // 8 for total in (*totals, traffic(totals)))
