@@ -1,0 +1,143 @@
+"""The Azure Storage emulator as a real part of tests, demo and benchmark.
+
+    with azurite() as storage:
+        BlobServiceClient.from_connection_string(storage.connection_string)
+
+`python -m tools.azurite` starts one, prints its connection string and runs until Ctrl-C.
+
+Two things are easy to get wrong, so this is how they are done:
+
+- *Ports.* A port that is free when chosen may be taken when Azurite binds it. So Azurite is given port 0
+  three times: the system picks, and Azurite prints what it got once it listens there.
+- *Leftovers.* The emulator must not outlive Python, even if Python is killed without a chance to clean up.
+  Node holds the reading end of a pipe whose writing end only this process has, and exits when the pipe ends.
+  The kernel closes the pipe however we die, on Linux and macOS alike, and whichever thread started it.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+ACCOUNT = "devstoreaccount1"
+# Not a secret: every emulator in the world has this account and this key.
+ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+
+START_SECONDS = 60
+STOP_SECONDS = 5
+
+_ENTRY = Path(__file__).parents[1] / "node_modules/.bin/azurite"
+_EXIT_WITH_PARENT = (
+    "data:text/javascript,"
+    "process.stdin.on('end', () => process.exit());"
+    "process.stdin.resume();"
+    "process.stdin.unref();"
+)
+_LISTENING = re.compile(
+    r"Azurite (Blob|Queue|Table) service is successfully listening at http://127\.0\.0\.1:(\d+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Azurite:
+    """A running emulator: the ports on 127.0.0.1 of its three services."""
+
+    blob_port: int
+    queue_port: int
+    table_port: int
+
+    @property
+    def connection_string(self) -> str:
+        """What the Azure SDKs, and settings such as `AzureWebJobsStorage`, take."""
+        return ";".join(
+            (
+                "DefaultEndpointsProtocol=http",
+                f"AccountName={ACCOUNT}",
+                f"AccountKey={ACCOUNT_KEY}",
+                f"BlobEndpoint=http://127.0.0.1:{self.blob_port}/{ACCOUNT}",
+                f"QueueEndpoint=http://127.0.0.1:{self.queue_port}/{ACCOUNT}",
+                f"TableEndpoint=http://127.0.0.1:{self.table_port}/{ACCOUNT}",
+            )
+        )
+
+
+@contextmanager
+def azurite(location: Path | None = None) -> Iterator[Azurite]:
+    """Run an emulator inside the `with` block, in memory or, if given, with its data at `location`.
+
+    Raises FileNotFoundError if Node or Azurite is missing, RuntimeError if Azurite does not start.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            _command(location),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            process_group=0,  # Ctrl-C is for Python, which then stops the emulator in its own time
+        )
+        try:
+            yield _wait_until_listening(process, output)
+        finally:
+            _stop(process)
+
+
+def _command(location: Path | None) -> list[str]:
+    node = shutil.which("node")
+    if node is None:
+        raise FileNotFoundError("Azurite needs Node.js 20 or later: no `node` on the PATH")
+    if not _ENTRY.exists():
+        raise FileNotFoundError("Azurite is not installed here: run `make setup`")
+    data = ["--inMemoryPersistence"] if location is None else ["--location", str(location)]
+    ports = ["--blobPort", "0", "--queuePort", "0", "--tablePort", "0"]
+    quiet = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+    # Node itself, not a shell in between: the process that we stop is the one that serves.
+    return [node, "--import", _EXIT_WITH_PARENT, str(_ENTRY.resolve()), *data, *ports, *quiet]
+
+
+def _wait_until_listening(process: subprocess.Popen[bytes], output: IO[bytes]) -> Azurite:
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        ended = process.poll() is not None
+        said = _read_all(output)
+        ports = {service: int(port) for service, port in _LISTENING.findall(said)}
+        if len(ports) == 3:
+            return Azurite(ports["Blob"], ports["Queue"], ports["Table"])
+        if ended:
+            raise RuntimeError(f"Azurite ended with code {process.returncode}: {said}")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Azurite does not listen after {START_SECONDS} s: {said}")
+        time.sleep(0.02)
+
+
+def _read_all(output: IO[bytes]) -> str:
+    # The child writes at the file position that it shares with us, so read without moving it.
+    return os.pread(output.fileno(), 1 << 20, 0).decode(errors="replace")
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    with process:  # closes the pipe and reaps
+        process.terminate()
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def main() -> None:
+    """Run an emulator until Ctrl-C."""
+    with contextlib.suppress(KeyboardInterrupt), azurite() as storage:
+        print(storage.connection_string, flush=True)
+        while True:
+            time.sleep(3600)
+
+
+if __name__ == "__main__":
+    main()
