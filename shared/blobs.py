@@ -57,9 +57,7 @@ class FlowLogs:
     def __init__(self, connection: Connection) -> None:
         self.service: BlobServiceClient = connect(BlobServiceClient, connection, max_single_get_size=WINDOW)
 
-    def read(
-        self, blob: BlobName, start: int, *, unless: str = "", only_if: str = ""
-    ) -> Stretch | None:
+    def read(self, blob: BlobName, start: int, *, unless: str = "", only_if: str = "") -> Stretch | None:
         """Up to ``WINDOW`` bytes from ``start``, in one request.
 
         ``None`` if there is nothing to be had: the blob is gone, or still of version ``unless``.

@@ -6,7 +6,8 @@
     ├── MalformedInput   the log is at fault: counted, kept, passed; never retried
     ├── Conflict         somebody else wrote first: load again, go on from there
     ├── Unavailable      storage is at fault: raise, so that the host tries again
-    └── BadSettings      the deployment is at fault: says which setting and what it wants
+    ├── BadSettings      the deployment is at fault: says which setting and what it wants
+    └── BadRequest       the question is at fault: says what can be asked
 """
 
 
@@ -28,3 +29,7 @@ class Unavailable(FlowtallyError):
 
 class BadSettings(FlowtallyError):
     """A setting is missing or wrong."""
+
+
+class BadRequest(FlowtallyError):
+    """A question can't be answered as it was asked."""

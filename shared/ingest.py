@@ -61,7 +61,9 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
     while True:
         held = ledger.load(blob)
         if held.entry.blob_name != blob.name:
-            raise MalformedInput(f"{blob.name} can't be counted: its place is taken by {held.entry.blob_name}")
+            raise MalformedInput(
+                f"{blob.name} can't be counted: its place is taken by {held.entry.blob_name}"
+            )
         try:
             update = _read_update(blob, held.entry, flow_logs)
             if update is None:
@@ -71,7 +73,9 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
         except Conflict as conflict:
             conflicts += 1
             if conflicts == _MOST_CONFLICTS:
-                raise Unavailable(f"{blob.name}: gave up after {conflicts} conflicts: {conflict}") from conflict
+                raise Unavailable(
+                    f"{blob.name}: gave up after {conflicts} conflicts: {conflict}"
+                ) from conflict
             time.sleep(random.uniform(0, 0.02 * 2 ** min(conflicts, 6)))  # noqa: S311 -- so that racers part
             continue
         done = _sum(done, held.entry, update.entry)

@@ -88,7 +88,9 @@ def _connection(environment: Mapping[str, str], name: str, service: str) -> Conn
 def _schedule(environment: Mapping[str, str], name: str, default: str) -> str:
     schedule = environment.get(name, default)
     if len(schedule.split()) != 6:
-        raise BadSettings(f"{name} is {schedule!r}; it must be an NCRONTAB of six fields, such as {default!r}")
+        raise BadSettings(
+            f"{name} is {schedule!r}; it must be an NCRONTAB of six fields, such as {default!r}"
+        )
     return schedule
 
 

@@ -14,6 +14,7 @@ Source: Microsoft Learn, "Flow logging for network security groups" and "Virtual
 
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -84,7 +85,7 @@ def parse_blob_name(name: str) -> BlobName:
     return BlobName(
         name=name,
         kind=kind,
-        scope=_bounded("~".join([kind, *map(key_safe, own)]), _LONGEST_SCOPE),
+        scope=key_join([kind, *own]),
         group=_WATCHER_PREFIX.sub("", own[-1]),
         resource_id="/" + path.lower(),
         hour=hour,
@@ -92,19 +93,20 @@ def parse_blob_name(name: str) -> BlobName:
     )
 
 
-def key_safe(text: str, longest: int = _LONGEST_SCOPE) -> str:
-    """``text`` in lower case with every character that a table key can't hold (or that separates the
-    parts of ours) as ``!xx`` bytes of its UTF-8; different texts stay different, but for their case.
+def key_join(parts: Iterable[str], longest: int = _LONGEST_SCOPE) -> str:
+    """Parts joined by ``~`` into a piece of a table key.
+
+    Lower case, with every character that a key can't hold as ``!xx`` bytes of its UTF-8: different parts
+    give different keys, but for their case. Keys have a limit of 512 characters: what is longer than
+    ``longest`` ends in a digest of itself.
     """
-    safe = "".join(
-        char if _KEY_SAFE.match(char) else "".join(f"!{byte:02x}" for byte in char.encode("utf-8", "replace"))
-        for char in text.lower()
-    )
-    return _bounded(safe, longest)
-
-
-def _bounded(key: str, longest: int) -> str:
-    """Keys have a limit of 512 characters: what is too long ends in a digest of itself."""
+    key = "~".join("".join(map(_key_safe, part.lower())) for part in parts)
     if len(key) <= longest:
         return key
     return f"{key[: longest - 33]}!{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def _key_safe(char: str) -> str:
+    if _KEY_SAFE.match(char):
+        return char
+    return "".join(f"!{byte:02x}" for byte in char.encode("utf-8", "surrogatepass"))

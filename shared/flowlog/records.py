@@ -38,7 +38,8 @@ LONGEST_TAIL = 32
 """Bytes. They are read again with every update, so they are few."""
 
 _SEPARATORS = re.compile(
-    r'(?:[ \t\r\n,]+|\][ \t\r\n]*\}|\{[ \t\r\n]*"records"[ \t\r\n]*:[ \t\r\n]*\[|\xef\xbb\xbf)*', re.IGNORECASE
+    r'(?:[ \t\r\n,]+|\][ \t\r\n]*\}|\{[ \t\r\n]*"records"[ \t\r\n]*:[ \t\r\n]*\[|\xef\xbb\xbf)*',
+    re.IGNORECASE,
 )
 _RECORD_START = re.compile(
     r'\{[ \t\r\n]*"(?:time|systemId|macAddress|category|resourceId|operationName|properties'

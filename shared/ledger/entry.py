@@ -91,6 +91,11 @@ def hour_key(hour: datetime) -> str:
     return hour.strftime("%Y%m%d%H")
 
 
+def day_key(day: datetime) -> str:
+    """``yyyymmdd``."""
+    return day.strftime("%Y%m%d")
+
+
 def to_columns(entry: Entry, partition: str) -> dict[str, Any]:
     """The entity's columns."""
     return {

@@ -1,0 +1,123 @@
+"""How answers are printed: a table for people, everything else for programs."""
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from shared.views.answers import Answer
+
+Output = Literal["table", "json", "ndjson", "csv", "tsv"]
+
+_TITLES = {
+    "PacketsSrcToDest": "Packets →",
+    "BytesSrcToDest": "Bytes →",
+    "PacketsDestToSrc": "Packets ←",
+    "BytesDestToSrc": "Bytes ←",
+    "FlowsAllowed": "Allowed",
+    "FlowsDenied": "Denied",
+    "FlowsEnded": "Ended",
+    "L4Protocol": "Proto",
+    "DestPort": "Port",
+    "LagSeconds": "Lag",
+}
+_HIDDEN_IF_EMPTY = {*_TITLES, "Missed", "GarbledBytes", "Malformed"} - {
+    "L4Protocol",
+    "DestPort",
+    "LagSeconds",
+}
+
+
+def print_answer(answer: Answer, output: Output, out: TextIO | None = None) -> None:
+    """Print an answer to ``out`` (default: stdout); what it leaves out too, where the format has room."""
+    out = out or sys.stdout
+    if output == "table":
+        _print_table(answer, out)
+    elif output == "json":
+        document = {
+            "rows": [_plain_row(answer, row) for row in answer.rows],
+            **{name: getattr(answer, name) for name in ("total", "shown", "rest")},
+            "as_of": _plain(answer.as_of),
+        }
+        print(json.dumps(document, indent=2, ensure_ascii=False), file=out)
+    elif output == "ndjson":
+        for row in answer.rows:
+            print(json.dumps(_plain_row(answer, row), ensure_ascii=False), file=out)
+    else:
+        writer = csv.writer(out, delimiter="," if output == "csv" else "\t", lineterminator="\n")
+        writer.writerow(answer.columns)
+        for row in answer.rows:
+            writer.writerow(_plain(row.get(name)) for name in answer.columns)
+
+
+def left_out(answer: Answer) -> str:
+    """What an answer leaves out, and how fresh it is, in one line."""
+    parts = []
+    if answer.total and answer.shown and answer.rest:
+        parts = [
+            f"{name} {sums['Tuples']:,} tuples, {sums['FlowsDenied']:,} denied, "
+            f"{sums['BytesSrcToDest'] + sums['BytesDestToSrc']:,} bytes"
+            for name, sums in (("total", answer.total), ("shown", answer.shown), ("rest", answer.rest))
+        ]
+    as_of = _for_people("as_of", answer.as_of) if answer.as_of else "nothing counted yet"
+    return " · ".join([*parts, f"as of {as_of}"])
+
+
+def _print_table(answer: Answer, out: TextIO) -> None:
+    console = Console(file=out, highlight=False, width=None if out.isatty() else 200)
+    columns = [name for name in answer.columns if _is_shown(name, answer.rows)]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        number = any(isinstance(row.get(name), int) for row in answer.rows)
+        table.add_column(_TITLES.get(name, name), justify="right" if number else "left", overflow="fold")
+    for row in answer.rows:
+        is_rest = bool(row.get("IsRest"))
+        table.add_row(
+            *(Text(_cell(name, row, is_rest)) for name in columns), style="dim" if is_rest else None
+        )
+    console.print(table)
+
+
+def _is_shown(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    if name == "IsRest":
+        return False
+    return name not in _HIDDEN_IF_EMPTY or any(row.get(name) for row in rows)
+
+
+def _cell(name: str, row: Mapping[str, Any], is_rest: bool) -> str:
+    if is_rest and name == "Rank":
+        return "rest"
+    return _for_people(name, row.get(name))
+
+
+def _for_people(name: str, value: object) -> str:
+    formats: list[tuple[type, Callable[[Any], str]]] = [
+        (type(None), lambda _: ""),
+        (bool, lambda yes: "yes" if yes else "no"),
+        (
+            datetime,
+            lambda time: time.strftime("%Y-%m-%d %H:%M" if name == "Period" else "%Y-%m-%d %H:%M:%SZ"),
+        ),
+        (int, lambda number: str(number) if name in ("DestPort", "Rank") else f"{number:,}"),
+    ]
+    if name == "LagSeconds" and isinstance(value, int):
+        return f"{value // 3600}:{value // 60 % 60:02d}:{value % 60:02d}"
+    for kind, form in formats:
+        if isinstance(value, kind):
+            return form(value)
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(value))
+
+
+def _plain_row(answer: Answer, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: _plain(row.get(name)) for name in answer.columns}
+
+
+def _plain(value: object) -> object:
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value

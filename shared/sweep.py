@@ -1,0 +1,108 @@
+"""Sweep: ingest every blob that is behind, whatever the events did. It is the backfill, too."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from shared.blobs import FlowLogs, ListedBlob
+from shared.errors import FlowtallyError
+from shared.ingest import Ingested, ingest
+from shared.ledger.entry import Entry
+from shared.ledger.store import Ledger, Posted
+
+WORKERS = 8
+"""Blobs ingested at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A blob as it is stored, beside its entry (an empty one if there is none) and when that was written."""
+
+    listed: ListedBlob
+    entry: Entry
+    written: datetime | None
+
+    @property
+    def behind(self) -> int:
+        """Bytes that haven't been looked at yet, the closing two among them; 0 if none.
+
+        The version tells: a blob is up to date if the very version that is stored was read to its end.
+        """
+        if self.listed.etag == self.entry.blob_etag or not self.listed.length:
+            return 0
+        beyond = self.listed.length - self.entry.offset
+        return beyond if beyond > 0 else self.listed.length  # shorter than the offset: rewritten
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep found and did: blobs listed, blobs behind, what was counted of them; names that are no
+    flow log's; and what failed with which error.
+    """
+
+    listed: int = 0
+    behind: int = 0
+    ingested: list[Ingested] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+    failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
+
+
+def compare(
+    flow_logs: FlowLogs, ledger: Ledger, since: datetime, until: datetime
+) -> Iterator[Compared | str]:
+    """Every blob of the hours from ``since`` to ``until``, beside its entry; names that are no flow log's.
+
+    Reads listings and the ledger's readable columns, no blob.
+    """
+    entries: dict[str, dict[str, Posted]] = {}
+    for found in flow_logs.list_blobs(since, until):
+        if isinstance(found, str):
+            yield found
+            continue
+        scope = found.blob.scope
+        if scope not in entries:
+            entries = {scope: {each.entry.blob_name: each for each in ledger.entries(scope, since, until)}}
+        known = entries[scope].get(found.blob.name)
+        yield (
+            Compared(found, known.entry, known.written)
+            if known
+            else Compared(found, Entry(found.blob.name), None)
+        )
+
+
+def sweep(
+    flow_logs: FlowLogs,
+    ledger: Ledger,
+    since: datetime,
+    until: datetime,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Swept:
+    """Ingest all blobs of the hours from ``since`` to ``until`` that are behind, some at a time.
+
+    A blob that fails doesn't hold up the others: it is in ``failed``. ``on_progress`` is told how many bytes
+    are done of how many.
+    """
+    swept = Swept()
+    behind: list[Compared] = []
+    for found in compare(flow_logs, ledger, since, until):
+        if isinstance(found, str):
+            swept.strangers.append(found)
+            continue
+        swept.listed += 1
+        if found.behind:
+            behind.append(found)
+    swept.behind = len(behind)
+    total, done = sum(each.behind for each in behind), 0
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="sweep") as pool:
+        jobs = {pool.submit(ingest, each.listed.blob, flow_logs, ledger): each for each in behind}
+        for job in as_completed(jobs):
+            each = jobs[job]
+            try:
+                swept.ingested.append(job.result())
+            except FlowtallyError as error:
+                swept.failed.append((each.listed.blob.name, error))
+            done += each.behind
+            if on_progress:
+                on_progress(done, total)
+    return swept

@@ -1,0 +1,160 @@
+"""Counts → the rows of the views (pure). A row is a dict of an entity's columns, plain values."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared.flowlog.blob_name import key_join
+from shared.tally.heavy_hitters import HeavyHitters, Row
+from shared.tally.hour_counts import HourCounts
+from shared.tally.measures import MEASURES, Figures, add_figures, no_figures
+from shared.views.questions import HEALTH_COLUMNS, QUESTIONS, RANKED_ROWS, Grain, Question
+
+type ViewRow = dict[str, Any]
+
+ALL_SCOPES = "all"
+_LONGEST_KEY = 400
+
+
+def partition_of(scope: str, view: str, grain: Grain) -> str:
+    """PartitionKey of a view in ``flowstats``."""
+    return f"{scope}~{view}~{grain}"
+
+
+def period_key(period: datetime) -> str:
+    """``yyyymmddHHMM``: how RowKeys begin."""
+    return period.strftime("%Y%m%d%H%M")
+
+
+def view_rows(
+    scope: str, question: Question, grain: Grain, period: datetime, counts: HourCounts
+) -> list[ViewRow]:
+    """The rows of one view for one period (5m: for all periods of the hour)."""
+    view = _View(scope, question, grain)
+    if question.name == "traffic":
+        return [*view.traffic(period, counts)]
+    family = counts.families[question.name]
+    rows = family.ranked()
+    if question.ranked_by is None:
+        return [*view.unranked(period, rows, counts), *view.rest(period, family, [], always=False)]
+    kept = sorted(rows[:RANKED_ROWS], key=lambda row: family.weight(row.figures), reverse=True)
+    return [*view.ranked(period, kept), *view.rest(period, family, rows[RANKED_ROWS:], always=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    scope: str
+    question: Question
+    grain: Grain
+
+    def traffic(self, period: datetime, counts: HourCounts) -> Iterator[ViewRow]:
+        sums: dict[tuple[datetime, str, str], Figures] = {}
+        for (bucket, direction, status), figures in counts.traffic.items():
+            begins = period + timedelta(minutes=5 * bucket) if self.grain == "5m" else period
+            add_figures(sums.setdefault((begins, direction, status), no_figures()), figures)
+        for (begins, *key), figures in sorted(sums.items()):
+            yield self._row(begins, _joined(key), key, figures)
+
+    def unranked(self, period: datetime, rows: Iterable[Row], counts: HourCounts) -> Iterator[ViewRow]:
+        for row in rows:
+            times = counts.seen.get(row.key) if self.question.name == "rules" else None
+            seen = {"FirstSeen": _moment(times[0]), "LastSeen": _moment(times[1])} if times else {}
+            yield self._row(
+                period, _joined(row.key), row.key, row.figures, Missed=row.missed, IsRest=False, **seen
+            )
+
+    def ranked(self, period: datetime, rows: Iterable[Row]) -> Iterator[ViewRow]:
+        for rank, row in enumerate(rows, start=1):
+            yield self._row(
+                period, f"{rank:04d}", row.key, row.figures, Rank=rank, Missed=row.missed, IsRest=False
+            )
+
+    def rest(
+        self, period: datetime, family: HeavyHitters, beyond: Iterable[Row], *, always: bool
+    ) -> Iterator[ViewRow]:
+        """What has no row of its own; it has missed nothing, as it is what the total leaves."""
+        figures = list(family.rest)
+        for row in beyond:
+            add_figures(figures, row.figures)
+        if always or figures != no_figures():
+            yield self._row(period, "0000", (), figures, Rank=0, Missed=0, IsRest=True)
+
+    def _row(
+        self, period: datetime, key: str, dimensions: Sequence[Any], figures: Figures, **more: object
+    ) -> ViewRow:
+        return {
+            "PartitionKey": partition_of(self.scope, self.question.name, self.grain),
+            "RowKey": f"{period_key(period)}~{key}",
+            "Scope": self.scope,
+            "View": self.question.name,
+            "Grain": self.grain,
+            "Period": period,
+            **dict(zip(self.question.key, dimensions, strict=False)),
+            **dict(zip(MEASURES, figures, strict=True)),
+            **more,
+        }
+
+
+def _joined(key: Iterable[Any]) -> str:
+    return key_join(map(str, key), _LONGEST_KEY)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What was read of an hour's blobs. ``lag``: from a blob's last record to its commit, the longest."""
+
+    blobs: int = 0
+    bytes: int = 0
+    records: int = 0
+    tuples: int = 0
+    malformed: int = 0
+    garbled_bytes: int = 0
+    last_record_time: datetime | None = None
+    lag: timedelta | None = None
+
+    def __add__(self, other: "Health") -> "Health":
+        return Health(
+            self.blobs + other.blobs,
+            self.bytes + other.bytes,
+            self.records + other.records,
+            self.tuples + other.tuples,
+            self.malformed + other.malformed,
+            self.garbled_bytes + other.garbled_bytes,
+            max(filter(None, (self.last_record_time, other.last_record_time)), default=None),
+            max((lag for lag in (self.lag, other.lag) if lag is not None), default=None),
+        )
+
+    def columns(self) -> dict[str, Any]:
+        """As an entity's columns; what isn't known has none."""
+        values = (
+            *(self.blobs, self.bytes, self.records, self.tuples, self.malformed, self.garbled_bytes),
+            self.last_record_time,
+            None if self.lag is None else int(self.lag.total_seconds()),
+        )
+        named = zip(HEALTH_COLUMNS, values, strict=True)
+        return {name: value for name, value in named if value is not None}
+
+    @staticmethod
+    def from_columns(columns: Mapping[str, Any]) -> "Health":
+        """What ``columns`` gave."""
+        *numbers, time, lag = (columns.get(name) for name in HEALTH_COLUMNS)
+        return Health(*numbers, time, None if lag is None else timedelta(seconds=lag))
+
+
+def health_row(scope: str, period: datetime, health: Health) -> ViewRow:
+    """The row of view ``health``."""
+    question = QUESTIONS["health"]
+    return {
+        "PartitionKey": partition_of(scope, question.name, "hour"),
+        "RowKey": f"{period_key(period)}~total",
+        "Scope": scope,
+        "View": question.name,
+        "Grain": "hour",
+        "Period": period,
+        **health.columns(),
+    }

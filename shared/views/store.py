@@ -1,0 +1,160 @@
+"""The views' edge: tables ``flowstats`` (the rows that people read) and ``flowhours`` (what they are made of).
+
+``flowhours`` holds, for every scope and hour, the merged counts of all its network interfaces, so that a day
+is made from 24 entities and not from thousands, and the *fingerprint* of the ledger entries that they were
+merged from. It is written after the rows: a fingerprint says that the rows of that state have been written.
+Nothing in either table is ever added to; everything can be made again from the ledger.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from shared.connection import storage_errors
+from shared.errors import Unavailable
+from shared.ledger.entry import from_chunks, hour_key, pack_within, to_chunks
+from shared.ledger.packing import unpack
+from shared.tables import Columns, Tables, from_entity, write_batches
+from shared.tally.hour_counts import HourCounts
+from shared.views.questions import Grain
+from shared.views.rows import ALL_SCOPES, Health, ViewRow, partition_of, period_key
+
+CATALOG = f"{ALL_SCOPES}~scopes"
+"""PartitionKey of the catalog in ``flowstats``; RowKey is the scope."""
+
+_HEALTH = "~health"
+"""PartitionKey in ``flowhours`` of every scope's health by hour; RowKey ``{yyyymmddHH}~{scope}``."""
+
+_LOOKED_AT = "~looked-at"
+"""PartitionKey in ``flowhours`` of the time up to which nothing was overlooked."""
+
+_END = "\x7f"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """From which state of the ledger an hour's or a day's rows were made, and when."""
+
+    fingerprint: str
+    written: datetime
+
+
+class Views:
+    """Rows of ``flowstats`` and summaries of ``flowhours``."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._stats = tables.table("flowstats")
+        self._hours = tables.table("flowhours")
+
+    # flowstats
+
+    def replace_rows(self, partition: str, since: datetime, until: datetime, rows: list[ViewRow]) -> int:
+        """Make ``rows`` what the partition holds of the periods from ``since`` up to and without ``until``.
+
+        Gives the number of rows that had to be written or deleted: none if they are there already.
+        """
+        first, last = period_key(since), period_key(until)
+        for attempt in range(3):
+            there = {row["RowKey"]: row for row in self._range(self._stats, partition, first, last)}
+            wanted = {row["RowKey"]: row for row in rows}
+            changed = [row for key, row in wanted.items() if there.get(key) != row]
+            gone = sorted(there.keys() - wanted.keys())
+            try:
+                write_batches(self._stats, partition, changed, gone)
+            except Unavailable as error:
+                # Another rollup may have deleted the same rows: look again.
+                if attempt == 2 or not isinstance(error.__cause__, ResourceNotFoundError):
+                    raise
+            else:
+                return len(changed) + len(gone)
+        raise AssertionError("unreachable")
+
+    def rows(
+        self, scope: str, view: str, grain: Grain, since: datetime, until: datetime
+    ) -> Iterator[ViewRow]:
+        """The rows of a view, for the periods that begin from ``since`` up to and without ``until``."""
+        return self._range(
+            self._stats, partition_of(scope, view, grain), period_key(since), period_key(until)
+        )
+
+    def catalog(self) -> dict[str, ViewRow]:
+        """A row for each scope: name, kind, resource ids, first and last hour."""
+        return {row["Scope"]: row for row in self._range(self._stats, CATALOG, "", _END)}
+
+    def describe_scope(self, row: ViewRow) -> None:
+        """Write a scope's row of the catalog."""
+        write_batches(self._stats, CATALOG, [row], [])
+
+    # flowhours
+
+    def made(self, scope: str, since: datetime, until: datetime) -> dict[str, Made]:
+        """What has been made of the hours and days from ``since`` to ``until``: by ``yyyymmddHH`` and, for
+        days, ``yyyymmdd``.
+        """
+        found = self._range(
+            self._hours,
+            scope,
+            since.strftime("%Y%m%d"),
+            hour_key(until) + _END,
+            select=["RowKey", "Fingerprint", "Timestamp"],
+        )
+        return {row["RowKey"]: Made(row["Fingerprint"], row["Timestamp"]) for row in found}
+
+    def keep_hour(self, scope: str, hour: datetime, fingerprint: str, counts: HourCounts) -> None:
+        """Write an hour's merged counts, once its rows are written."""
+        counts.trim()
+        columns = {"Fingerprint": fingerprint, **to_chunks(pack_within({0: counts}))}
+        self._put(scope, hour_key(hour), columns)
+
+    def hours_of_day(self, scope: str, day: datetime) -> Iterator[tuple[datetime, str, HourCounts]]:
+        """Hour, fingerprint and counts of each of a day's hours that has any."""
+        key = day.strftime("%Y%m%d")
+        for row in self._range(self._hours, scope, f"{key}00", f"{key}24"):
+            hour = day.replace(hour=int(row["RowKey"][8:]))
+            yield hour, row["Fingerprint"], unpack(from_chunks(row))[0]
+
+    def keep_day(self, scope: str, day: datetime, fingerprint: str) -> None:
+        """Say that a day's rows are written, and from what."""
+        self._put(scope, day.strftime("%Y%m%d"), {"Fingerprint": fingerprint})
+
+    def keep_health(self, scope: str, hour: datetime, health: Health) -> None:
+        """Write a scope's share in the health of all."""
+        self._put(_HEALTH, f"{hour_key(hour)}~{scope}", health.columns())
+
+    def health_of_all(self, hour: datetime) -> Health:
+        """The health of all scopes together."""
+        key = hour_key(hour)
+        found = self._range(self._hours, _HEALTH, f"{key}~", f"{key}~{_END}")
+        return sum((Health.from_columns(row) for row in found), Health())
+
+    def looked_at(self) -> datetime | None:
+        """When the last rollup began that failed nowhere: it saw all that was written long before."""
+        for row in self._range(self._hours, _LOOKED_AT, "", _END):
+            return row["Time"]  # type: ignore[no-any-return]
+        return None
+
+    def keep_looked_at(self, time: datetime) -> None:
+        """Say that all scopes have been looked at."""
+        self._put(_LOOKED_AT, "rollup", {"Time": time})
+
+    def _put(self, partition: str, key: str, columns: Columns) -> None:
+        write_batches(self._hours, partition, [{"PartitionKey": partition, "RowKey": key, **columns}], [])
+
+    @staticmethod
+    def _range(
+        table: Any, partition: str, first: str, last: str, select: list[str] | None = None
+    ) -> Iterator[Columns]:
+        """The entities of one partition with ``first`` <= RowKey < ``last``, in order."""
+        with storage_errors(f"reading {table.table_name}"):
+            for entity in table.query_entities(
+                "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last",
+                parameters={"partition": partition, "first": first, "last": last},
+                select=select,
+            ):
+                row = from_entity(entity)
+                if select and "Timestamp" in select:
+                    row["Timestamp"] = entity.metadata["timestamp"]
+                yield row
