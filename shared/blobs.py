@@ -64,7 +64,7 @@ class FlowLogs:
         ``Conflict`` if it isn't of version ``only_if`` any more. Beyond the blob's end ``data`` is empty.
         """
         client = self.service.get_blob_client(CONTAINERS[blob.kind], blob.name)
-        condition = {}
+        condition: dict[str, Any] = {}
         if unless:
             condition = {"etag": f'"{unless}"', "match_condition": MatchConditions.IfModified}
         elif only_if:
@@ -85,9 +85,10 @@ class FlowLogs:
                 if error.status_code == 412:
                     raise Conflict(f"{blob.name} has changed while it was read") from error
                 if error.status_code == 416:
-                    return Stretch(b"", start, _total(error.response.headers["Content-Range"]), "", dates[-1])
+                    response: Any = error.response
+                    return Stretch(b"", start, _total(response.headers["Content-Range"]), "", dates[-1])
                 raise
-        length = _total(download.properties.content_range)
+        length = _total(str(download.properties.content_range))
         if len(data) != min(WINDOW, max(length - start, 0)):
             raise Unavailable(f"reading {blob.name} from byte {start}: the answer was cut short")
         return Stretch(data, start, length, download.properties.etag.strip('"'), dates[-1])
@@ -106,8 +107,9 @@ class FlowLogs:
         return dates[-1]
 
     def list_blobs(self, since: datetime, until: datetime) -> Iterator[ListedBlob | str]:
-        """All flow-log blobs of the hours from ``since`` to ``until``, both included, and the names of
-        what is found there and isn't one.
+        """All flow-log blobs of the hours from ``since`` to ``until``, both included.
+
+        What is found there and is none is given by its name.
         """
         for container in CONTAINERS.values():
             client = self.service.get_container_client(container)

@@ -70,11 +70,11 @@ def _one_line_errors() -> Iterator[None]:
         sys.exit(1)
 
 
-def _command(function: Callable[..., None]) -> Callable[..., None]:
+def _command[**P](function: Callable[P, None]) -> Callable[P, None]:
     """Errors of ours in one line, with the exit code that the module's docstring says."""
 
     @wraps(function)
-    def wrapped(*arguments: Any, **options: Any) -> None:
+    def wrapped(*arguments: P.args, **options: P.kwargs) -> None:
         with _one_line_errors():
             function(*arguments, **options)
 
@@ -91,7 +91,7 @@ _output = click.option(
 )
 
 
-class _When(click.ParamType):
+class _When(click.ParamType[datetime]):
     """A moment: ``24h`` or ``7d`` ago, or ISO 8601."""
 
     name = "when"
@@ -105,7 +105,7 @@ class _When(click.ParamType):
         return moment
 
 
-def _since(default: str | None) -> Any:
+def _since(default: str | None) -> Callable[[click.decorators.FC], click.decorators.FC]:
     return click.option(
         "--since",
         type=_When(),

@@ -1,4 +1,4 @@
-"""How the stores reach Azure Storage: clients made from settings, and one kind of error for all that fails."""
+"""How the stores reach Azure Storage: clients from settings, and one kind of error for all that fails."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

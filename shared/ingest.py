@@ -104,7 +104,8 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
     rejects: list[Reject] = []
     resource_id, target_id = entry.resource_id, entry.target_id
     at_end = False
-    for data, last, at_end in _stretches(blob, first, entry.offset, flow_logs):
+    for data, last, ends_here in _stretches(blob, first, entry.offset, flow_logs):
+        at_end = ends_here
         for item in reader.feed(data, last=last):
             if isinstance(item, Record):
                 rejects += counts.count_record(item, blob.hour, blob.resource_id)

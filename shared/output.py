@@ -76,12 +76,22 @@ def _print_table(answer: Answer, out: TextIO) -> None:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         number = any(isinstance(row.get(name), int) for row in answer.rows)
-        table.add_column(_TITLES.get(name, name), justify="right" if number else "left", overflow="fold")
+        text = any(isinstance(row.get(name), str) for row in answer.rows)
+        table.add_column(
+            _TITLES.get(name, name), justify="right" if number else "left", overflow="fold", no_wrap=not text
+        )
+    short = {
+        name: _shortest({str(row[name]) for row in answer.rows if row.get(name)}, separator)
+        for name, separator in (("Scope", "~"), ("AclGroup", "/"))
+    }
     for row in answer.rows:
         is_rest = bool(row.get("IsRest"))
-        table.add_row(
-            *(Text(_cell(name, row, is_rest)) for name in columns), style="dim" if is_rest else None
-        )
+        cells = [_cell(name, row, short.get(name, {})) for name in columns]
+        if is_rest:
+            cells[next(place for place, name in enumerate(columns) if name not in ("Scope", "Period"))] = (
+                "rest"
+            )
+        table.add_row(*map(Text, cells), style="dim" if is_rest else None)
     console.print(table)
 
 
@@ -91,10 +101,18 @@ def _is_shown(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
     return name not in _HIDDEN_IF_EMPTY or any(row.get(name) for row in rows)
 
 
-def _cell(name: str, row: Mapping[str, Any], is_rest: bool) -> str:
-    if is_rest and name == "Rank":
-        return "rest"
-    return _for_people(name, row.get(name))
+def _shortest(paths: set[str], separator: str) -> dict[str, str]:
+    """The ends of paths, all of as few parts as still tell them apart."""
+    for parts in range(1, 20):
+        short = {path: separator.join(path.split(separator)[-parts:]) for path in paths}
+        if len(set(short.values())) == len(paths):
+            return short
+    return {}
+
+
+def _cell(name: str, row: Mapping[str, Any], short: Mapping[str, str]) -> str:
+    value = row.get(name)
+    return _for_people(name, short.get(value, value) if isinstance(value, str) else value)
 
 
 def _for_people(name: str, value: object) -> str:

@@ -11,17 +11,18 @@ that was first made of its present state a short while ago is made once more, wh
 """
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 from shared.blobs import floor_hour
 from shared.errors import FlowtallyError
 from shared.flowlog.blob_name import parse_blob_name
 from shared.ingest import LOOKED_AT
 from shared.ledger.entry import day_key, hour_key
-from shared.ledger.store import Ledger, Posted
+from shared.ledger.store import LateNote, Ledger, Posted
 from shared.tally.hour_counts import HourCounts
 from shared.views.questions import QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, health_row, partition_of, view_rows
@@ -36,23 +37,35 @@ SETTLED_AFTER = timedelta(minutes=15)
 NOTES_KEPT = timedelta(hours=1)
 """So long after it was written a note stays: its commit may come a while later."""
 
+WORKERS = 8
+"""Scopes made at the same time."""
+
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
 _MERGED_KEYS = 100_000
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(slots=True)
 class RolledUp:
-    """What a rollup did: hours and days made, rows written or deleted, and what failed with which error."""
+    """What a rollup did: hours and days made, rows written or deleted; which hours it looked at; and which
+    scopes failed with which error.
+    """
 
     scopes: int = 0
     hours: int = 0
     days: int = 0
     rows: int = 0
+    looked_at: set[datetime] = field(default_factory=set)
     failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
+
+    def __iadd__(self, other: "RolledUp") -> Self:
+        self.scopes += other.scopes
+        self.hours += other.hours
+        self.days += other.days
+        self.rows += other.rows
+        self.looked_at |= other.looked_at
+        return self
 
 
 def rollup(
@@ -60,33 +73,24 @@ def rollup(
 ) -> RolledUp:
     """Make the views of all hours that may have changed, and of those from ``since`` on that have.
 
-    A scope that fails doesn't hold up the others: it is in ``failed``, and is looked at again the next time.
+    Some scopes at a time. One that fails doesn't hold up the others: it is in ``failed``, and is looked at
+    again the next time.
     """
     notes, now = ledger.late_notes()
-    done = RolledUp()
     looked_at = views.looked_at()
     recent = looked_at - LOOKED_AT - 2 * _HOUR if looked_at else _EVER
-    catalog = views.catalog()
-    looked: set[datetime] = set()
-    for scope in ledger.scopes():
-        own_notes = [note for note in notes if note.scope == scope]
-        try:
-            posted = [*ledger.entries(scope, floor_hour(min(since or recent, recent)), now + _DAY)]
-            for note in own_notes:
-                posted += ledger.entries(scope, note.hour - 2 * _HOUR, note.hour + 2 * _HOUR)
-            looked |= _roll_scope(scope, posted, now, ledger, views, done)
-            _describe(scope, posted, catalog.get(scope), views)
-        except FlowtallyError as error:
-            log.exception("rollup of %s failed", scope)
-            done.failed.append((scope, error))
-        else:
-            for note in own_notes:
-                if now - note.noted > NOTES_KEPT:
-                    ledger.drop_note(note)
-        done.scopes += 1
-        if on_scope:
-            on_scope(scope)
-    for hour in sorted(looked):
+    job = _Rollup(ledger, views, now, floor_hour(min(since or recent, recent)), notes, views.catalog())
+    done = RolledUp()
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="rollup") as pool:
+        running = {pool.submit(job.roll_scope, scope): scope for scope in ledger.scopes()}
+        for each in as_completed(running):
+            try:
+                done += each.result()
+            except FlowtallyError as error:
+                done.failed.append((running[each], error))
+            if on_scope:
+                on_scope(running[each])
+    for hour in sorted(done.looked_at):
         row = health_row(ALL_SCOPES, hour, views.health_of_all(hour))
         done.rows += views.replace_rows(row["PartitionKey"], hour, hour + _HOUR, [row])
     if not done.failed:
@@ -94,81 +98,129 @@ def rollup(
     return done
 
 
-def _roll_scope(
-    scope: str, posted: list[Posted], now: datetime, ledger: Ledger, views: Views, done: RolledUp
-) -> set[datetime]:
-    """Make what has changed of the hours that ``posted`` has a share in; gives those hours."""
-    hours = sorted({each.hour + share * _HOUR for each in posted for share in _shares(each)})
-    if not hours:
-        return set()
-    made = views.made(scope, hours[0], hours[-1])
-    for hour in hours:
-        was = made.get(hour_key(hour))
-        if _is_due(was, _fingerprint(hour, posted), now):
-            done.rows += _make_hour(scope, hour, was, ledger, views)
-            done.hours += 1
-    for day in sorted({hour.replace(hour=0) for hour in hours}):
-        done.days += _make_day(scope, day, made.get(day_key(day)), now, views, done)
-    return set(hours)
+@dataclass(frozen=True, slots=True)
+class _Rollup:
+    """One rollup, scope by scope: of the hours from ``first`` on and of those that ``notes`` name."""
 
+    ledger: Ledger
+    views: Views
+    now: datetime
+    first: datetime
+    notes: list[LateNote]
+    catalog: dict[str, ViewRow]
 
-def _is_due(made: Made | None, fingerprint: str, now: datetime) -> bool:
-    return made is None or made.fingerprint != fingerprint or now - made.written < SETTLED_AFTER
+    def roll_scope(self, scope: str) -> RolledUp:
+        """Make what has changed of a scope."""
+        notes = [note for note in self.notes if note.scope == scope]
+        posted = [*self.ledger.entries(scope, self.first, self.now + _DAY)]
+        for note in notes:
+            posted += self.ledger.entries(scope, note.hour - 2 * _HOUR, note.hour + 2 * _HOUR)
+        done = self._make_changed(scope, posted)
+        self._describe(scope, posted)
+        for note in notes:
+            if self.now - note.noted > NOTES_KEPT:
+                self.ledger.drop_note(note)
+        return done
 
+    def _make_changed(self, scope: str, posted: list[Posted]) -> RolledUp:
+        """Make what has changed of the hours that ``posted`` has a share in, and of their days."""
+        hours = sorted({each.hour + share * _HOUR for each in posted for share in _shares(each)})
+        done = RolledUp(scopes=1, looked_at=set(hours))
+        if not hours:
+            return done
+        made = self.views.made(scope, hours[0], hours[-1])
+        for hour in hours:
+            was = made.get(hour_key(hour))
+            if self._is_due(was, _fingerprint(hour, posted)):
+                done.rows += self._make_hour(scope, hour, was)
+                done.hours += 1
+        for day in sorted({hour.replace(hour=0) for hour in hours}):
+            was = made.get(day_key(day))
+            fingerprint = self._fingerprint_of_day(scope, day)
+            if self._is_due(was, fingerprint):
+                done.rows += self._make_day(scope, day, was, fingerprint)
+                done.days += 1
+        return done
 
-def _make_hour(scope: str, hour: datetime, made: Made | None, ledger: Ledger, views: Views) -> int:
-    """Write the rows of one hour from the entries that have a share in it; gives how many changed."""
-    posted = [
-        *ledger.entries(scope, hour - _HOUR, hour - _HOUR, counts=True, only="TuplesAfter gt 0L"),
-        *ledger.entries(scope, hour, hour, counts=True),
-        *ledger.entries(scope, hour + _HOUR, hour + _HOUR, counts=True, only="TuplesBefore gt 0L"),
-    ]
-    merged = HourCounts(keys=_MERGED_KEYS)
-    for entry in posted:
-        for share_hour, counts in entry.entry.counts().hours(entry.hour):
-            if share_hour == hour:
-                merged.merge(counts, entry.mac)
-    rows = _write_rows(scope, hour, merged, ("5m", "hour"), hour + _HOUR, views)
-    health = sum((_health(entry) for entry in posted if entry.hour == hour), Health())
-    row = health_row(scope, hour, health)
-    rows += views.replace_rows(row["PartitionKey"], hour, hour + _HOUR, [row] if health.blobs else [])
-    fingerprint = _fingerprint(hour, posted)
-    if made is None or made.fingerprint != fingerprint:
-        views.keep_health(scope, hour, health)
-        views.keep_hour(scope, hour, fingerprint, merged)
-    return rows
+    def _is_due(self, made: Made | None, fingerprint: str) -> bool:
+        return made is None or made.fingerprint != fingerprint or self.now - made.written < SETTLED_AFTER
 
+    def _make_hour(self, scope: str, hour: datetime, made: Made | None) -> int:
+        """Write the rows of one hour from the entries that have a share in it; gives how many changed."""
+        entries = self.ledger.entries
+        posted = [
+            *entries(scope, hour - _HOUR, hour - _HOUR, counts=True, only="TuplesAfter gt 0L"),
+            *entries(scope, hour, hour, counts=True),
+            *entries(scope, hour + _HOUR, hour + _HOUR, counts=True, only="TuplesBefore gt 0L"),
+        ]
+        merged = HourCounts(keys=_MERGED_KEYS)
+        for each in posted:
+            for share_hour, counts in each.entry.counts().hours(each.hour):
+                if share_hour == hour:
+                    merged.merge(counts, each.mac)
+        rows = self._write_rows(scope, hour, merged, ("5m", "hour"), hour + _HOUR)
+        health = sum((_health(each) for each in posted if each.hour == hour), Health())
+        row = health_row(scope, hour, health)
+        rows += self.views.replace_rows(
+            row["PartitionKey"], hour, hour + _HOUR, [row] if health.blobs else []
+        )
+        fingerprint = _fingerprint(hour, posted)
+        if made is None or made.fingerprint != fingerprint:
+            self.views.keep_health(scope, hour, health)
+            self.views.keep_hour(scope, hour, fingerprint, merged)
+        return rows
 
-def _make_day(
-    scope: str, day: datetime, made: Made | None, now: datetime, views: Views, done: RolledUp
-) -> bool:
-    """Write the rows of one day from its hours, if any of them was made since; gives whether it did."""
-    hours = views.made(scope, day, day + 23 * _HOUR)
-    stated = [
-        f"{key} {hour.fingerprint}" for key, hour in sorted(hours.items()) if len(key) > len("yyyymmdd")
-    ]
-    fingerprint = _digest(stated)
-    if not stated or not _is_due(made, fingerprint, now):
-        return False
-    merged = HourCounts(keys=_MERGED_KEYS)
-    for _, _, counts in views.hours_of_day(scope, day):
-        merged.merge(counts)
-    done.rows += _write_rows(scope, day, merged, ("day",), day + _DAY, views)
-    if made is None or made.fingerprint != fingerprint:
-        views.keep_day(scope, day, fingerprint)
-    return True
+    def _fingerprint_of_day(self, scope: str, day: datetime) -> str:
+        made = self.views.made(scope, day, day + 23 * _HOUR)
+        return _digest(f"{key} {each.fingerprint}" for key, each in made.items() if key != day_key(day))
 
+    def _make_day(self, scope: str, day: datetime, made: Made | None, fingerprint: str) -> int:
+        """Write the rows of one day from its hours; gives how many changed."""
+        merged = HourCounts(keys=_MERGED_KEYS)
+        for counts in self.views.hours_of_day(scope, day):
+            merged.merge(counts)
+        rows = self._write_rows(scope, day, merged, ("day",), day + _DAY)
+        if made is None or made.fingerprint != fingerprint:
+            self.views.keep_day(scope, day, fingerprint)
+        return rows
 
-def _write_rows(
-    scope: str, period: datetime, counts: HourCounts, grains: Iterable[Grain], until: datetime, views: Views
-) -> int:
-    changed = 0
-    for question in QUESTIONS.values():
-        for grain in grains:
-            if grain in question.grains and question.name != "health":
-                rows = view_rows(scope, question, grain, period, counts)
-                changed += views.replace_rows(partition_of(scope, question.name, grain), period, until, rows)
-    return changed
+    def _write_rows(
+        self, scope: str, period: datetime, counts: HourCounts, grains: Iterable[Grain], until: datetime
+    ) -> int:
+        changed = 0
+        for question in QUESTIONS.values():
+            for grain in grains:
+                if grain in question.grains and question.name != "health":
+                    rows = view_rows(scope, question, grain, period, counts)
+                    partition = partition_of(scope, question.name, grain)
+                    changed += self.views.replace_rows(partition, period, until, rows)
+        return changed
+
+    def _describe(self, scope: str, posted: list[Posted]) -> None:
+        """Write the scope's row of the catalog: what its key stands for, and which hours there are."""
+        if not posted:
+            return
+        known = self.catalog.get(scope)
+        newest = max(posted, key=lambda each: (each.hour, each.entry.last_record_time or each.hour, each.mac))
+        blob = parse_blob_name(newest.entry.blob_name)
+        hours = [each.hour for each in posted]
+        row: ViewRow = {
+            "PartitionKey": CATALOG,
+            "RowKey": scope,
+            "Scope": scope,
+            "View": "scopes",
+            "Kind": blob.kind,
+            "Name": blob.group,
+            "ResourceId": newest.entry.resource_id or blob.resource_id,
+            "TargetResourceId": newest.entry.target_id,
+            "FirstPeriod": min(hours),
+            "LastPeriod": max(hours),
+        }
+        if known:
+            older = known if known["LastPeriod"] > row["LastPeriod"] else row
+            row = {**older, "FirstPeriod": min(row["FirstPeriod"], known["FirstPeriod"])}
+        if known != row:
+            self.views.describe_scope(row)
 
 
 def _shares(posted: Posted) -> list[int]:
@@ -210,31 +262,3 @@ def _health(posted: Posted) -> Health:
         entry.last_record_time,
         posted.written - entry.last_record_time if entry.last_record_time else None,
     )
-
-
-def _describe(scope: str, posted: list[Posted], known: ViewRow | None, views: Views) -> None:
-    """Write the scope's row of the catalog: what its key stands for, and which hours there are."""
-    if not posted:
-        return
-    newest = max(posted, key=lambda each: (each.hour, each.entry.last_record_time or each.hour, each.mac))
-    blob = parse_blob_name(newest.entry.blob_name)
-    hours = [each.hour for each in posted]
-    if known:
-        hours += [known["FirstPeriod"], known["LastPeriod"]]
-    row: ViewRow = {
-        "PartitionKey": CATALOG,
-        "RowKey": scope,
-        "Scope": scope,
-        "View": "scopes",
-        "Kind": blob.kind,
-        "Name": blob.group,
-        "ResourceId": newest.entry.resource_id or blob.resource_id,
-        "TargetResourceId": newest.entry.target_id,
-        "FirstPeriod": min(hours),
-        "LastPeriod": max(hours),
-    }
-    if known is None or newest.hour >= known["LastPeriod"]:
-        if known != row:
-            views.describe_scope(row)
-    elif known["FirstPeriod"] != row["FirstPeriod"]:
-        views.describe_scope({**known, "FirstPeriod": row["FirstPeriod"]})

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from shared.errors import BadSettings
 
@@ -45,7 +45,7 @@ class Settings:
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read and check all settings; ``BadSettings`` names the one that is wrong and what it wants."""
     source = environment.get("FLOWTALLY_TRIGGER_SOURCE", "EventGrid")
-    if source not in ("EventGrid", "Polling"):
+    if source not in get_args(TriggerSource):
         raise BadSettings(f"FLOWTALLY_TRIGGER_SOURCE is {source!r}; it must be EventGrid or Polling")
     since = environment.get("FLOWTALLY_SWEEP_SINCE", "24h")
     age = parse_age(since)
@@ -54,7 +54,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(
         flow_logs=_connection(environment, "FLOW_LOGS", "blob"),
         results=_connection(environment, "RESULTS", "table"),
-        trigger_source=source,
+        trigger_source=cast("TriggerSource", source),
         sweep_schedule=_schedule(environment, "FLOWTALLY_SWEEP_SCHEDULE", "0 7,37 * * * *"),
         sweep_since=age,
         rollup_schedule=_schedule(environment, "FLOWTALLY_ROLLUP_SCHEDULE", "30 */5 * * * *"),

@@ -1,9 +1,12 @@
 """The edge to the results' storage account: tables, and how plain values travel in their entities."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from azure.data.tables import EdmType, EntityProperty, TableClient, TableServiceClient
+from azure.core.exceptions import HttpResponseError
+from azure.data.tables import EdmType, EntityProperty, TableClient, TableErrorCode, TableServiceClient
 
 from shared.connection import connect, storage_errors
 from shared.settings import Connection
@@ -12,6 +15,15 @@ TABLES = ("flowledger", "flowrejects", "flowhours", "flowstats")
 
 type Columns = dict[str, Any]
 """An entity's columns as plain values: str, int, bool, bytes, aware datetime."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entity as a query found it. ``written`` is known only if ``Timestamp`` was among the columns."""
+
+    columns: Columns
+    etag: str
+    written: datetime
 
 
 class Tables:
@@ -47,6 +59,33 @@ def from_entity(entity: Mapping[str, Any]) -> Columns:
     return {
         name: value.value if isinstance(value, EntityProperty) else value for name, value in entity.items()
     }
+
+
+def query(
+    table: TableClient,
+    condition: str,
+    parameters: Mapping[str, Any],
+    select: Sequence[str] | None = None,
+    *,
+    page: int | None = None,
+    on_answer: Callable[[Any], None] | None = None,
+) -> Iterator[Found]:
+    """The entities that fulfil an OData condition, page by page; none if there is no such table yet.
+
+    ``parameters`` fill the condition's ``@names``: what comes from outside is never pasted into it. ``page``:
+    how many to ask for at a time, where fewer than a thousand are wanted.
+    """
+    options: dict[str, Any] = {"select": select, "results_per_page": page}
+    if on_answer:
+        options["raw_response_hook"] = on_answer
+    with storage_errors(f"reading {table.table_name}"):
+        try:
+            for entity in table.query_entities(condition, parameters=dict(parameters), **options):
+                metadata: Any = entity.metadata
+                yield Found(from_entity(entity), metadata["etag"], metadata["timestamp"])
+        except HttpResponseError as error:
+            if getattr(error, "error_code", None) != TableErrorCode.TABLE_NOT_FOUND:
+                raise
 
 
 def write_batches(table: TableClient, partition: str, upserts: list[Columns], deletes: list[str]) -> None:

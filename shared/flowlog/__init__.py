@@ -1,0 +1,1 @@
+"""The input, pure: blob names, records, tuples."""

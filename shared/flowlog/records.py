@@ -191,9 +191,9 @@ def _why_not(text: str) -> str:
 
 def _read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
     end = start + len(source)
+    if isinstance(found, str):
+        return Garbled(start, end, found, source[:1024])
     try:
-        if isinstance(found, str):
-            raise MalformedInput(found)
         if not source.isascii():
             found = _DECODER.decode(source.decode("utf-8"))
         return _read_record(source, start, found)
@@ -230,10 +230,11 @@ def _read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
         target_id = document.get("targetresourceid")
     elif "properties" in document:
         properties = _dict(document["properties"])
+        known: dict[float | str | None, Grammar] = {None: "nsg", 1: "nsg-v1", 2: "nsg-v2"}
         version = _version(properties, "version")
-        if version not in {None, 1, 2}:
+        if version not in known:
             raise MalformedInput(f"unknown Version {properties['version']!r}")
-        grammar = {None: "nsg", 1: "nsg-v1", 2: "nsg-v2"}[version]  # type: ignore[assignment]
+        grammar = known[version]
         groups = [
             RuleTuples("", rule, _list(inner, "flowtuples"))
             for flow in _list(properties, "flows")

@@ -1,4 +1,4 @@
-"""What a log holds that can't be counted, kept so that nothing is lost: where, why, and what it looks like."""
+"""What a log holds that can't be counted, kept so that nothing is lost: where, why, what it looks like."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ LONGEST_SAMPLE = 1024
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Bytes ``start`` to ``end`` of a blob, with ``count`` rejected tuples (0: a stretch that is no record)."""
+    """Bytes ``start`` to ``end`` of a blob, with ``count`` rejected tuples (0: they are no record)."""
 
     start: int
     end: int

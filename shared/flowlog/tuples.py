@@ -47,7 +47,7 @@ _ENCRYPTIONS = frozenset(
 )
 
 
-class Rejected(Exception):  # noqa: N818 -- a verdict on a tuple, not a failure of ours
+class Rejected(Exception):
     """The tuple breaks the grammar; ``reason`` is the same text for every tuple that breaks that rule."""
 
     def __init__(self, reason: str) -> None:

@@ -1,0 +1,1 @@
+"""The truth: one entry per blob, its offset and its counts together."""

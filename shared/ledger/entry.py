@@ -27,11 +27,11 @@ class Entry:
     - ``offset``: the byte after the last item counted; reading on starts there. ``tail``: the last bytes
       before it, by which a blob that was rewritten is told.
     - ``blob_etag``: the version that was read to its end; empty if there was more to read.
-    - ``records``, ``tuples``, ``malformed``: whole records, tuples counted, tuples rejected, up to ``offset``.
+    - ``records``, ``tuples``, ``malformed``: up to ``offset``, whole records, tuples counted and rejected.
     - ``garbled_bytes``: bytes that are no record; ``unread_bytes`` of them lie beyond ``offset`` and will be
       looked at again when the blob has grown.
-    - ``tuples_before``, ``tuples_after``: how many of ``tuples`` belong to the hour before the blob's own, and
-      to the one after it.
+    - ``tuples_before``, ``tuples_after``: how many of ``tuples`` belong to the hour before the blob's own,
+      and to the one after it.
     - ``rewrites``: how often the blob was found rewritten and counted afresh.
     - ``packed``: the counts; empty if only the readable columns were asked for.
     """
@@ -149,7 +149,7 @@ def from_columns(columns: Mapping[str, Any]) -> Entry:
 
 
 def to_chunks(packed: bytes) -> dict[str, bytes]:
-    """Packed counts as columns that each fit a binary property: ``Counts00``, ``Counts01`` …"""
+    """Packed counts as columns that each fit a binary property: ``Counts00``, ``Counts01`` and so on."""
     return {
         f"Counts{number:02d}": packed[at : at + _CHUNK]
         for number, at in enumerate(range(0, len(packed), _CHUNK))

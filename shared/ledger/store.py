@@ -19,7 +19,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from azure.core import MatchConditions
@@ -29,14 +29,14 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
-from azure.data.tables import TableErrorCode
+from azure.data.tables import TableErrorCode, UpdateMode
 
 from shared.connection import server_time, storage_errors
 from shared.errors import Conflict
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
-from shared.tables import Columns, Tables, from_entity, to_entity, write_batches
+from shared.tables import Columns, Tables, from_entity, query, to_entity, write_batches
 
 LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
@@ -45,7 +45,6 @@ RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
 _REMEMBERED = 100
 _NOTE_GOOD_FOR_SECONDS = 600
 _END = "\x7f"
-_HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,8 @@ class Ledger:
                     if getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND:
                         self._tables.create()
                     return Held(Entry(blob.name), "")
-            known = from_entity(entity), entity.metadata["etag"]
+            metadata: Any = entity.metadata
+            known = from_entity(entity), metadata["etag"]
         return Held(from_columns(known[0]), known[1])
 
     def commit(self, blob: BlobName, held: Held, entry: Entry) -> None:
@@ -116,7 +116,7 @@ class Ledger:
                 if held.etag:
                     answer = self._ledger.update_entity(
                         to_entity(columns),
-                        mode="replace",
+                        mode=UpdateMode.REPLACE,
                         etag=held.etag,
                         match_condition=MatchConditions.IfNotModified,
                     )
@@ -150,18 +150,18 @@ class Ledger:
         if before.unread_bytes or before.rewrites != after.rewrites:
             kept = {row["RowKey"] for row in rows}
             passed = range(before.offset, after.offset)
-            with storage_errors(f"reading the rejects of {blob.name}"):
-                found = self._rejects.query_entities(
-                    "PartitionKey eq @partition",
-                    parameters={"partition": partition},
-                    select=["RowKey", "Rewrites"],
-                )
-                stale = [
-                    row["RowKey"]
-                    for row in map(from_entity, found)
-                    if row["RowKey"] not in kept
-                    and (row["Rewrites"] < after.rewrites or int(row["RowKey"]) in passed)
-                ]
+            found = query(
+                self._rejects,
+                "PartitionKey eq @partition",
+                {"partition": partition},
+                select=["RowKey", "Rewrites"],
+            )
+            stale = [
+                row.columns["RowKey"]
+                for row in found
+                if row.columns["RowKey"] not in kept
+                and (row.columns["Rewrites"] < after.rewrites or int(row.columns["RowKey"]) in passed)
+            ]
         write_batches(self._rejects, partition, rows, stale)
 
     def note_late(self, blob: BlobName) -> None:
@@ -175,7 +175,7 @@ class Ledger:
         if now - self._noted.get(key, -_NOTE_GOOD_FOR_SECONDS) < _NOTE_GOOD_FOR_SECONDS:
             return
         with storage_errors(f"noting that {key} is late"):
-            self._ledger.upsert_entity({"PartitionKey": LATE, "RowKey": key}, mode="replace")
+            self._ledger.upsert_entity({"PartitionKey": LATE, "RowKey": key}, mode=UpdateMode.REPLACE)
         self._noted[key] = now
 
     # Rollup, sweep, status
@@ -183,17 +183,15 @@ class Ledger:
     def late_notes(self) -> tuple[list[LateNote], datetime]:
         """All notes, and the storage service's clock."""
         times: list[datetime] = []
-        with storage_errors("reading what came late"):
-            found = self._ledger.query_entities(
-                "PartitionKey eq @late",
-                parameters={"late": LATE},
-                raw_response_hook=lambda answer: times.append(server_time(answer)),
-            )
-            notes = []
-            for row in found:
-                scope, _, hour = row["RowKey"].rpartition("~")
-                metadata = row.metadata
-                notes.append(LateNote(scope, _hour(hour), metadata["timestamp"], metadata["etag"]))
+        notes = []
+        for found in query(
+            self._ledger,
+            "PartitionKey eq @late",
+            {"late": LATE},
+            on_answer=lambda answer: times.append(server_time(answer)),
+        ):
+            scope, _, hour = found.columns["RowKey"].rpartition("~")
+            notes.append(LateNote(scope, _hour(hour), found.written, found.etag))
         return notes, times[-1]
 
     def drop_note(self, note: LateNote) -> None:
@@ -211,17 +209,13 @@ class Ledger:
         """All scopes that have an entry, in order; one small query for each."""
         after = ""
         while True:
-            with storage_errors("looking for scopes"):
-                found = self._ledger.query_entities(
-                    "PartitionKey gt @after",
-                    parameters={"after": after},
-                    select=["PartitionKey"],
-                    results_per_page=1,
-                )
-                first: Any = next(iter(found), None)
-            if first is None or first["PartitionKey"] >= LATE:
+            found = query(
+                self._ledger, "PartitionKey gt @after", {"after": after}, select=["PartitionKey"], page=1
+            )
+            first = next(found, None)
+            if first is None or first.columns["PartitionKey"] >= LATE:
                 return
-            scope = first["PartitionKey"].rsplit("~", 2)[0]
+            scope = first.columns["PartitionKey"].rsplit("~", 2)[0]
             yield scope
             after = f"{scope}~{_END}"
 
@@ -233,28 +227,20 @@ class Ledger:
         Without ``counts`` the readable columns only. ``only`` is a further condition (OData, a constant).
         """
         condition = "PartitionKey ge @first and PartitionKey lt @last and RowKey eq @row"
-        with storage_errors(f"reading the ledger of {scope}"):
-            found = self._ledger.query_entities(
-                f"{condition} and {only}" if only else condition,
-                parameters={
-                    "first": f"{scope}~{hour_key(since)}",
-                    "last": f"{scope}~{hour_key(until)}~{_END}",
-                    "row": ROW_KEY,
-                },
-                select=None if counts else [*READABLE, "Timestamp"],
-            )
-            for row in found:
-                owner, hour, mac = row["PartitionKey"].rsplit("~", 2)
-                if owner == scope:  # another scope's name may begin with this one's
-                    metadata = row.metadata
-                    yield Posted(
-                        scope,
-                        _hour(hour),
-                        mac,
-                        from_columns(from_entity(row)),
-                        metadata["etag"],
-                        metadata["timestamp"],
-                    )
+        for found in query(
+            self._ledger,
+            f"{condition} and {only}" if only else condition,
+            {
+                "first": f"{scope}~{hour_key(since)}",
+                "last": f"{scope}~{hour_key(until)}~{_END}",
+                "row": ROW_KEY,
+            },
+            select=None if counts else [*READABLE, "Timestamp"],
+        ):
+            owner, hour, mac = found.columns["PartitionKey"].rsplit("~", 2)
+            if owner == scope:  # another scope's name may begin with this one's
+                entry = from_columns(found.columns)
+                yield Posted(scope, _hour(hour), mac, entry, found.etag, found.written)
 
 
 def _hour(key: str) -> datetime:

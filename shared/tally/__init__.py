@@ -1,0 +1,1 @@
+"""The counting, pure: measures, heavy hitters, the counts of an hour."""

@@ -1,0 +1,1 @@
+"""What people read: questions, the rows that answer them, and where they are kept."""

@@ -92,9 +92,11 @@ def _answer(
             add_figures(rest if row.get("IsRest") else shown, _figures(row))
         rows += kept
     total = [one + other for one, other in zip(shown, rest, strict=True)]
-    return Answer(
-        columns, rows, *(dict(zip(MEASURES, sums, strict=True)) for sums in (total, shown, rest)), as_of
-    )
+    return Answer(columns, rows, _named(total), _named(shown), _named(rest), as_of)
+
+
+def _named(figures: Figures) -> dict[str, int]:
+    return dict(zip(MEASURES, figures, strict=True))
 
 
 def _cut(rows: list[ViewRow], question: Question, limit: int | None, order_by: str | None) -> list[ViewRow]:
@@ -112,9 +114,7 @@ def _cut(rows: list[ViewRow], question: Question, limit: int | None, order_by: s
             add_figures(figures, _figures(row))
         like = (rests or rows)[0]
         kept = {name: like[name] for name in ("Scope", "View", "Grain", "Period")}
-        rests = [
-            {**kept, "Rank": 0, "Missed": 0, "IsRest": True, **dict(zip(MEASURES, figures, strict=True))}
-        ]
+        rests = [{**kept, "Rank": 0, "Missed": 0, "IsRest": True, **_named(figures)}]
     return [*rows[:limit], *rests]
 
 

@@ -142,8 +142,12 @@ class Health:
     @staticmethod
     def from_columns(columns: Mapping[str, Any]) -> "Health":
         """What ``columns`` gave."""
-        *numbers, time, lag = (columns.get(name) for name in HEALTH_COLUMNS)
-        return Health(*numbers, time, None if lag is None else timedelta(seconds=lag))
+        lag = columns.get("LagSeconds")
+        return Health(
+            *(columns[name] for name in HEALTH_COLUMNS[:6]),
+            last_record_time=columns.get("LastRecordTime"),
+            lag=None if lag is None else timedelta(seconds=lag),
+        )
 
 
 def health_row(scope: str, period: datetime, health: Health) -> ViewRow:

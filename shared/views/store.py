@@ -1,4 +1,4 @@
-"""The views' edge: tables ``flowstats`` (the rows that people read) and ``flowhours`` (what they are made of).
+"""The views' edge: tables ``flowstats`` (the rows that people read) and ``flowhours`` (what they come from).
 
 ``flowhours`` holds, for every scope and hour, the merged counts of all its network interfaces, so that a day
 is made from 24 entities and not from thousands, and the *fingerprint* of the ledger entries that they were
@@ -9,15 +9,14 @@ Nothing in either table is ever added to; everything can be made again from the 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables import TableClient
 
-from shared.connection import storage_errors
 from shared.errors import Unavailable
 from shared.ledger.entry import from_chunks, hour_key, pack_within, to_chunks
 from shared.ledger.packing import unpack
-from shared.tables import Columns, Tables, from_entity, write_batches
+from shared.tables import Columns, Found, Tables, query, write_batches
 from shared.tally.hour_counts import HourCounts
 from shared.views.questions import Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, partition_of, period_key
@@ -58,7 +57,9 @@ class Views:
         """
         first, last = period_key(since), period_key(until)
         for attempt in range(3):
-            there = {row["RowKey"]: row for row in self._range(self._stats, partition, first, last)}
+            there = {
+                row.columns["RowKey"]: row.columns for row in self._range(self._stats, partition, first, last)
+            }
             wanted = {row["RowKey"]: row for row in rows}
             changed = [row for key, row in wanted.items() if there.get(key) != row]
             gone = sorted(there.keys() - wanted.keys())
@@ -76,13 +77,14 @@ class Views:
         self, scope: str, view: str, grain: Grain, since: datetime, until: datetime
     ) -> Iterator[ViewRow]:
         """The rows of a view, for the periods that begin from ``since`` up to and without ``until``."""
-        return self._range(
-            self._stats, partition_of(scope, view, grain), period_key(since), period_key(until)
-        )
+        partition = partition_of(scope, view, grain)
+        found = self._range(self._stats, partition, period_key(since), period_key(until))
+        return (row.columns for row in found)
 
     def catalog(self) -> dict[str, ViewRow]:
         """A row for each scope: name, kind, resource ids, first and last hour."""
-        return {row["Scope"]: row for row in self._range(self._stats, CATALOG, "", _END)}
+        found = self._range(self._stats, CATALOG, "", _END)
+        return {row.columns["Scope"]: row.columns for row in found}
 
     def describe_scope(self, row: ViewRow) -> None:
         """Write a scope's row of the catalog."""
@@ -91,9 +93,7 @@ class Views:
     # flowhours
 
     def made(self, scope: str, since: datetime, until: datetime) -> dict[str, Made]:
-        """What has been made of the hours and days from ``since`` to ``until``: by ``yyyymmddHH`` and, for
-        days, ``yyyymmdd``.
-        """
+        """What has been made of the hours and days from ``since`` to ``until``, by their RowKey."""
         found = self._range(
             self._hours,
             scope,
@@ -101,7 +101,7 @@ class Views:
             hour_key(until) + _END,
             select=["RowKey", "Fingerprint", "Timestamp"],
         )
-        return {row["RowKey"]: Made(row["Fingerprint"], row["Timestamp"]) for row in found}
+        return {row.columns["RowKey"]: Made(row.columns["Fingerprint"], row.written) for row in found}
 
     def keep_hour(self, scope: str, hour: datetime, fingerprint: str, counts: HourCounts) -> None:
         """Write an hour's merged counts, once its rows are written."""
@@ -109,12 +109,11 @@ class Views:
         columns = {"Fingerprint": fingerprint, **to_chunks(pack_within({0: counts}))}
         self._put(scope, hour_key(hour), columns)
 
-    def hours_of_day(self, scope: str, day: datetime) -> Iterator[tuple[datetime, str, HourCounts]]:
-        """Hour, fingerprint and counts of each of a day's hours that has any."""
+    def hours_of_day(self, scope: str, day: datetime) -> Iterator[HourCounts]:
+        """The counts of each of a day's hours that has any."""
         key = day.strftime("%Y%m%d")
         for row in self._range(self._hours, scope, f"{key}00", f"{key}24"):
-            hour = day.replace(hour=int(row["RowKey"][8:]))
-            yield hour, row["Fingerprint"], unpack(from_chunks(row))[0]
+            yield unpack(from_chunks(row.columns))[0]
 
     def keep_day(self, scope: str, day: datetime, fingerprint: str) -> None:
         """Say that a day's rows are written, and from what."""
@@ -128,12 +127,12 @@ class Views:
         """The health of all scopes together."""
         key = hour_key(hour)
         found = self._range(self._hours, _HEALTH, f"{key}~", f"{key}~{_END}")
-        return sum((Health.from_columns(row) for row in found), Health())
+        return sum((Health.from_columns(row.columns) for row in found), Health())
 
     def looked_at(self) -> datetime | None:
         """When the last rollup began that failed nowhere: it saw all that was written long before."""
         for row in self._range(self._hours, _LOOKED_AT, "", _END):
-            return row["Time"]  # type: ignore[no-any-return]
+            return row.columns["Time"]  # type: ignore[no-any-return]
         return None
 
     def keep_looked_at(self, time: datetime) -> None:
@@ -145,16 +144,12 @@ class Views:
 
     @staticmethod
     def _range(
-        table: Any, partition: str, first: str, last: str, select: list[str] | None = None
-    ) -> Iterator[Columns]:
+        table: TableClient, partition: str, first: str, last: str, select: list[str] | None = None
+    ) -> Iterator[Found]:
         """The entities of one partition with ``first`` <= RowKey < ``last``, in order."""
-        with storage_errors(f"reading {table.table_name}"):
-            for entity in table.query_entities(
-                "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last",
-                parameters={"partition": partition, "first": first, "last": last},
-                select=select,
-            ):
-                row = from_entity(entity)
-                if select and "Timestamp" in select:
-                    row["Timestamp"] = entity.metadata["timestamp"]
-                yield row
+        return query(
+            table,
+            "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last",
+            {"partition": partition, "first": first, "last": last},
+            select,
+        )

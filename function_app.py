@@ -1,0 +1,90 @@
+"""The function app: wiring only. Each function calls one job; the jobs are in ``shared``."""
+
+import logging
+import os
+from datetime import timedelta
+
+import azure.functions as func
+import azurefunctions.extensions.bindings.blob as binding
+
+from shared.blobs import FlowLogs, floor_hour
+from shared.errors import MalformedInput
+from shared.flowlog.blob_name import CONTAINERS, parse_blob_name
+from shared.ingest import ingest
+from shared.ledger.store import Ledger
+from shared.rollup import rollup
+from shared.settings import read_settings
+from shared.sweep import sweep
+from shared.tables import Tables
+from shared.views.store import Views
+
+log = logging.getLogger("flowtally")
+logging.getLogger("azure").setLevel(logging.WARNING)
+
+settings = read_settings(os.environ)
+source = (
+    func.BlobSource.EVENT_GRID
+    if settings.trigger_source == "EventGrid"
+    else func.BlobSource.LOGS_AND_CONTAINER_SCAN
+)
+flow_logs = FlowLogs(settings.flow_logs)
+tables = Tables(settings.results)
+ledger = Ledger(tables)
+views = Views(tables)
+
+app = func.FunctionApp()
+
+
+def ingest_named(name: str) -> None:
+    """Ingest the blob that a trigger names. What is no flow log is passed over: trying again won't help."""
+    try:
+        done = ingest(parse_blob_name(name), flow_logs, ledger)
+    except MalformedInput as error:
+        log.warning("passed over: %s", error)
+        return
+    log.info(
+        "ingested %s: %d bytes, %d records, %d tuples, %d rejected",
+        *(name, done.bytes, done.records, done.tuples, done.malformed),
+    )
+
+
+# The binding hands over a client of its own; only its blob's name is used, so that the blob is read with the
+# clients above, whose connections and tokens are kept.
+@app.function_name("ingest_nsg")
+@app.blob_trigger("blob", path=CONTAINERS["nsg"] + "/{name}", connection="FLOW_LOGS", source=source)
+def ingest_nsg(blob: binding.BlobClient) -> None:
+    """An NSG flow log has grown."""
+    ingest_named(blob.blob_name)
+
+
+@app.function_name("ingest_vnet")
+@app.blob_trigger("blob", path=CONTAINERS["vnet"] + "/{name}", connection="FLOW_LOGS", source=source)
+def ingest_vnet(blob: binding.BlobClient) -> None:
+    """A VNet flow log has grown."""
+    ingest_named(blob.blob_name)
+
+
+@app.function_name("sweep")
+@app.timer_trigger("timer", schedule=settings.sweep_schedule)
+def sweep_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's signature
+    """Count what events did not bring."""
+    now = flow_logs.now()
+    swept = sweep(flow_logs, ledger, floor_hour(now - settings.sweep_since), now + timedelta(hours=1))
+    for name in swept.strangers:
+        log.warning("not a flow log, passed over: %s", name)
+    for name, error in swept.failed:
+        log.error("failed, to be tried again: %s: %s", name, error)
+    log.info("swept %d blobs: %d were behind, %d failed", swept.listed, swept.behind, len(swept.failed))
+
+
+@app.function_name("rollup")
+@app.timer_trigger("timer", schedule=settings.rollup_schedule)
+def rollup_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's signature
+    """Make the views say what the ledger says."""
+    done = rollup(ledger, views)
+    for scope, error in done.failed:
+        log.error("failed, to be tried again: %s: %s", scope, error)
+    log.info(
+        "rolled up %d scopes: %d hours, %d days, %d rows; %d failed",
+        *(done.scopes, done.hours, done.days, done.rows, len(done.failed)),
+    )
