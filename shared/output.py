@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -16,6 +17,8 @@ from shared.views.answers import Answer
 
 Output = Literal["table", "json", "ndjson", "csv", "tsv"]
 
+_WIDTH_UNKNOWN = 200
+_MINUTES = ("Period", "Hour", "FirstPeriod", "LastPeriod")
 _TITLES = {
     "PacketsSrcToDest": "Packets →",
     "BytesSrcToDest": "Bytes →",
@@ -61,17 +64,19 @@ def left_out(answer: Answer) -> str:
     """What an answer leaves out, and how fresh it is, in one line."""
     parts = []
     if answer.total and answer.shown and answer.rest:
+        all_three = (("total", answer.total), ("shown", answer.shown), ("rest", answer.rest))
         parts = [
             f"{name} {sums['Tuples']:,} tuples, {sums['FlowsDenied']:,} denied, "
             f"{sums['BytesSrcToDest'] + sums['BytesDestToSrc']:,} bytes"
-            for name, sums in (("total", answer.total), ("shown", answer.shown), ("rest", answer.rest))
+            for name, sums in (all_three if answer.rest["Tuples"] else all_three[:1])
         ]
     as_of = _for_people("as_of", answer.as_of) if answer.as_of else "nothing counted yet"
     return " · ".join([*parts, f"as of {as_of}"])
 
 
 def _print_table(answer: Answer, out: TextIO) -> None:
-    console = Console(file=out, highlight=False, width=None if out.isatty() else 200)
+    known_width = out.isatty() or "COLUMNS" in os.environ
+    console = Console(file=out, highlight=False, width=None if known_width else _WIDTH_UNKNOWN)
     columns = [name for name in answer.columns if _is_shown(name, answer.rows)]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
@@ -121,7 +126,7 @@ def _for_people(name: str, value: object) -> str:
         (bool, lambda yes: "yes" if yes else "no"),
         (
             datetime,
-            lambda time: time.strftime("%Y-%m-%d %H:%M" if name == "Period" else "%Y-%m-%d %H:%M:%SZ"),
+            lambda time: time.strftime("%Y-%m-%d %H:%M" if name in _MINUTES else "%Y-%m-%d %H:%M:%SZ"),
         ),
         (int, lambda number: str(number) if name in ("DestPort", "Rank") else f"{number:,}"),
     ]

@@ -121,7 +121,7 @@ class Minute:
     """Of these blocks alone."""
 
 
-def hour_of(  # noqa: PLR0913 - dials, each of its own
+def hour_of(
     nic: Nic,
     hour: datetime,
     *,

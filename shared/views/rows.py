@@ -142,12 +142,10 @@ class Health:
     @staticmethod
     def from_columns(columns: Mapping[str, Any]) -> "Health":
         """What ``columns`` gave."""
-        lag = columns.get("LagSeconds")
-        return Health(
-            *(columns[name] for name in HEALTH_COLUMNS[:6]),
-            last_record_time=columns.get("LastRecordTime"),
-            lag=None if lag is None else timedelta(seconds=lag),
-        )
+        values: list[Any] = [columns.get(name) for name in HEALTH_COLUMNS]
+        if values[-1] is not None:
+            values[-1] = timedelta(seconds=values[-1])
+        return Health(*values)
 
 
 def health_row(scope: str, period: datetime, health: Health) -> ViewRow:

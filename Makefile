@@ -1,0 +1,45 @@
+# Everything that a developer runs. `make setup` is called by the others and does nothing twice.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+# Python 3.13, by pyenv, by uv, or on the PATH.
+PYTHON := $(or $(shell pyenv which python3.13 2>/dev/null),$(shell uv python find 3.13 2>/dev/null),$(shell command -v python3.13))
+
+.PHONY: setup demo test lint bench lock clean
+
+setup: .venv/.installed node_modules/.installed
+
+.venv/.installed: requirements-dev.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed: install it with pyenv or uv (pyenv install 3.13, uv python install 3.13)" >&2; exit 1; }
+	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+node_modules/.installed: package.json package-lock.json
+	npm ci --silent
+	@touch $@
+
+# The main job on the storage emulator: `make demo KEEP=1` leaves Azurite up afterwards.
+demo: setup
+	@$(BIN)/python -m tools.demo $(if $(KEEP),--keep)
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	@$(BIN)/python -m tools.bench
+
+# Pin what pyproject.toml and package.json ask for, anew.
+lock: setup
+	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --extra dev pyproject.toml -o requirements-dev.txt
+	npm install --package-lock-only
+
+clean:
+	rm -rf .venv node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,137 @@
+"""The main job, shown at work: ``make demo``.
+
+Starts Azurite, lets a Network Watcher in fast motion write flow logs, counts them meanwhile with the very
+command that people use, and holds the writer's own count against what was counted and rejected.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tools.azurite import azurite
+
+FLOWTALLY = str(Path(sys.executable).with_name("flowtally"))
+NICS, HOURS, SEED = 6, 2, 7
+
+
+def main() -> int:
+    """Run the demo; 0 if every tuple that was written was counted or rejected."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--keep", action="store_true", help="leave Azurite up until Ctrl-C")
+    keep = parser.parse_args().keep
+    began = time.monotonic()
+    with azurite() as emulator:
+        environment = {
+            **os.environ,
+            "FLOW_LOGS": emulator.connection_string,
+            "RESULTS": emulator.connection_string,
+            "COLUMNS": "160",
+        }
+        say(f"Azurite is up. {NICS} network interfaces write {HOURS} hours of flow logs, in fast motion;")
+        say("`flowtally sweep --watch` counts them while they grow:\n")
+        written = write_and_sweep(environment)
+        say("\nThe writer is done. One last sweep, and the views are made:\n")
+        flowtally(environment, "sweep")
+        flowtally(environment, "rollup")
+        for question in (
+            ["status"],
+            ["show", "traffic", "--grain", "day", "--since", "2d"],
+            ["show", "denied-sources", "--scope", "nsg-web", "--limit", "5"],
+            ["show", "rules", "--scope", "nsg-web", "--order-by", "FlowsDenied", "--limit", "4"],
+            ["show", "talkers", "--scope", "flowlog-hub", "--grain", "day", "--since", "2d", "--limit", "5"],
+        ):
+            flowtally(environment, *question)
+        held = hold_against(written, environment)
+        say(f"({time.monotonic() - began:.0f} s)")
+        if keep:
+            say("\nAzurite stays up until Ctrl-C. To go on asking, in another terminal:\n")
+            say(f"{exports(emulator.connection_string)}\n")
+            try:
+                while True:
+                    time.sleep(3600)
+            except KeyboardInterrupt:
+                pass
+    return 0 if held else 1
+
+
+def write_and_sweep(environment: Mapping[str, str]) -> dict[str, int]:
+    """Write logs while a sweep watches, and give the writer's own count."""
+    writer = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tools.network_watcher", "--nics", str(NICS), "--hours", str(HOURS)),
+            *("--seed", str(SEED), "--seconds-per-minute", "0.1", "--garbled", "0.02"),
+        ],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    sweeper = subprocess.Popen(
+        [FLOWTALLY, "sweep", "--since", "4h", "--watch", "2", "-o", "ndjson"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    with writer, sweeper:
+        assert sweeper.stdout is not None
+        assert writer.stdout is not None
+        for line in sweeper.stdout:
+            swept = json.loads(line)
+            say(
+                f"  {datetime.now(UTC):%H:%M:%S}  {swept['Behind']:3} blobs had grown: "
+                f"+{swept['Bytes']:9,} bytes, +{swept['Tuples']:6,} tuples, {swept['Malformed']:3} rejected"
+            )
+            if writer.poll() is not None:
+                break
+        sweeper.terminate()
+        counted: dict[str, int] = json.loads(writer.stdout.read())
+    return counted
+
+
+def hold_against(written: Mapping[str, int], environment: Mapping[str, str]) -> bool:
+    """One line that holds the writer's count against the ledger's."""
+    status = subprocess.run(
+        [FLOWTALLY, "status", "-o", "json"], env=environment, capture_output=True, text=True, check=False
+    )
+    rows = json.loads(status.stdout)["rows"]
+    counted, rejected, garbled = (
+        sum(row[name] for row in rows) for name in ("Tuples", "Malformed", "GarbledBytes")
+    )
+    held = (counted, rejected, garbled) == (
+        written["tuples"],
+        written["malformed"],
+        written["garbled_bytes"],
+    )
+    say(
+        f"written: {written['tuples']:,} tuples, {written['malformed']:,} malformed ones, "
+        f"{written['garbled_bytes']:,} garbled bytes · counted: {counted:,} tuples, {rejected:,} rejected, "
+        f"{garbled:,} bytes garbled · {'nothing lost, nothing twice' if held else 'THESE DIFFER'}"
+    )
+    return held
+
+
+def flowtally(environment: Mapping[str, str], *arguments: str) -> None:
+    """Run a command as a person would, and show it."""
+    say(f"$ flowtally {' '.join(arguments)}")
+    subprocess.run([FLOWTALLY, *arguments], env=environment, stderr=subprocess.STDOUT, check=False)
+
+
+def exports(connection_string: str) -> str:
+    """The settings, to paste into a shell."""
+    return "\n".join(f"export {name}='{connection_string}'" for name in ("FLOW_LOGS", "RESULTS"))
+
+
+def say(*lines: str) -> None:
+    """Print at once, so that the lines stand in the order of what happened."""
+    print(*lines, sep="\n", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
