@@ -11,7 +11,7 @@ that was first made of its present state a short while ago is made once more, wh
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -68,9 +68,7 @@ class RolledUp:
         return self
 
 
-def rollup(
-    ledger: Ledger, views: Views, since: datetime | None = None, on_scope: Callable[[str], None] | None = None
-) -> RolledUp:
+def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> RolledUp:
     """Make the views of all hours that may have changed, and of those from ``since`` on that have.
 
     Some scopes at a time. One that fails doesn't hold up the others: it is in ``failed``, and is looked at
@@ -88,11 +86,8 @@ def rollup(
                 done += each.result()
             except FlowtallyError as error:
                 done.failed.append((running[each], error))
-            if on_scope:
-                on_scope(running[each])
     for hour in sorted(done.looked_at):
-        row = health_row(ALL_SCOPES, hour, views.health_of_all(hour))
-        done.rows += views.replace_rows(row["PartitionKey"], hour, hour + _HOUR, [row])
+        done.rows += _write_health(views, ALL_SCOPES, hour, views.health_of_all(hour))
     if not done.failed:
         views.keep_looked_at(now)
     return done
@@ -112,20 +107,22 @@ class _Rollup:
     def roll_scope(self, scope: str) -> RolledUp:
         """Make what has changed of a scope."""
         notes = [note for note in self.notes if note.scope == scope]
-        posted = [*self.ledger.entries(scope, self.first, self.now + _DAY)]
-        for note in notes:
-            posted += self.ledger.entries(scope, note.hour - 2 * _HOUR, note.hour + 2 * _HOUR)
-        done = self._make_changed(scope, posted)
-        self._describe(scope, posted)
+        spans = [(self.first, self.now + _DAY), *((note.hour - _HOUR, note.hour + _HOUR) for note in notes)]
+        done = RolledUp(scopes=1)
+        for first, last in _joined(spans):
+            # An hour's rows depend on its neighbours' entries, too.
+            posted = [*self.ledger.entries(scope, first - _HOUR, last + _HOUR)]
+            touched = {each.hour + share * _HOUR for each in posted for share in _shares(each)}
+            done += self._make_changed(scope, sorted(h for h in touched if first <= h <= last), posted)
+            self._describe(scope, posted)
         for note in notes:
             if self.now - note.noted > NOTES_KEPT:
                 self.ledger.drop_note(note)
         return done
 
-    def _make_changed(self, scope: str, posted: list[Posted]) -> RolledUp:
-        """Make what has changed of the hours that ``posted`` has a share in, and of their days."""
-        hours = sorted({each.hour + share * _HOUR for each in posted for share in _shares(each)})
-        done = RolledUp(scopes=1, looked_at=set(hours))
+    def _make_changed(self, scope: str, hours: list[datetime], posted: list[Posted]) -> RolledUp:
+        """Make those of the hours that have changed, and those of their days."""
+        done = RolledUp(looked_at=set(hours))
         if not hours:
             return done
         made = self.views.made(scope, hours[0], hours[-1])
@@ -160,10 +157,7 @@ class _Rollup:
                     merged.merge(counts, each.mac)
         rows = self._write_rows(scope, hour, merged, ("5m", "hour"), hour + _HOUR)
         health = sum((_health(each) for each in posted if each.hour == hour), Health())
-        row = health_row(scope, hour, health)
-        rows += self.views.replace_rows(
-            row["PartitionKey"], hour, hour + _HOUR, [row] if health.blobs else []
-        )
+        rows += _write_health(self.views, scope, hour, health)
         fingerprint = _fingerprint(hour, posted)
         if made is None or made.fingerprint != fingerprint:
             self.views.keep_health(scope, hour, health)
@@ -217,10 +211,27 @@ class _Rollup:
             "LastPeriod": max(hours),
         }
         if known:
-            older = known if known["LastPeriod"] > row["LastPeriod"] else row
-            row = {**older, "FirstPeriod": min(row["FirstPeriod"], known["FirstPeriod"])}
+            newer = known if known["LastPeriod"] > row["LastPeriod"] else row
+            row = {**newer, "FirstPeriod": min(row["FirstPeriod"], known["FirstPeriod"])}
         if known != row:
             self.views.describe_scope(row)
+            self.catalog[scope] = row
+
+
+def _write_health(views: Views, scope: str, hour: datetime, health: Health) -> int:
+    row = health_row(scope, hour, health)
+    return views.replace_rows(row["PartitionKey"], hour, hour + _HOUR, [row] if health.blobs else [])
+
+
+def _joined(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    """Spans of hours, in order; those that touch each other as one."""
+    joined: list[tuple[datetime, datetime]] = []
+    for first, last in sorted(spans):
+        if joined and first <= joined[-1][1] + _HOUR:
+            joined[-1] = joined[-1][0], max(joined[-1][1], last)
+        else:
+            joined.append((first, last))
+    return joined
 
 
 def _shares(posted: Posted) -> list[int]:
