@@ -19,6 +19,11 @@ Output = Literal["table", "json", "ndjson", "csv", "tsv"]
 
 _WIDTH_UNKNOWN = 200
 _MINUTES = ("Period", "Hour", "FirstPeriod", "LastPeriod")
+_NARROWEST_TEXT = 15
+_DROPPED_FIRST = (
+    *("FlowsEnded", "PacketsDestToSrc", "PacketsSrcToDest", "GarbledBytes", "FirstSeen", "FlowsAllowed"),
+    *("Records", "Grain", "Kind", "LagSeconds", "Length", "FirstPeriod"),
+)
 _TITLES = {
     "PacketsSrcToDest": "Packets →",
     "BytesSrcToDest": "Bytes →",
@@ -75,29 +80,52 @@ def left_out(answer: Answer) -> str:
 
 
 def _print_table(answer: Answer, out: TextIO) -> None:
+    """A table that fits the terminal: columns are left out, and said to be, before a number is cut short."""
     known_width = out.isatty() or "COLUMNS" in os.environ
     console = Console(file=out, highlight=False, width=None if known_width else _WIDTH_UNKNOWN)
     columns = [name for name in answer.columns if _is_shown(name, answer.rows)]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in columns:
-        number = any(isinstance(row.get(name), int) for row in answer.rows)
-        text = any(isinstance(row.get(name), str) for row in answer.rows)
-        table.add_column(
-            _TITLES.get(name, name), justify="right" if number else "left", overflow="fold", no_wrap=not text
-        )
+    dropped = []
+    for name in filter(columns.__contains__, _DROPPED_FIRST):
+        if _least_width(_table(columns, answer.rows)) <= console.width:
+            break
+        columns.remove(name)
+        dropped.append(_TITLES.get(name, name))
+    table = _table(columns, answer.rows)
+    console.width = max(console.width, _least_width(table))
+    console.print(table)
+    if dropped:
+        console.print(Text(f"{', '.join(dropped)}: no room here; in a wider window, or with -o csv", "dim"))
+
+
+def _least_width(table: Table) -> int:
+    """Characters a line when texts are folded and numbers are whole; three stand between columns."""
+    return sum(column.min_width or 0 for column in table.columns) + 3 * len(table.columns)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Table:
     short = {
-        name: _shortest({str(row[name]) for row in answer.rows if row.get(name)}, separator)
+        name: _shortest({str(row[name]) for row in rows if row.get(name)}, separator)
         for name, separator in (("Scope", "~"), ("AclGroup", "/"))
     }
-    for row in answer.rows:
-        is_rest = bool(row.get("IsRest"))
-        cells = [_cell(name, row, short.get(name, {})) for name in columns]
-        if is_rest:
-            cells[next(place for place, name in enumerate(columns) if name not in ("Scope", "Period"))] = (
-                "rest"
-            )
-        table.add_row(*map(Text, cells), style="dim" if is_rest else None)
-    console.print(table)
+    cells = [[_cell(name, row, short.get(name, {})) for name in columns] for row in rows]
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, name in enumerate(columns):
+        title = _TITLES.get(name, name)
+        widest = max(map(len, [title, *(line[place] for line in cells)]))
+        kinds = {type(row.get(name)) for row in rows} - {type(None)}
+        table.add_column(
+            title,
+            justify="right" if int in kinds else "left",
+            overflow="fold",
+            no_wrap=str not in kinds,
+            min_width=min(widest, _NARROWEST_TEXT) if str in kinds else widest,
+        )
+    first = next((place for place, name in enumerate(columns) if name not in ("Scope", "Period")), 0)
+    for row, line in zip(rows, cells, strict=True):
+        if row.get("IsRest"):
+            line[first] = "rest"
+        table.add_row(*map(Text, line), style="dim" if row.get("IsRest") else None)
+    return table
 
 
 def _is_shown(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
