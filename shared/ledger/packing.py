@@ -7,8 +7,8 @@ The layout, version 1, inside one zlib stream::
     columns    one after another, each a run of unsigned numbers as byte planes: all lowest bytes first
 
 A column takes as many planes as its largest number needs, so that small numbers take little and zlib meets
-like with like. Texts stand once, in a table of their own; keys refer to them by number. Rows are sorted by
-key: equal counts are packed as equal bytes.
+like with like. Texts stand once, in a table of their own; keys refer to them by number. Rows stand in the
+order in which their keys were admitted: it decides which of equal ones is dropped.
 """
 
 import json
@@ -106,7 +106,7 @@ def _little_endian(numbers: "array[int]") -> "array[int]":
 def _pack_family(
     family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: _Texts
 ) -> dict[str, Any]:
-    rows = sorted(family.rows(), key=lambda row: row.key)
+    rows = list(family.rows())
     keys = [
         [texts.number(part) if isinstance(part, str) else part for part in column]
         for column in zip(*(row.key for row in rows), strict=True)

@@ -70,13 +70,16 @@ class HeavyHitters:
             self.trim(self.capacity)
 
     def trim(self, keep: int) -> None:
-        """Keep the ``keep`` keys of largest estimate; the rest goes to ``rest``."""
+        """Keep the ``keep`` keys of largest estimate; the rest goes to ``rest``.
+
+        Of equal ones, those that were admitted earlier stay: that order is the log's, and costs nothing.
+        """
         if len(self.figures) <= keep:
             return
-        for row in self.ranked()[keep:]:
-            self.floor = max(self.floor, self._estimate(row.key))
-            add_figures(self.rest, row.figures)
-            self._drop(row.key)
+        for key in sorted(self.figures, key=self._estimate, reverse=True)[keep:]:
+            self.floor = max(self.floor, self._estimate(key))
+            add_figures(self.rest, self.figures[key])
+            self._drop(key)
 
     def merge(self, other: "HeavyHitters") -> None:
         """Count what ``other`` counted; the laws hold for the sum of both."""

@@ -30,6 +30,8 @@ KEYS = 1_000
 ENTITY_BYTES = 1536 * 1024
 """The most that a blob's counts may take when packed, before compression."""
 
+FAR = "time is more than an hour outside the blob's hour"
+
 _HOUR_MS = 3_600_000
 _BUCKET_MS = 300_000
 
@@ -195,7 +197,7 @@ class BlobCounts:
             share.settle()
         while _most_bytes(self.shares.values()) > ENTITY_BYTES:
             share, family = max(
-                ((share, family) for share in self.shares.values() for family in share.families.values()),
+                ((share, family) for _, share in sorted(self.shares.items()) for family in share.families.values()),
                 key=lambda place: _family_bytes(place[1], 32),
             )
             family.trim(len(family) * 3 // 4)
@@ -211,7 +213,7 @@ class BlobCounts:
 
     def _share(self, share: int) -> HourCounts:
         if share not in (-1, 0, 1):
-            raise Rejected("time is more than an hour outside the blob's hour")
+            raise Rejected(FAR)
         if share not in self.shares:
             self.shares[share] = HourCounts()
         return self.shares[share]

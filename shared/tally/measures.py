@@ -46,7 +46,8 @@ def add_figures(into: Figures, figures: Sequence[int]) -> None:
     """Add ``figures`` to ``into``, in place."""
     for place, more in enumerate(figures):
         if more:
-            into[place] = min(into[place] + more, INT64_MAX)
+            total = into[place] + more
+            into[place] = total if total <= INT64_MAX else INT64_MAX
 
 
 def tuples(figures: Sequence[int]) -> int:

@@ -1,0 +1,267 @@
+"""Bytes → records whose ``flowTuples`` arrays stay bytes: the reader for large stretches.
+
+Theory of operation
+-------------------
+Nearly all of a record is its tuples. So each array is cut out before the rest, the *skeleton*, is decoded,
+by the same grammar that reads whole records (``records._read_record``); in its place stands a marker, a
+number that occurs nowhere else in the record. A record is taken for read if every marker comes back exactly
+once, in order, as the only element of an array of tuples. Skeletons recur but for their time, and what they
+mean is remembered.
+
+An array is cut from ``["`` to the next ``]``, on trust: that is right if it is *plain*, strings of
+``[0-9A-Za-z.:,_-]`` with nothing between them but commas. Who reads the tuples finds out if it isn't;
+then the stretch is cut once more, with care: each array is looked at before it is cut.
+
+Whatever isn't exactly so, the reference reads (``records._next_item``). So the items are the same, whoever
+reads them, and so are the positions after each.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.errors import MalformedInput
+from shared.flowlog import records
+from shared.flowlog.records import Garbled, Record, RecordReader
+from shared.flowlog.tuples import Grammar
+
+BATCH_BYTES = 512 * 1024
+"""Bytes of tuples that are looked at together: enough for whole columns, few enough for the caches."""
+
+_LOOK_AHEAD = 64 * 1024
+"""Bytes between two arrays; where there are more, the reference reads."""
+
+_MOST_REMEMBERED = 512
+_LONGEST_REMEMBERED = 16 * 1024
+_MARKER = 727_051_389_460_000_000
+_MARK = b"727051389460"
+"""Every marker begins so, and no other number in a skeleton may contain it."""
+
+_SEPARATORS = re.compile(records._SEPARATORS.pattern.encode("latin-1"), re.IGNORECASE)  # noqa: SLF001
+_RECORD_START = re.compile(records._RECORD_START.pattern.encode(), re.IGNORECASE)  # noqa: SLF001
+_ARRAY_START = re.compile(rb'"flowTuples":\["', re.IGNORECASE)
+_TIME = re.compile(rb'"time":"([0-9T:.Z-]{20,40})"', re.IGNORECASE)
+_PLAIN = re.compile(rb'"(?!,")[0-9A-Za-z.:,_-]*"(?:,"(?!,")[0-9A-Za-z.:,_-]*")*+')
+_NO_TIME = "@"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shape:
+    """What a skeleton says: of each array, the ACL in lower case and the rule; and of the record."""
+
+    grammar: Grammar
+    resource_id: str
+    target_id: str
+    rules: tuple[tuple[str, str], ...]
+    time: datetime | None
+    trailing: int
+
+
+@dataclass(slots=True)
+class Slice:
+    """A record, bytes ``start`` to ``end`` of a stretch; its arrays are ``(from, to)`` there, without the
+    brackets.
+    """
+
+    start: int
+    end: int
+    shape: Shape
+    time: datetime | None
+    arrays: list[tuple[int, int]]
+
+
+type Item = Slice | Record | Garbled
+
+
+def is_plain(content: bytes) -> bool:
+    """Whether these are JSON strings that mean what they show, with commas between them.
+
+    The string ``","`` is left out: it looks like the joint between two.
+    """
+    return _PLAIN.fullmatch(content) is not None
+
+
+class SliceReader(RecordReader):
+    """A reader that can also be asked for batches: ``add``, then ``look`` and ``go_on`` by turns.
+
+    ``stretch`` is what slices point into.
+    """
+
+    def __init__(self, position: int = 0) -> None:
+        super().__init__(position)
+        self.stretch = b""
+        self._base = position
+        self._at = 0
+        self._text = ""
+        self._text_at = -1
+        self._array_start = b'"flowTuples":["'
+        self._shapes: dict[bytes, Shape | None] = {}
+        self._gaps: dict[bytes, int] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes were fed and are no item yet."""
+        return len(self._data)
+
+    def position_of(self, at: int) -> int:
+        """The blob's byte that is byte ``at`` of the stretch."""
+        return self._base + at
+
+    def add(self, data: bytes, *, last: bool = True) -> bool:
+        """Take the bytes that follow; whether it is time to look at them (see ``RecordReader.feed``)."""
+        self._data += data
+        if not last and len(self._data) < self._wait_for:
+            return False
+        self.stretch, self._at, self._text_at, self._base = self._data, 0, -1, self.position
+        return True
+
+    def look(self, *, careful: bool = False) -> list[tuple[int, Item]]:
+        """The next items, each with the byte of the stretch after it; none if no more is whole.
+
+        Slices of one batch are of one grammar.
+        """
+        items: list[tuple[int, Item]] = []
+        at, size, grammar = self._at, 0, None
+        while size < BATCH_BYTES:
+            found = self._slice(at, careful=careful)
+            if isinstance(found, Slice):
+                if grammar is None:
+                    grammar = found.shape.grammar
+                elif grammar != found.shape.grammar:
+                    break
+                size += found.end - at
+                at = found.end
+                items.append((at, found))
+            elif item := self._reference(at):
+                size += item[0] - at
+                at = item[0]
+                items.append(item)
+            else:
+                break
+        return items
+
+    def go_on(self, items: list[tuple[int, Item]]) -> None:
+        """Pass what ``look`` gave."""
+        if not items:
+            self._data = self.stretch[self._at :]
+            self._wait_for = min(2 * len(self._data), records.LONGEST_RECORD)
+            self.stretch, self._at, self._text = b"", 0, ""
+            return
+        at, item = items[-1]
+        start = item.start if isinstance(item, Slice) else item.start - self._base
+        self.tail = self.stretch[max(start, at - records.LONGEST_TAIL) : at]
+        self._at = at
+        self.position = self._base + at
+
+    def _reference(self, at: int) -> tuple[int, Record | Garbled] | None:
+        if self._text_at < 0 or at < self._text_at:
+            self._text, self._text_at = self.stretch[at:].decode("latin-1"), at
+        item = records._next_item(self._text, at - self._text_at)  # noqa: SLF001
+        if item is None:
+            return None
+        start, end = item[0] + self._text_at, item[1] + self._text_at
+        return end, records._read_item(self.stretch[start:end], self._base + start, item[2])  # noqa: SLF001
+
+    def _slice(self, at: int, *, careful: bool) -> Slice | None:
+        """The record that comes next, if it is one that can be cut."""
+        data = self.stretch
+        separators = _SEPARATORS.match(data, at)
+        start = separators.end() if separators else at
+        if not _RECORD_START.match(data, start):
+            return None
+        pieces: list[bytes] = []
+        arrays: list[tuple[int, int]] = []
+        at = start
+        while True:
+            hit = data.find(self._array_start, at, at + _LOOK_AHEAD)
+            begin = hit + len(self._array_start) - 1
+            gap = data[at:begin] if hit >= 0 else data[at : at + _LOOK_AHEAD]
+            following = self._following(gap, 1 if at == start else 0)
+            if following >= 0 or hit < 0:
+                break
+            end = data.find(b"]", begin)
+            if end < 0 or data[end - 1] != 0x22 or end < begin + 2:
+                return None
+            if careful and not is_plain(data[begin:end]):
+                return None
+            pieces.append(gap)
+            pieces.append(b"%d" % (_MARKER + len(arrays)))
+            arrays.append((begin, end))
+            at = end
+        if following >= 0:
+            gap = gap[:following]
+        elif at + _LOOK_AHEAD < len(data):
+            return None
+        if not arrays and (spelled := _ARRAY_START.search(gap)) and spelled[0] != self._array_start:
+            self._array_start = spelled[0]
+            return self._slice(start, careful=careful)
+        pieces.append(gap)
+        return self._with_shape(start, at + len(gap), b"".join(pieces), arrays)
+
+    def _following(self, gap: bytes, at: int) -> int:
+        """Where in this gap the next record starts; -1 if none does. Gaps recur."""
+        if not at and (known := self._gaps.get(gap)) is not None:
+            return known
+        found = _RECORD_START.search(gap, at)
+        if found:
+            return found.start()
+        if not at:
+            _remember(self._gaps, gap, -1)
+        return -1
+
+    def _with_shape(
+        self, start: int, end: int, skeleton: bytes, arrays: list[tuple[int, int]]
+    ) -> Slice | None:
+        written = _TIME.search(skeleton)
+        if written:
+            skeleton = b"".join(
+                (skeleton[: written.start(1)], _NO_TIME.encode(), skeleton[written.end(1) :])
+            )
+        try:
+            shape = self._shapes[skeleton]
+        except KeyError:
+            shape = _shape(skeleton, len(arrays), timeless=written is not None)
+            _remember(self._shapes, skeleton, shape)
+        if shape is None or (end := end - shape.trailing) - start > records.LONGEST_RECORD:
+            return None
+        time = records._record_time(written[1].decode()) if written else shape.time  # noqa: SLF001
+        return Slice(start, end, shape, time, arrays)
+
+
+def _remember[T](known: dict[bytes, T], key: bytes, meaning: T) -> None:
+    if len(key) <= _LONGEST_REMEMBERED:
+        if len(known) >= _MOST_REMEMBERED:
+            known.clear()
+        known[key] = meaning
+
+
+def _shape(skeleton: bytes, arrays: int, *, timeless: bool) -> Shape | None:
+    """What the skeleton says; ``None`` if it isn't one record with all its markers in their places.
+
+    ``timeless``: its time was cut out as well, and has to be the record's own.
+    """
+    if skeleton.count(_MARK) != arrays:
+        return None
+    try:
+        document, end = records._DECODER.raw_decode(skeleton.decode("latin-1"))  # noqa: SLF001
+        if not skeleton[:end].isascii():
+            document = records._DECODER.decode(skeleton[:end].decode("utf-8"))  # noqa: SLF001
+        if timeless and document.get("time") != _NO_TIME:
+            return None
+        record = records._read_record(b"", 0, document)  # noqa: SLF001
+    except (ValueError, RecursionError, MalformedInput):
+        return None
+    groups = [group for group in record.groups if group.tuples]
+    if record.grammar == "nsg" or len(groups) != arrays:
+        return None
+    for number, group in enumerate(groups):
+        if group.tuples != [_MARKER + number] or type(group.tuples[0]) is not int:
+            return None
+    return Shape(
+        record.grammar,
+        record.resource_id,
+        record.target_id,
+        tuple((group.acl_group, group.rule) for group in groups),
+        record.time,
+        len(skeleton) - end,
+    )

@@ -1,0 +1,199 @@
+"""Texts by number: what recurs in tuples is looked at once, and is a small number from then on.
+
+A text of at most 15 bytes is two words of eight bytes, the second one ending in the text's length: two texts
+are the same if, and only if, their words are. The numbers stand in an open hash table which is searched for
+a whole column at a time. Longer texts, IPv6 mostly, go through a ``dict``.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.flowlog.tuples import _canonical
+
+type Ints = npt.NDArray[np.int64]
+type Words = npt.NDArray[np.uint64]
+type Flags = npt.NDArray[np.bool_]
+
+LONGEST_SHORT = 15
+
+FIRST_BYTES: Words = np.array([(1 << 8 * n) - 1 for n in range(8)] + [2**64 - 1], np.uint64)
+"""Masks that keep the first n bytes of a window, 0 to 8."""
+
+PADDING = 24
+"""Bytes before and after what is read through windows."""
+
+_NOTHING = np.uint64(2**64 - 1)
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_MIX_HIGH = np.uint64(0xC2B2AE3D27D4EB4F)
+_56 = np.uint64(56)
+
+
+def windows(buffer: bytes) -> Words:
+    """The eight bytes from each place on, as one little-endian number."""
+    return np.ndarray((len(buffer) - 7,), "<u8", buffer, 0, (1,))
+
+
+class Texts:
+    """Distinct texts, numbered from 0 in no order."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._words: Words = np.full((2, 1025), _NOTHING)  # the last column is no text
+        self._slots = np.full(4096, -1, np.int32)
+        self._long: dict[bytes, int] = {}
+        self._long_texts: dict[int, bytes] = {}
+
+    def numbers(self, buffer: bytes, window: Words, starts: Ints, lengths: Ints) -> Ints:
+        """The numbers of these pieces of ``buffer``, which may have any length but a negative one."""
+        low = window[starts] & FIRST_BYTES[np.minimum(lengths, 8)]
+        high = window[starts + 8] & FIRST_BYTES[np.maximum(np.minimum(lengths, 15) - 8, 0)]
+        high |= lengths.astype(np.uint64) << _56
+        long = np.flatnonzero(lengths > LONGEST_SHORT)
+        low[long] = high[long] = 0
+        numbers = self._short(low, high)
+        for place, start, length in zip(
+            long.tolist(), starts[long].tolist(), lengths[long].tolist(), strict=True
+        ):
+            numbers[place] = self._number_of_long(buffer[start : start + length])
+        return numbers
+
+    def numbers_of(self, texts: list[bytes]) -> Ints:
+        """The numbers of these texts."""
+        buffer = b"".join((*texts, bytes(PADDING)))
+        lengths = np.array([len(text) for text in texts], np.int64)
+        return self.numbers(buffer, windows(buffer), np.cumsum(lengths) - lengths, lengths)
+
+    def text(self, number: int) -> bytes:
+        """The text of that number."""
+        if (long := self._long_texts.get(number)) is not None:
+            return long
+        short = self._words[:, number].astype("<u8").tobytes()
+        return short[: short[15]]
+
+    def _number_of_long(self, text: bytes) -> int:
+        number = self._long.get(text)
+        if number is None:
+            self._reserve(1)
+            number = self._long[text] = self.size
+            self._long_texts[number] = text
+            self.size += 1
+        return number
+
+    def _short(self, low: Words, high: Words) -> Ints:
+        places = self._hash(low, high)
+        numbers = self._slots[places].astype(np.int64)
+        words = self._words
+        missing = np.flatnonzero((words[0][numbers] != low) | (words[1][numbers] != high))
+        if missing.size:
+            self._reserve(missing.size)
+            numbers[missing] = self._find_or_add(low[missing], high[missing])
+        return numbers
+
+    def _hash(self, low: Words, high: Words) -> Ints:
+        bits = len(self._slots).bit_length() - 1
+        return (((high * _MIX_HIGH) ^ low) * _MIX >> np.uint64(64 - bits)).astype(np.int64)
+
+    def _find_or_add(self, low: Words, high: Words) -> Ints:
+        """Search place by place; who finds an empty place claims it, and if it got it, is there from now on."""
+        numbers = np.full(len(low), -1, np.int64)
+        places = self._hash(low, high)
+        waiting = np.arange(len(low))
+        while waiting.size:
+            at = places[waiting]
+            there = self._slots[at]
+            empty = there == -1
+            claimers, claimed = waiting[empty], at[empty]
+            self._slots[claimed] = -2 - claimers
+            owners = claimers[self._slots[claimed] == -2 - claimers]
+            new = self.size + np.arange(len(owners))
+            self._words[0, new], self._words[1, new] = low[owners], high[owners]
+            self._slots[places[owners]] = new
+            self.size += len(owners)
+            there = self._slots[at]
+            found = (self._words[0][there] == low[waiting]) & (self._words[1][there] == high[waiting])
+            numbers[waiting[found]] = there[found]
+            waiting = waiting[~found]
+            places[waiting] = (places[waiting] + 1) & (len(self._slots) - 1)
+        return numbers
+
+    def _reserve(self, more: int) -> None:
+        """Make room for so many new texts."""
+        if self.size + more >= self._words.shape[1]:
+            words: Words = np.full((2, 2 * (self.size + more) + 1), _NOTHING)
+            words[:, : self.size] = self._words[:, : self.size]
+            self._words = words
+        if 3 * (self.size + more) > len(self._slots):
+            self._slots = np.full(1 << (4 * (self.size + more)).bit_length(), -1, np.int32)
+            short = np.setdiff1d(np.arange(self.size), np.fromiter(self._long_texts, np.int64))
+            self._place(short)
+
+    def _place(self, numbers: Ints) -> None:
+        """Put known texts into an empty table."""
+        places = self._hash(self._words[0][numbers], self._words[1][numbers])
+        while numbers.size:
+            empty = self._slots[places] == -1
+            self._slots[places[empty]] = numbers[empty]
+            waiting = self._slots[places] != numbers
+            numbers, places = numbers[waiting], (places[waiting] + 1) & (len(self._slots) - 1)
+
+
+class Addresses(Texts):
+    """Texts that ought to be addresses. ``canonical``: the number of the same address as it is to be written,
+    or -1 if the text is none.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.canonical: Ints = np.zeros(0, np.int64)
+        self.longest = LONGEST_SHORT
+
+    def addresses(self, buffer: bytes, window: Words, starts: Ints, lengths: Ints) -> Ints:
+        """The addresses' numbers, -1 for what is none."""
+        numbers = self.numbers(buffer, window, starts, lengths)
+        self._judge()
+        return self.canonical[numbers]
+
+    def addresses_of(self, texts: list[str]) -> Ints:
+        """The numbers of addresses that were read before."""
+        numbers = self.numbers_of([text.encode() for text in texts])
+        self._judge()
+        return self.canonical[numbers]
+
+    def _judge(self) -> None:
+        """Look at the texts that are new."""
+        while (known := len(self.canonical)) < self.size:
+            new = np.arange(known, self.size)
+            self.canonical = np.concatenate([self.canonical, new])
+            words = np.ascontiguousarray(self._words[:, new].T.astype("<u8"))
+            usual = _usual(words.view(np.uint8).reshape(-1, 16)) if len(new) else np.zeros(0, np.bool_)
+            for number in new[~usual].tolist():
+                self.canonical[number] = self._canonical_of(number)
+
+    def _canonical_of(self, number: int) -> int:
+        written = self.text(number)
+        canonical = _canonical(written.decode("latin-1")) if written.isascii() else None
+        if canonical is None:
+            return -1
+        self.longest = max(self.longest, len(canonical))
+        text = canonical.encode()
+        return number if text == written else int(self.numbers_of([text])[0])
+
+
+def _usual(texts: npt.NDArray[np.uint8]) -> Flags:
+    """Which of these (a row each, the length in byte 15) are dotted IPv4 addresses, as everyone writes them."""
+    lengths = texts[:, 15]
+    good = lengths <= LONGEST_SHORT
+    dots = np.zeros(len(texts), np.int64)
+    digits, value = dots.copy(), dots.copy()
+    for place in range(LONGEST_SHORT):
+        char = texts[:, place]
+        digit = (char - np.uint8(48)) < 10
+        dot = char == 46
+        good &= digit | dot | (lengths <= place)
+        good &= ~(digit & (digits == 1) & (value == 0))
+        good &= ~(dot & (digits == 0))
+        value = np.where(digit, 10 * value + char - 48, np.where(dot, 0, value))
+        digits = np.where(digit, digits + 1, np.where(dot, 0, digits))
+        good &= value <= 255
+        dots += dot
+    return good & (dots == 3) & (digits > 0)

@@ -1,0 +1,485 @@
+"""The engine: bytes of a blob → its counts and rejects.
+
+Theory of operation
+-------------------
+``records``, ``tuples`` and ``BlobCounts.count_record`` say what a blob's counts are: they are the *reference*.
+The counter arrives at the same counts, to the byte, by two ways:
+
+- little is counted by the reference itself;
+- much goes through columns. ``SliceReader`` cuts records, ``read_columns`` reads their tuples, ``Keys`` makes
+  the families' keys into numbers and ``Table`` counts them, half a megabyte of tuples at a time.
+
+The reference stays the judge of the second way as well. It reads each record that isn't plainly written and
+each tuple that isn't clean, so that there is one answer to what is rejected, and why. And it counts a whole
+batch where the columns' arithmetic would not do: where sums come near 2**63, or an entity near its bound.
+
+While tables are in use, ``BlobCounts`` has its counters but not its families: ``counts`` writes those back.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from shared.flowlog import records
+from shared.flowlog.columns import Columns, read_columns
+from shared.flowlog.records import Garbled, Record
+from shared.flowlog.rejects import Reject, reject_garbled, reject_tuples
+from shared.flowlog.slices import Item, Shape, Slice, SliceReader, is_plain
+from shared.flowlog.texts import PADDING, Ints
+from shared.flowlog.tuples import FlowTuple, Grammar, Rejected, read_tuple
+from shared.tally import hour_counts
+from shared.tally.heavy_hitters import HeavyHitters, Row
+from shared.tally.hour_counts import BlobCounts, HourCounts
+from shared.tally.keys import CODINGS, MOST_WAYS, Keys
+from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
+from shared.tally.tables import Codes, Matrix, Table
+
+SMALL = 32 * 1024
+"""Bytes up to which the reference is faster, where nothing has been counted yet."""
+
+BYTES_A_KEY = 40
+"""For each key that has to be carried into tables and back, the reference counts so many bytes."""
+
+_ENOUGH = 2**60
+"""Where totals might reach this, the reference counts: it knows what to do at 2**63."""
+
+_HOUR_MS = 3_600_000
+_BUCKET_MS = 300_000
+_BUCKETS = 12
+
+type Numbered = list[tuple[int, Item]]
+type Rejections = dict[int, list[tuple[object, str]]]
+
+_room = np.empty(30 * 1024 * 1024, np.uint8)
+del _room  # From here on the C library keeps freed memory up to this size, instead of mapping it anew each time.
+
+
+@dataclass(slots=True)
+class _Array:
+    """One array of tuples: of which item and group it is; its elements, if the reference read them."""
+
+    item: int
+    group: int
+    content: bytes
+    elements: list[object] | None = None
+
+
+@dataclass(slots=True)
+class _Tuples:
+    """A batch's clean tuples as columns: what they count, when, for which record, and their keys."""
+
+    time_ms: Ints
+    buckets: Ints
+    records: Ints
+    src: Ints
+    dest: Ints
+    port: Ints
+    kind: Ints
+    figures: Matrix
+
+    def of(self, rows: Ints) -> "_Tuples":
+        """These rows of it."""
+        return _Tuples(
+            self.time_ms[rows],
+            self.buckets[rows],
+            self.records[rows],
+            self.src[rows],
+            self.dest[rows],
+            self.port[rows],
+            self.kind[rows],
+            self.figures[:, rows],
+        )
+
+
+class BlobCounter:
+    """Counts a blob's bytes from ``position`` on into ``counts``.
+
+    ``hour`` is the blob's, ``acl_group`` that of logs whose records don't name one. ``resource_id`` and
+    ``target_id`` are the last that a record named.
+    """
+
+    def __init__(self, counts: BlobCounts, hour: datetime, acl_group: str, position: int = 0) -> None:
+        self.reader = SliceReader(position)
+        self.resource_id = ""
+        self.target_id = ""
+        self._counts = counts
+        self._hour = hour
+        self._from_ms = int(hour.timestamp()) * 1000 - _HOUR_MS
+        self._acl_group = acl_group
+        self._keys = Keys()
+        self._groups_of: dict[Shape, list[int]] = {}
+        self._tables: dict[int, dict[str, Table]] | None = None
+        self._traffic = np.zeros((len(MEASURES), 3 * _BUCKETS * 4), np.int64)
+        self._totals: list[float] = []
+
+    @property
+    def counts(self) -> BlobCounts:
+        """The counts of all that was fed."""
+        self._write_back()
+        return self._counts
+
+    def feed(self, data: bytes, *, last: bool = True) -> list[Reject]:
+        """Count the bytes that follow those fed before, as far as they are whole (see ``RecordReader.feed``),
+        and give what of them is rejected.
+        """
+        if self._tables is None and len(data) + self.reader.waiting < self._worthwhile():
+            return self._count_by_reference(self.reader.feed(data, last=last))
+        rejects: list[Reject] = []
+        batch: Numbered = []
+        if not self.reader.add(data, last=last):
+            return rejects
+        while True:
+            batch = self.reader.look()
+            try:
+                rejects += self._count([item for _, item in batch])
+            except _NotPlainError:
+                batch = self.reader.look(careful=True)
+                rejects += self._count([item for _, item in batch])
+            self.reader.go_on(batch)
+            if not batch:
+                return rejects
+
+    def _worthwhile(self) -> int:
+        shares = self._counts.shares.values()
+        return SMALL + BYTES_A_KEY * sum(len(family) for share in shares for family in share.families.values())
+
+    # The reference.
+
+    def _count_by_reference(self, items: Iterable[Item]) -> list[Reject]:
+        self._write_back()
+        rejects: list[Reject] = []
+        for item in items:
+            if isinstance(item, Garbled):
+                rejects.append(self._count_garbled(item))
+                continue
+            record = self._whole(item) if isinstance(item, Slice) else item
+            rejects += self._counts.count_record(record, self._hour, self._acl_group)
+            self._note_ids(record.resource_id, record.target_id)
+        return rejects
+
+    def _whole(self, item: Slice) -> Record:
+        """The record of a slice, as the reference reads it."""
+        source = self.reader.stretch[item.start : item.end]
+        document = records._DECODER.raw_decode(source.decode("latin-1"))[0]  # noqa: SLF001
+        record = records._read_item(source, self.reader.position_of(item.start), document)  # noqa: SLF001
+        assert isinstance(record, Record)  # noqa: S101
+        return record
+
+    def _count_garbled(self, garbled: Garbled) -> Reject:
+        self._counts.garbled_bytes += garbled.end - garbled.start
+        return reject_garbled(garbled)
+
+    def _note_ids(self, resource_id: str, target_id: str) -> None:
+        self.resource_id = resource_id or self.resource_id
+        self.target_id = target_id or self.target_id
+
+    # Columns.
+
+    def _count(self, items: list[Item]) -> list[Reject]:
+        """Count a batch. ``_NotPlainError``, with nothing counted, if a slice isn't what it was taken for."""
+        self._load()
+        arrays = self._arrays(items)
+        if self._keys.full(most := _most_addresses(arrays)):
+            self._write_back()
+            self._load()
+            arrays = self._arrays(items)
+            if self._keys.full(most):
+                return self._count_by_reference(items)
+        rejected: Rejections = {}
+        if arrays:
+            tuples = self._read(items, arrays, rejected)
+            if not self._within_bounds(tuples):
+                return self._count_by_reference(items)
+            self._count_tuples(tuples)
+            self._counts.tuples += len(tuples.records)
+        return self._count_items(items, rejected)
+
+    def _arrays(self, items: list[Item]) -> list[_Array]:
+        """The arrays of all records. Where the reference read, an empty string stands for each element."""
+        arrays: list[_Array] = []
+        stretch = self.reader.stretch
+        for number, item in enumerate(items):
+            if isinstance(item, Slice):
+                arrays += [
+                    _Array(number, group, stretch[start:end])
+                    for group, (start, end) in zip(self._groups(item.shape), item.arrays, strict=True)
+                ]
+            elif isinstance(item, Record):
+                arrays += [
+                    _Array(
+                        number,
+                        self._group(group.acl_group, group.rule),
+                        b",".join([b'""'] * len(group.tuples)),
+                        group.tuples,
+                    )
+                    for group in item.groups
+                    if group.tuples
+                ]
+        return arrays
+
+    def _groups(self, shape: Shape) -> list[int]:
+        groups = self._groups_of.get(shape)
+        if groups is None:
+            groups = self._groups_of[shape] = [self._group(*rule) for rule in shape.rules]
+        return groups
+
+    def _group(self, acl_group: str, rule: str) -> int:
+        return self._keys.groups.number((acl_group or self._acl_group, rule))
+
+    def _read(self, items: list[Item], arrays: list[_Array], rejected: Rejections) -> _Tuples:
+        """Read the arrays; what isn't clean, with the reference. Rejected tuples go to ``rejected``."""
+        verdicts = self._keys.verdicts(_grammar(items))
+        columns = read_columns([array.content for array in arrays], verdicts, self._keys.addresses)
+        array_of_row = _array_of_row(arrays, columns)
+        groups = np.array([array.group for array in arrays])[array_of_row]
+        numbers = np.array([array.item for array in arrays])[array_of_row]
+        since = columns.time_ms - self._from_ms
+        clean = since.view(np.uint64) < 3 * _HOUR_MS
+        clean[columns.odd] = False
+        figures = np.empty((len(MEASURES), len(clean)), np.int64)
+        figures[0] = 1
+        figures[1:4] = verdicts.flows[:, columns.verdict]
+        figures[4:] = columns.counters
+        traits = verdicts.trait[columns.verdict]
+        tuples = _Tuples(
+            columns.time_ms, since // _BUCKET_MS, numbers, columns.src, columns.dest, columns.port, traits, figures
+        )
+        odd = np.flatnonzero(~clean)
+        if odd.size:
+            for row, flow in self._read_odd(odd, items, arrays, array_of_row, columns, rejected):
+                self._put(tuples, row, flow)
+                clean[row] = True
+            rows = np.flatnonzero(clean)
+            tuples, groups = tuples.of(rows), groups[rows]
+        tuples.kind = self._keys.kinds(groups, tuples.kind)
+        return tuples
+
+    def _read_odd(
+        self,
+        odd: Ints,
+        items: list[Item],
+        arrays: list[_Array],
+        array_of_row: Ints,
+        columns: Columns,
+        rejected: Rejections,
+    ) -> list[tuple[int, FlowTuple]]:
+        """What the reference says to these rows: the tuples that count after all."""
+        good: list[tuple[int, FlowTuple]] = []
+        first_row = np.searchsorted(array_of_row, np.arange(len(arrays)))
+        for number in np.unique(array_of_row[odd]).tolist():
+            array = arrays[number]
+            if array.elements is None and not is_plain(array.content):
+                raise _NotPlainError
+        for row in odd.tolist():
+            number = int(array_of_row[row])
+            array = arrays[number]
+            item = items[array.item]
+            assert not isinstance(item, Garbled)  # noqa: S101
+            element = columns.text(row) if array.elements is None else array.elements[row - first_row[number]]
+            try:
+                flow = read_tuple(element, item.shape.grammar if isinstance(item, Slice) else item.grammar)
+                if not 0 <= flow.time_ms - self._from_ms < 3 * _HOUR_MS:
+                    raise Rejected(hour_counts.FAR)
+                good.append((row, flow))
+            except Rejected as verdict:
+                rejected.setdefault(array.item, []).append((element, verdict.reason))
+        return good
+
+    def _put(self, tuples: _Tuples, row: int, flow: FlowTuple) -> None:
+        """Put a tuple that the reference has read into its row."""
+        traits = self._keys.traits
+        tuples.time_ms[row] = flow.time_ms
+        tuples.buckets[row] = (flow.time_ms - self._from_ms) // _BUCKET_MS
+        tuples.src[row], tuples.dest[row] = self._keys.addresses.addresses_of([flow.src_ip, flow.dest_ip])
+        tuples.port[row] = flow.dest_port
+        tuples.kind[row] = traits.setdefault((flow.protocol, flow.direction, flow.status), len(traits))
+        tuples.figures[:, row] = figures_of(flow)
+
+    def _count_tuples(self, tuples: _Tuples) -> None:
+        keys = self._keys
+        assert self._tables is not None  # noqa: S101
+        inbound, denied = keys.inbound[tuples.kind], keys.denied[tuples.kind]
+        places = 4 * tuples.buckets + 2 * inbound + denied
+        for into, measure in zip(self._traffic, tuples.figures, strict=True):
+            np.add.at(into, places, measure)
+        shares = tuples.buckets // _BUCKETS
+        present, firsts = np.unique(shares, return_index=True)
+        for place in np.argsort(firsts).tolist():
+            share = int(present[place]) - 1
+            mine = tuples if len(present) == 1 else tuples.of(np.flatnonzero(shares == present[place]))
+            if share not in self._tables:
+                hour = self._counts.shares[share] = HourCounts()
+                self._tables[share] = _tables_of(hour, keys)
+            self._count_in(self._tables[share], mine)
+
+    def _count_in(self, tables: dict[str, Table], tuples: _Tuples) -> None:
+        """Count the tuples of one hour in its families."""
+        keys = self._keys
+
+        def add(family: str, codes: Codes, some: _Tuples) -> None:
+            tables[family].add(codes, some.figures, some.records, some.time_ms)
+
+        add("rules", keys.rule[tuples.kind], tuples)
+        denied = keys.denied[tuples.kind]
+        for status, names in ((denied, _DENIED), (~denied, _ALLOWED)):
+            some = tuples.of(np.flatnonzero(status))
+            if not len(some.kind):
+                continue
+            inbound = keys.inbound[some.kind]
+            add(names[0], keys.code_ports(some.port, some.kind), some)
+            add(names[1], keys.code_conversations(some.src, some.dest, some.port, some.kind), some)
+            if status is denied:
+                some = some.of(np.flatnonzero(inbound))
+                add("denied-sources", some.src.astype(np.uint64), some)
+            else:
+                remote = np.where(inbound, some.src, some.dest)
+                add("talkers", keys.code_talkers(remote, inbound), some)
+
+    def _count_items(self, items: list[Item], rejected: Rejections) -> list[Reject]:
+        """Count what there is to count beside the tuples."""
+        counts = self._counts
+        rejects: list[Reject] = []
+        for number, item in enumerate(items):
+            if isinstance(item, Garbled):
+                rejects.append(self._count_garbled(item))
+                continue
+            counts.records += 1
+            if item.time and (counts.last_record_time is None or item.time > counts.last_record_time):
+                counts.last_record_time = item.time
+            about = item.shape if isinstance(item, Slice) else item
+            self._note_ids(about.resource_id, about.target_id)
+            if number in rejected:
+                counts.malformed += len(rejected[number])
+                record = self._whole(item) if isinstance(item, Slice) else item
+                rejects += reject_tuples(record, rejected[number])
+        return rejects
+
+    # What the columns can't do.
+
+    def _within_bounds(self, tuples: _Tuples) -> bool:
+        """Whether nothing gets near 2**63, no number is too large for a code, and no entity too large."""
+        if len(self._keys.ways.things) > MOST_WAYS:
+            return False
+        sums = tuples.figures.sum(axis=1, dtype=np.float64).tolist()
+        self._totals = [total + more for total, more in zip(self._totals, sums, strict=True)]
+        if sum(self._totals) > _ENOUGH:
+            return False
+        widest = 8 * (len(MEASURES) + 1)
+        if self._most_bytes(widest, tuples) <= hour_counts.ENTITY_BYTES:
+            return True
+        totals = [int(total) + 1 for total in self._totals]
+        return self._most_bytes(hour_counts._width(totals), tuples) <= hour_counts.ENTITY_BYTES
+
+    def _most_bytes(self, width: int, tuples: _Tuples) -> int:
+        """No less than what ``BlobCounts.settle`` could find at the end of any of these tuples' records."""
+        assert self._tables is not None  # noqa: S101
+        keys = self._keys
+        address = 6 + keys.addresses.longest
+        longest = {
+            "rules": keys.rules.longest,
+            "denied-sources": address,
+            "talkers": address + 14,
+            "denied-ports": 3 + keys.services.longest,
+            "allowed-ports": 3 + keys.services.longest,
+            "conversations": 3 + 2 * address + keys.ways.longest,
+            "denied-conversations": 3 + 2 * address + keys.ways.longest,
+        }
+        total = 0
+        for place, more in enumerate(np.bincount(tuples.buckets // _BUCKETS, minlength=3).tolist()):
+            tables = self._tables.get(place - 1) or _tables_of(HourCounts(), keys)
+            for name, table in tables.items():
+                rows = max(len(table), min(len(table) + more, table.most))
+                total += rows * (longest[name] + width + 16)
+        return total
+
+    # Between tables and counts.
+
+    def _load(self) -> None:
+        """Make tables of the counts, if there are none."""
+        if self._tables is not None:
+            return
+        self._tables = {share: _tables_of(hour, self._keys) for share, hour in self._counts.shares.items()}
+        self._totals = [0.0] * len(MEASURES)
+        for share in self._counts.shares.values():
+            most = max(max(family.floor, *family.missed.values(), 0) for family in share.families.values())
+            self._totals = [one + other + most for one, other in zip(self._totals, share.totals(), strict=True)]
+
+    def _write_back(self) -> None:
+        """Make counts of the tables, if there are any, and begin to number anew."""
+        if self._tables is None:
+            return
+        for share, tables in self._tables.items():
+            hour = self._counts.shares[share]
+            for name, table in tables.items():
+                hour.families[name] = _family_of(name, table, self._keys)
+            rules = tables["rules"]
+            assert rules.times is not None  # noqa: S101
+            first, last = rules.times.tolist()
+            hour.seen = dict(zip(hour.families["rules"].figures, zip(first, last, strict=True), strict=True))
+        for place in np.flatnonzero(self._traffic[0]).tolist():
+            bucket, way = divmod(place, 4)
+            hour = self._counts.shares[bucket // _BUCKETS - 1]
+            key = (bucket % _BUCKETS, "Inbound" if way & 2 else "Outbound", "Denied" if way & 1 else "Allowed")
+            figures = self._traffic[:, place].tolist()
+            add_figures(hour.traffic.setdefault(key, no_figures()), figures)
+        self._traffic[:] = 0
+        self._tables = None
+        self._keys = Keys()
+        self._groups_of = {}
+
+
+_DENIED = ("denied-ports", "denied-conversations")
+_ALLOWED = ("allowed-ports", "conversations")
+
+
+class _NotPlainError(Exception):
+    """A slice isn't plain: it has to be cut with care."""
+
+
+def _grammar(items: list[Item]) -> Grammar:
+    """The grammar of the batch's slices."""
+    return next((item.shape.grammar for item in items if isinstance(item, Slice)), "nsg-v2")
+
+
+def _most_addresses(arrays: list[_Array]) -> int:
+    """No fewer than there can be in these arrays: a tuple takes five bytes for each at the very least."""
+    return sum(len(array.content) for array in arrays) // 5 + 2 * sum(
+        len(array.elements) for array in arrays if array.elements is not None
+    )
+
+
+def _array_of_row(arrays: list[_Array], columns: Columns) -> Ints:
+    """Of which array each tuple is."""
+    lengths = np.array([len(array.content) for array in arrays])
+    begins = PADDING + 2 + np.cumsum(lengths + 1) - (lengths + 1)
+    first_rows = np.searchsorted(columns.starts, begins + 1)
+    return np.repeat(np.arange(len(arrays)), np.diff(first_rows, append=len(columns.starts)))
+
+
+def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:
+    """An hour's families as tables."""
+    tables: dict[str, Table] = {}
+    for name, (code, _) in CODINGS.items():
+        family = hour.families[name]
+        table = tables[name] = Table(family.weight, family.capacity, times=name == "rules")
+        known = list(family.figures)
+        if known:
+            table.codes = code(keys, known)
+            table.figures = np.array(list(family.figures.values()), np.int64).T.copy()
+            table.missed = np.array([family.missed.get(key, 0) for key in known], np.int64)
+            if name == "rules":
+                table.times = np.array([hour.seen[key] for key in known], np.int64).T.copy()
+        table.rest, table.floor = list(family.rest), family.floor
+    return tables
+
+
+def _family_of(name: str, table: Table, keys: Keys) -> HeavyHitters:
+    """A table as a family."""
+    family = HeavyHitters(table.weight, table.capacity)
+    decode = CODINGS[name][1]
+    known = decode(keys, table.codes.tolist())
+    family.restore(map(Row, known, table.figures.T.tolist(), table.missed.tolist()))
+    family.rest, family.floor = table.rest, table.floor
+    return family

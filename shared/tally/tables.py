@@ -1,0 +1,189 @@
+"""Heavy hitters as arrays: the same counting as ``heavy_hitters.HeavyHitters``, many tuples at a time.
+
+Theory of operation
+-------------------
+A key is a number here, its *code*. A table has a slot for each key it tracks, in the order in which they were
+admitted, as a ``dict`` would have it. To add tuples, the table's codes and theirs are sorted together; equal
+codes are neighbours then, and each tuple gets the slot of its key: one of the table's, or a new one, numbered
+by first appearance. Adding up is one ``np.add.at`` for each measure.
+
+That is all as long as the table doesn't settle. It does at the end of the first record after which it has
+more than half as many keys again as its capacity. When that is, is known beforehand, because each key is
+admitted where it first appears: so the tuples up to there are weighed, the smallest keys dropped, and it goes
+on from there. A key that was dropped and comes back is admitted again, at its next appearance. In the end
+every key that is tracked gets the figures of its tuples since it was admitted; ``rest`` is what remains of
+the total.
+
+Nothing here saturates: who calls makes sure that no sum comes near 2**63.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import numpy.typing as npt
+
+from shared.flowlog.texts import Flags, Ints
+from shared.tally.measures import MEASURES, Weight
+
+type Codes = npt.NDArray[np.uint64]
+type Matrix = npt.NDArray[np.int64]
+
+_ROW_BITS = 20
+_ROW_BITS_64 = np.uint64(_ROW_BITS)
+_ROWS = np.uint64((1 << _ROW_BITS) - 1)
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+_LATEST = np.iinfo(np.int64).max
+
+MOST_ROWS = (1 << _ROW_BITS) - 1
+"""The most keys and tuples, together, that can be added at once."""
+
+
+class Table:
+    """One family's keys and figures. ``figures`` has a row for each measure, a column for each key.
+
+    ``first`` and ``last``: the times of each key's first and last tuple, if they are wanted.
+    """
+
+    def __init__(self, weight: Weight, capacity: int, *, times: bool = False) -> None:
+        self.weight = weight
+        self.capacity = capacity
+        self.codes: Codes = np.zeros(0, np.uint64)
+        self.figures: Matrix = np.zeros((len(MEASURES), 0), np.int64)
+        self.missed: Ints = np.zeros(0, np.int64)
+        self.times: Matrix | None = np.zeros((2, 0), np.int64) if times else None
+        self.rest = [0] * len(MEASURES)
+        self.floor = 0
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    @property
+    def most(self) -> int:
+        """The most keys that are left alone at the end of a record."""
+        return 3 * self.capacity // 2
+
+    def add(self, codes: Codes, figures: Matrix, records: Ints, times: Ints) -> None:
+        """Count tuples: their codes, figures, record numbers (from 0 on, ascending) and times."""
+        known = len(self)
+        slots, admitted, universe = _slots(self.codes, codes)
+        size = len(universe)
+        before = self.figures.sum(axis=1) + figures.sum(axis=1)
+        live = kept = slice(0, known)
+        if size <= self.most:
+            missed = np.concatenate([self.missed, np.full(size - known, self.floor)])
+            live = slice(0, size)
+        else:
+            weights = self._weigh(figures)
+            live, since, missed = self._settle_on_the_way(slots, admitted, weights, records)
+            kept = live[(live < known) & (since[live] < 0)]
+            tracked = np.zeros(size, np.bool_)
+            tracked[live] = True
+            rows = np.flatnonzero(tracked[slots] & (since[slots] <= np.arange(len(slots))))
+            slots, figures, times = slots[rows], figures[:, rows], times[rows]
+        counted = np.zeros((len(MEASURES), size), np.int64)
+        counted[:, kept] = self.figures[:, kept]
+        for into, measure in zip(counted, figures, strict=True):
+            np.add.at(into, slots, measure)
+        if self.times is not None:
+            seen = np.full((2, size), [[_LATEST], [-1]])
+            seen[:, kept] = self.times[:, kept]
+            np.minimum.at(seen[0], slots, times)
+            np.maximum.at(seen[1], slots, times)
+            self.times = seen[:, live]
+        self.codes, self.figures, self.missed = universe[live], counted[:, live], missed[live]
+        more = before - self.figures.sum(axis=1)
+        self.rest = [one + other for one, other in zip(self.rest, more.tolist(), strict=True)]
+
+    def _weigh(self, figures: Matrix) -> Ints:
+        return cast("Ints", self.weight(cast("Sequence[int]", figures)))
+
+    def _settle_on_the_way(
+        self, slots: Ints, admitted: Ints, weights: Ints, records: Ints
+    ) -> tuple[Ints, Ints, Ints]:
+        """Which slots are tracked in the end, in the order of admission; and of every slot, from which row on
+        it is counted (-1: it was never dropped) and what it missed.
+        """
+        known, size = len(self), len(self) + len(admitted)
+        missed = np.zeros(size, np.int64)
+        missed[:known] = self.missed
+        estimates = missed.copy()
+        estimates[:known] += self._weigh(self.figures)
+        since = np.full(size, -1)
+        rows_of_slots = np.sort((slots << _ROW_BITS) + np.arange(len(slots)))
+        live, coming, coming_rows, at = np.arange(known), np.arange(known, size), admitted, 0
+        while (over := self.most + 1 - len(live)) <= len(coming):
+            record = records[coming_rows[over - 1]] if over > 0 else 0
+            end = int(np.searchsorted(records, record, "right"))
+            many = int(np.searchsorted(coming_rows, end))
+            new = coming[:many]
+            missed[new] = estimates[new] = self.floor
+            np.add.at(estimates, slots[at:end], weights[at:end])
+            live = np.concatenate([live, new])
+            keep = _largest(estimates[live], self.capacity)
+            gone, live = live[~keep], live[keep]
+            self.floor = max(self.floor, int(estimates[gone].max()))
+            back, back_rows = _next_rows(rows_of_slots, gone, end)
+            since[back] = back_rows
+            coming = np.concatenate([coming[many:], back])
+            coming_rows = np.concatenate([coming_rows[many:], back_rows])
+            order = np.argsort(coming_rows)
+            coming, coming_rows, at = coming[order], coming_rows[order], end
+        missed[coming] = self.floor
+        return np.concatenate([live, coming]), since, missed
+
+
+def _slots(known: Codes, codes: Codes) -> tuple[Ints, Ints, Codes]:
+    """The slot of each of ``codes``, the rows in which codes appear that aren't ``known``, and the code of each
+    slot: the known ones, then the new ones in the order of their first appearance.
+    """
+    every = np.concatenate([known, codes])
+    order, fresh = _grouped(every)
+    firsts = order[fresh]
+    slot_of_group = firsts.copy()
+    new = np.flatnonzero(firsts >= len(known))
+    by_row = new[np.argsort(firsts[new])]
+    slot_of_group[by_row] = len(known) + np.arange(len(new))
+    slots = np.empty(len(every), np.int64)
+    slots[order] = slot_of_group[np.cumsum(fresh) - 1]
+    rows = firsts[by_row]
+    return slots[len(known) :], rows - len(known), np.concatenate([known, every[rows]])
+
+
+def _grouped(codes: Codes) -> tuple[Ints, Flags]:
+    """An order in which equal codes stand together, the earlier ones first; and where a new code begins in it.
+
+    Codes are mixed, and sorted by their upper bits with their places below. Should two codes be equal in those
+    (one in millions of batches), sorting is left to a slower way.
+    """
+    mixed = codes * _MIX
+    mixed &= ~_ROWS
+    mixed |= np.arange(len(codes), dtype=np.uint64)
+    mixed.sort()
+    order = (mixed & _ROWS).astype(np.int64)
+    ordered = codes[order]
+    fresh = np.ones(len(codes), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])
+    mixed >>= _ROW_BITS_64
+    if np.count_nonzero(mixed[1:] != mixed[:-1]) != np.count_nonzero(fresh[1:]):
+        order = np.argsort(codes, kind="stable")
+        ordered = codes[order]
+        np.not_equal(ordered[1:], ordered[:-1], out=fresh[1:])
+    return order, fresh
+
+
+def _largest(estimates: Ints, many: int) -> Flags:
+    """Which are the largest; of equal ones, the earlier."""
+    least = np.partition(estimates, len(estimates) - many)[len(estimates) - many]
+    keep = estimates > least
+    keep[np.flatnonzero(estimates == least)[: many - np.count_nonzero(keep)]] = True
+    return keep
+
+
+def _next_rows(rows_of_slots: Ints, slots: Ints, at: int) -> tuple[Ints, Ints]:
+    """Those of ``slots`` that have a row from ``at`` on, and the first such row."""
+    places = np.searchsorted(rows_of_slots, (slots << _ROW_BITS) + at)
+    there = places < len(rows_of_slots)
+    slots, found = slots[there], rows_of_slots[places[there]]
+    same = found >> _ROW_BITS == slots
+    return slots[same], found[same] & ((1 << _ROW_BITS) - 1)
