@@ -41,6 +41,12 @@ _TEN_DIGITS = 10**8
 _COUNTERS = 4
 
 
+type _Table = tuple[npt.NDArray[np.int64], Flags, Ints, Ints]
+"""The comma after each field (a row for each field, a column for each tuple), which tuples have as many fields
+as they should, where tuples start, and where they end.
+"""
+
+
 @dataclass(slots=True)
 class Columns:
     """A batch of tuples, one row each; rows in ``odd`` have no meaning before the reference has read them.
@@ -122,8 +128,19 @@ def read_columns(contents: list[bytes], verdicts: Verdicts, addresses: Addresses
     """Read arrays' contents, each of which begins and ends with a quote."""
     edge = bytes(PADDING)
     buffer = b"".join((edge, b'",', b",".join(contents), b',"', edge))
+    chars = np.frombuffer(buffer, np.uint8)
+    commas = np.flatnonzero(chars == 0x2C)
+    table = _even_table(chars, commas, FIELDS[verdicts.grammar])
+    if table:
+        columns = _read_table(buffer, table, verdicts, addresses)
+        if not any('"' in columns.text(row) for row in columns.odd.tolist()):
+            return columns
+    return _read_table(buffer, _uneven_table(chars, commas, FIELDS[verdicts.grammar]), verdicts, addresses)
+
+
+def _read_table(buffer: bytes, table: _Table, verdicts: Verdicts, addresses: Addresses) -> Columns:
     window = windows(buffer)
-    places, good, starts, ends = _table(buffer, FIELDS[verdicts.grammar])
+    places, good, starts, ends = table
     columns_starts, columns_ends = starts, ends
     if not good.all():
         starts, ends = np.where(good, starts, places[0] - 1), np.where(good, ends, places[-1])
@@ -154,26 +171,21 @@ def read_columns(contents: list[bytes], verdicts: Verdicts, addresses: Addresses
     return Columns(time_ms, src, dest, port, verdict, counters, odd, buffer, columns_starts, columns_ends)
 
 
-def _table(buffer: bytes, fields: int) -> tuple[npt.NDArray[np.int64], Flags, Ints, Ints]:
-    """The comma after each field (a row for each field, a column for each tuple), which tuples have as many
-    fields as they should, where tuples start, and where they end.
+def _even_table(chars: npt.NDArray[np.uint8], commas: Ints, fields: int) -> _Table | None:
+    """The table, if all tuples seem to have as many fields as they should.
+
+    Some may have more and others fewer; a field of theirs has a quote inside then, which nothing clean has.
     """
-    chars = np.frombuffer(buffer, np.uint8)
-    commas = np.flatnonzero(chars == 0x2C)
     rows, over = divmod(len(commas) - 1, fields)
-    if not over:
-        table = commas[1:].reshape(rows, fields)
-        joints = commas[::fields]
-        if _are_joints(chars, joints).all():
-            places = np.ascontiguousarray(table.T)
-            return places, np.ones(rows, np.bool_), joints[:-1] + 2, joints[1:] - 1
-    return _uneven_table(chars, commas, fields)
+    joints = commas[::fields]
+    if over or not _are_joints(chars, joints).all():
+        return None
+    places = np.ascontiguousarray(commas[1:].reshape(rows, fields).T)
+    return places, np.ones(rows, np.bool_), joints[:-1] + 2, joints[1:] - 1
 
 
-def _uneven_table(
-    chars: npt.NDArray[np.uint8], commas: Ints, fields: int
-) -> tuple[npt.NDArray[np.int64], Flags, Ints, Ints]:
-    """The same where some tuples have more or fewer fields; theirs are taken to be one byte each, somewhere."""
+def _uneven_table(chars: npt.NDArray[np.uint8], commas: Ints, fields: int) -> _Table:
+    """The table where some tuples have more or fewer fields; theirs are taken to be one byte each, somewhere."""
     numbers = np.flatnonzero(_are_joints(chars, commas))
     good = np.diff(numbers) == fields
     joints = commas[numbers]

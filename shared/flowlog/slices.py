@@ -103,6 +103,11 @@ class SliceReader(RecordReader):
         """How many bytes were fed and are no item yet."""
         return len(self._data)
 
+    @property
+    def stretch_left(self) -> bytes:
+        """What was fed and is no item yet."""
+        return self._data
+
     def position_of(self, at: int) -> int:
         """The blob's byte that is byte ``at`` of the stretch."""
         return self._base + at

@@ -1,0 +1,405 @@
+"""The engine counts what the reference counts: to the byte, for any bytes, cut anywhere."""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.flowlog import slices
+from shared.flowlog.records import Garbled, Record, RecordReader
+from shared.flowlog.rejects import Reject, reject_garbled
+from shared.flowlog.texts import Addresses, Texts
+from shared.flowlog.tuples import _canonical
+from shared.ledger.packing import pack, unpack
+from shared.tally import blob_counter, hour_counts, keys
+from shared.tally.blob_counter import BlobCounter
+from shared.tally.hour_counts import FAMILIES, BlobCounts
+from tools.network_watcher import Format, Nic, hour_of, whole_blob
+
+HOUR = datetime(2026, 1, 1, 12, tzinfo=UTC)
+HOUR_S = int(HOUR.timestamp())
+FORMATS: tuple[Format, ...] = ("nsg-v1", "nsg-v2", "vnet-v4")
+
+
+@dataclass
+class State:
+    """All that is known after some bytes."""
+
+    position: int
+    tail: bytes
+    unread: Garbled | None
+    counters: tuple[object, ...]
+    ids: tuple[str, str]
+    packed: bytes
+    rejects: list[Reject]
+
+
+def by_reference(pieces: Sequence[bytes]) -> State:
+    """What the reference makes of these pieces, fed one after another."""
+    counts, reader = BlobCounts(), RecordReader()
+    rejects: list[Reject] = []
+    ids = ["", ""]
+    for piece in pieces:
+        for item in reader.feed(piece):
+            if isinstance(item, Record):
+                rejects += counts.count_record(item, HOUR, "acl")
+                ids = [item.resource_id or ids[0], item.target_id or ids[1]]
+            else:
+                rejects.append(reject_garbled(item))
+                counts.garbled_bytes += item.end - item.start
+    return _state(counts, reader, rejects, (ids[0], ids[1]))
+
+
+def by_engine(pieces: Sequence[bytes], *, reload_after: Sequence[bool] = (), last: bool = True) -> State:
+    """What the engine makes of them; where it is to be reloaded, the counts travel through the ledger.
+
+    With ``last=False`` pieces are said to be followed by more.
+    """
+    counter = BlobCounter(BlobCounts(), HOUR, "acl")
+    rejects: list[Reject] = []
+    for number, piece in enumerate(pieces):
+        rejects += counter.feed(piece, last=last or number == len(pieces) - 1)
+        if number < len(reload_after) and reload_after[number]:
+            waiting = counter.reader.stretch_left
+            tail, ids = counter.reader.tail, (counter.resource_id, counter.target_id)
+            counts = counter.counts
+            counts = replace(counts, shares=unpack(pack(counts.shares)))
+            counter = BlobCounter(counts, HOUR, "acl", counter.reader.position)
+            counter.reader.tail, (counter.resource_id, counter.target_id) = tail, ids
+            rejects += counter.feed(waiting)
+    return _state(counter.counts, counter.reader, rejects, (counter.resource_id, counter.target_id))
+
+
+def _state(
+    counts: BlobCounts, reader: RecordReader, rejects: list[Reject], ids: tuple[str, str]
+) -> State:
+    counters = (
+        counts.records,
+        counts.tuples,
+        counts.malformed,
+        counts.garbled_bytes,
+        counts.last_record_time,
+        {share: hour.totals() for share, hour in counts.shares.items()},
+    )
+    return State(
+        reader.position, reader.tail, reader.unread(), counters, ids, pack(counts.shares), rejects
+    )
+
+
+@contextmanager
+def bounds(
+    *, keys_: int = 1000, batch: int = 512 * 1024, small: int = 0, entity: int = 1536 * 1024
+) -> Iterator[None]:
+    """Make everything smaller, so that what is rare happens often."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, family in FAMILIES.items():
+            patch.setitem(FAMILIES, name, replace(family, keys=keys_))
+        patch.setattr(slices, "BATCH_BYTES", batch)
+        patch.setattr(blob_counter, "SMALL", small)
+        patch.setattr(blob_counter, "BYTES_A_KEY", 0)
+        patch.setattr(hour_counts, "ENTITY_BYTES", entity)
+        yield
+
+
+some_bounds = st.fixed_dictionaries(
+    {
+        "keys_": st.sampled_from([1, 2, 5, 20, 1000]),
+        "batch": st.sampled_from([1, 3000, 40_000, 512 * 1024]),
+        "entity": st.sampled_from([2000, 20_000, 1536 * 1024, 1536 * 1024]),
+    }
+)
+
+
+def cut(data: bytes, places: Sequence[int]) -> list[bytes]:
+    """``data`` in pieces."""
+    ends = sorted({place % (len(data) + 1) for place in places} | {len(data)})
+    return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+some_cuts = st.lists(st.integers(0, 10**7), max_size=4)
+
+
+@lru_cache(maxsize=64)
+def generated(form: Format, seed: int, tuples: int, bad: float, garbled: float) -> bytes:
+    """A blob as Network Watcher writes it, with what should not be in it."""
+    nic = Nic(form, "000D3A00BE0C", "bench")
+    minutes = hour_of(
+        nic, HOUR, seed=seed, tuples_per_minute=tuples, minutes=20, bad=bad, garbled=garbled
+    )
+    return whole_blob(minutes)[0]
+
+
+generated_blobs = st.builds(
+    partial,
+    st.just(generated),
+    st.sampled_from(FORMATS),
+    st.integers(0, 3),
+    st.sampled_from([3, 40]),
+    st.sampled_from([0.0, 0.05]),
+    st.sampled_from([0.0, 0.3]),
+)
+
+SPLINTERS = (
+    *(b'"', b",", b'","', b"]", b"[", b"{", b"}", b":", b"\\", b" ", b"\n", b"\x00", b"\xff", b"-", b"0", b"99999"),
+    *(b'\\"', b"\\u0030", b'{"time":"2026-01-01T12:00:00Z",', b'"flowTuples":["', b'"FLOWTUPLES":["', b']}'),
+    *(b'"flowTuples":[]', b'["', b'"]', b"727051389460000000", b'"x\\"time":"2026-01-01T12:00:00Z"', b",,,,", b"B"),
+    *(b"9223372036854775807", b"9223372036854775808", b"1152921504606846976", b"2001:DB8::00A", b"::1", b"010.0.0.1"),
+    *(b"65536", b"255", b"006", "ü".encode(), b"null", b"@", b"1767268760", b"1767261600000", b'"rule":"x",', b"1e5"),
+    *(b',"flowTuples":["a"]', b"\xef\xbb\xbf", b'{"records":[', b"999999999999999999", b"12345678901234567"),
+)
+
+
+def mutated(blob: bytes, rng: random.Random) -> bytes:
+    """The blob, or its beginning, with some bytes replaced, inserted, deleted or moved."""
+    data = bytearray(blob[: rng.choice([5_000, 20_000, 60_000])])
+    for _ in range(rng.choice([0, 1, 2, 5])):
+        at = rng.randrange(len(data))
+        copied = rng.randrange(len(data))
+        splinter = rng.choice(
+            [
+                *rng.choices(SPLINTERS, k=4),
+                bytes([rng.randrange(256)]),
+                bytes(data[copied : copied + rng.choice([1, 5, 50, 500, 5000])]),
+                b"",
+            ]
+        )
+        if rng.random() < 0.5:  # where it hurts
+            found = data.find(rng.choice([b'"', b",", b"]", b'flowTuples":["', b'{"', b":"]), at)
+            at = found if found >= 0 else at
+        data[at : at + rng.choice([0, 0, 1, 1, 2, 10, 300])] = splinter
+    return bytes(data)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    generated_blobs,
+    st.integers(0, 2**32),
+    some_bounds,
+    some_cuts,
+    st.lists(st.booleans(), max_size=4),
+    st.booleans(),
+)
+def test_equals_the_reference(
+    blob: Callable[[], bytes], seed: int, small: dict[str, int], places: list[int], reloads: list[bool], last: bool
+) -> None:
+    data = mutated(blob(), random.Random(seed))
+    with bounds(**small):
+        pieces = cut(data, places)
+        expected = by_reference([data])
+        assert by_reference(pieces) == expected
+        assert by_engine(pieces, last=last) == expected
+        assert by_engine(pieces, reload_after=reloads) == expected
+
+
+# Records of few tuples with everything in them that is good, bad or strange.
+
+TIMES = ("1767268760", "1767268760123", "1767265200", "1767272399999", "1767272400", "1767265199999", "1767261600")
+ODD_TIMES = ("1767261599", "1767276000", "17672687601", "", "x767268760", "0000000000", "9999999999999", " 767268760")
+IPS = ("10.0.0.4", "10.0.0.5", "203.0.113.255", "255.255.255.255", "0.0.0.0", "2001:db8::a", "2001:DB8:0::A", "::1")
+ODD_IPS = ("", "10.0.0.256", "010.0.0.1", "1.2.3", "1.2.3.4.5", "1..2.3", "a", "1.2.3.4 ", "::ffff:1.2.3.4", "fe80::1%1")
+LONG_IPS = ("2001:0db8:0000:0000:0000:0000:0000:000a", "2001:db8:1:2:3:4:5:6", "1111111111111111", "255.255.255.2555")
+PORTS = ("0", "443", "65535", "00080")
+ODD_PORTS = ("", "65536", "99999", "000443", "-1", "4 3", "0x1")
+PROTOCOLS = ("T", "U", "6", "17", "006", "1", "255", "0")
+ODD_PROTOCOLS = ("", "256", "0006", "t", "TCP", "1e1")
+COUNTERS = ("0", "1", "99999999", "100000000", "1234567890123456")
+ODD_COUNTERS = ("", "12345678901234567", str(2**61), str(2**63 - 1), str(2**63), "00000000000000000001", "-1", "1.0")
+ENCRYPTIONS = ("X", "NX", "NX_HW_NOT_SUPPORTED", "NX_LOCAL_DST")
+RULES = ("UserRule_a", "UserRule_ü", 'x"flowTuples":["', "DefaultRule_]}{", "UserRule_a\\", "\ud800", "")
+
+
+def pick(rng: random.Random, usual: Sequence[str], odd: Sequence[str], oddity: float) -> str:
+    """One of the usual, or rarely of the odd."""
+    return rng.choice(odd if rng.random() < oddity else usual)
+
+
+def strange_tuple(form: Format, rng: random.Random, oddity: float) -> object:
+    """A tuple of which each field is odd with that probability, or an element that is none."""
+    if rng.random() < oddity / 4:
+        return rng.choice([None, 1, [], {}, "", ",", "a,", ",,", '"', "ü", "]", '"],"x":["', "1,2,3", 1e5, 727051389460000001])
+    fields = [
+        pick(rng, TIMES, ODD_TIMES, oddity),
+        pick(rng, IPS, ODD_IPS + LONG_IPS, oddity),
+        pick(rng, IPS, ODD_IPS + LONG_IPS, oddity),
+        pick(rng, PORTS, ODD_PORTS, oddity),
+        pick(rng, PORTS, ODD_PORTS, oddity),
+        pick(rng, PROTOCOLS, ODD_PROTOCOLS, oddity),
+        pick(rng, "IO", ("", "i", "IO"), oddity),
+    ]
+    if form == "vnet-v4":
+        fields += [pick(rng, "BCED", ("", "A"), oddity), pick(rng, ENCRYPTIONS, ("", "nx", "NX_"), oddity)]
+    elif form == "nsg-v2":
+        fields += [pick(rng, "AD", ("", "a"), oddity), pick(rng, "BCE", ("", "D"), oddity)]
+    else:
+        fields += [pick(rng, "AD", ("", "a"), oddity)]
+    if form != "nsg-v1":
+        fields += [pick(rng, COUNTERS, ODD_COUNTERS, oddity) for _ in range(4)]
+        if rng.random() < 0.4:
+            fields[9:] = ["", "", "", ""]
+    if rng.random() < oddity / 4:
+        fields.insert(rng.randrange(len(fields)), "0")
+    return ",".join(fields)
+
+
+def strange_record(form: Format, rng: random.Random, oddity: float) -> bytes:
+    """A record of some groups, written in one of several ways."""
+    key = rng.choice(["flowTuples", "flowTuples", "flowtuples"])
+    groups = [
+        (
+            rng.choice(RULES),
+            {key: [strange_tuple(form, rng, oddity) for _ in range(rng.choice([0, 1, 3, 9]))]},
+        )
+        for _ in range(rng.choice([0, 1, 2, 4]))
+    ]
+    time = rng.choice(["2026-01-01T12:01:02.1234567Z", "2026-01-01T12:59:02Z", "2026", "yesterday"])
+    document: dict[str, object] = {"time": time, "macAddress": "000D3AF87856"}
+    if form == "vnet-v4":
+        flows = [
+            {"aclID": rng.choice(["a", "B", ""]), "flowGroups": [{"rule": rule, **group}]} for rule, group in groups
+        ]
+        document |= {"flowLogVersion": rng.choice([4, 4, 4, "4", 5]), "flowRecords": {"flows": flows}}
+        document["flowLogResourceID"] = rng.choice(["/F", "/G"])
+    else:
+        version = rng.choice([int(form[-1])] * 6 + [None])
+        document["properties"] = {
+            "Version": version,
+            "flows": [{"rule": rule, "flows": [{"mac": "m", **group}]} for rule, group in groups],
+        }
+    if rng.random() < 0.1:
+        document["x"] = rng.choice(["é", {"time": 1}, "]", {"flowTuples": ["1"]}])
+    write = rng.random()
+    if write < 0.08:
+        return json.dumps(document, indent=1).encode()
+    if write < 0.16:
+        return json.dumps(document, separators=(",", ":")).replace(".", "\\u002e").encode()
+    ascii_ = write < 0.6 or "\ud800" in str(document)
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=ascii_).encode("utf-8", "replace")
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from(FORMATS),
+    st.integers(0, 2**32),
+    st.sampled_from([0.0, 0.01, 0.2]),
+    st.integers(0, 12),
+    some_bounds,
+    some_cuts,
+    st.lists(st.booleans(), max_size=4),
+)
+def test_equals_the_reference_on_strange_records(  # noqa: PLR0917 - dials, each of its own
+    form: Format,
+    seed: int,
+    oddity: float,
+    many: int,
+    small: dict[str, int],
+    places: list[int],
+    reloads: list[bool],
+) -> None:
+    rng = random.Random(seed)
+    others = [form] * 8 + list(FORMATS)
+    joints = [b","] * 6 + [b",\r\n", b"", b"garbage", b'{"foo":1},', b"]},", b'{"time":']
+    data = b'{"records":['
+    for _ in range(many):
+        data += strange_record(rng.choice(others), rng, oddity) + rng.choice(joints)
+    data += b"]}"
+    with bounds(**small):
+        expected = by_reference([data])
+        assert by_engine(cut(data, places)) == expected
+        assert by_engine(cut(data, places), reload_after=reloads) == expected
+
+
+def flood(form: Format, many: int, rng: random.Random) -> bytes:
+    """Records in which most tuples have a source of their own."""
+    blob = b'{"records":['
+    for number in range(0, many, 50):
+        lines = []
+        for each in range(number, number + 50):
+            source = rng.choice(["203.0.113.9", f"{each >> 8 & 255}.{each & 255}.{rng.randrange(4)}.7"])
+            if rng.random() < 0.1:
+                source = f"2001:db8::{each % 700:x}"
+            line = f"{HOUR_S + number // 10},{source},10.0.0.4,{each % 65536},{rng.randrange(900)},T,I,"
+            state = rng.choice(["A,B,,,,", f"A,C,{each % 7},{each % 11},0,1", "D,B,,,,", "D,B,,,,"])
+            if form == "vnet-v4":
+                state = {"A,B": "B,NX", "A,C": "C,NX", "D,B": "D,NX"}[state[:3]] + state[3:]
+            lines.append(line + (state[:1] if form == "nsg-v1" else state))
+        blob += _record_of(form, lines) + b","
+    return blob + b"]}"
+
+
+def _record_of(form: Format, lines: list[str]) -> bytes:
+    if form == "vnet-v4":
+        flows = [{"aclID": "a", "flowGroups": [{"rule": "R", "flowTuples": lines}]}]
+        document: dict[str, object] = {"time": "2026-01-01T12:01:02Z", "flowRecords": {"flows": flows}}
+    else:
+        flows = [{"rule": "R", "flows": [{"flowTuples": lines}]}]
+        document = {"time": "2026-01-01T12:01:02Z", "properties": {"Version": int(form[-1]), "flows": flows}}
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("capacity", [3, 40, 1000])
+def test_equals_the_reference_in_a_flood(form: Format, capacity: int) -> None:
+    data = flood(form, 9000, random.Random(capacity))
+    with bounds(keys_=capacity, batch=60_000):
+        expected = by_reference([data])
+        assert by_engine([data]) == expected
+        assert by_engine(cut(data, [100_000, 300_000]), reload_after=[True]) == expected
+
+
+def test_numbers_that_run_out_begin_anew() -> None:
+    data = flood("nsg-v2", 6000, random.Random(1))
+    with bounds(batch=30_000), pytest.MonkeyPatch.context() as patch:
+        expected = by_reference([data])
+        patch.setattr(keys, "MOST_ADDRESSES", 10_000)
+        assert by_engine([data]) == expected
+        patch.setattr(keys, "MOST_ADDRESSES", 10)
+        assert by_engine([data]) == expected
+
+
+def test_sums_stay_at_the_largest_number() -> None:
+    lines = [f"{HOUR_S},10.0.0.{n % 3},10.0.0.9,1,{n % 2},T,I,A,C,1,{2**62},1,{n * 10**15}" for n in range(90)]
+    data = b",".join(_record_of("nsg-v2", lines[n : n + 9]) for n in range(0, 90, 9))
+    with bounds(batch=1000):
+        assert by_engine([data]) == by_reference([data])
+
+
+def test_records_that_are_cut_inside_an_array_cost_themselves() -> None:
+    one = _record_of("nsg-v2", [f"{HOUR_S},10.0.0.1,10.0.0.9,1,2,T,I,A,B,,,,"] * 9)
+    for end in range(1, len(one)):
+        data = one + b"," + one[:end] + b"," + one + one[: end // 2]
+        with bounds():
+            assert by_engine([data]) == by_reference([data])
+
+
+def test_fed_byte_by_byte() -> None:
+    data = generated("vnet-v4", 1, 3, 0.05, 0.3)[:6000]
+    pieces = [data[at : at + 1] for at in range(len(data))]
+    with bounds():
+        assert by_engine(pieces) == by_reference([data])
+
+
+@given(st.lists(st.text(st.sampled_from("0123456789.:abF"), max_size=18) | st.ip_addresses().map(str), max_size=60))
+def test_addresses_are_the_reference_s(texts: list[str]) -> None:
+    addresses = Addresses()
+    for _ in range(2):
+        found = addresses.addresses_of(texts).tolist()
+        for text, number in zip(texts, found, strict=True):
+            canonical = _canonical(text)
+            assert (addresses.text(number).decode() if number >= 0 else None) == canonical
+
+
+@given(st.lists(st.lists(st.binary(max_size=20), max_size=300), max_size=5))
+def test_texts_have_one_number_each(batches: list[list[bytes]]) -> None:
+    numbered = Texts()
+    known: dict[bytes, int] = {}
+    for texts in batches:
+        for text, number in zip(texts, numbered.numbers_of(texts).tolist(), strict=True):
+            assert numbered.text(number) == text
+            assert known.setdefault(text, number) == number
