@@ -190,9 +190,8 @@ class BlobCounter:
         rejected: Rejections = {}
         if arrays:
             tuples = self._read(items, arrays, rejected)
-            if not self._within_bounds(tuples):
+            if not (self._sums_are_small(tuples) and self._count_tuples(tuples)):
                 return self._count_by_reference(items)
-            self._count_tuples(tuples)
             self._counts.tuples += len(tuples.records)
         return self._count_items(items, rejected)
 
@@ -297,29 +296,44 @@ class BlobCounter:
         tuples.kind[row] = traits.setdefault((flow.protocol, flow.direction, flow.status), len(traits))
         tuples.figures[:, row] = figures_of(flow)
 
-    def _count_tuples(self, tuples: _Tuples) -> None:
-        keys = self._keys
+    def _count_tuples(self, tuples: _Tuples) -> bool:
+        """Count the tuples; ``False``, with nothing counted, if an entity might have become too large."""
         assert self._tables is not None  # noqa: S101
-        inbound, denied = keys.inbound[tuples.kind], keys.denied[tuples.kind]
+        shares = tuples.buckets // _BUCKETS
+        present, firsts = np.unique(shares, return_index=True)
+        present = present[np.argsort(firsts)]
+        new = {int(place) - 1 for place in present} - self._tables.keys()
+        for share in new:
+            self._tables[share] = _tables_of(HourCounts(), self._keys)
+        sure = self._most_bytes(shares) <= hour_counts.ENTITY_BYTES
+        before = {} if sure else _copies(self._tables)
+        tracked: dict[tuple[int, str], Codes] = {}
+        for place in present.tolist():
+            mine = tuples if len(present) == 1 else tuples.of(np.flatnonzero(shares == place))
+            for name, codes in self._count_in(self._tables[place - 1], mine).items():
+                tracked[place - 1, name] = codes
+        if not sure and self._most_bytes_of(tracked) > hour_counts.ENTITY_BYTES:
+            self._tables = {share: tables for share, tables in before.items() if share not in new}
+            return False
+        for place in present.tolist():
+            if place - 1 in new:
+                self._counts.shares[place - 1] = HourCounts()
+        self._count_traffic(tuples)
+        return True
+
+    def _count_traffic(self, tuples: _Tuples) -> None:
+        inbound, denied = self._keys.inbound[tuples.kind], self._keys.denied[tuples.kind]
         places = 4 * tuples.buckets + 2 * inbound + denied
         for into, measure in zip(self._traffic, tuples.figures, strict=True):
             np.add.at(into, places, measure)
-        shares = tuples.buckets // _BUCKETS
-        present, firsts = np.unique(shares, return_index=True)
-        for place in np.argsort(firsts).tolist():
-            share = int(present[place]) - 1
-            mine = tuples if len(present) == 1 else tuples.of(np.flatnonzero(shares == present[place]))
-            if share not in self._tables:
-                hour = self._counts.shares[share] = HourCounts()
-                self._tables[share] = _tables_of(hour, keys)
-            self._count_in(self._tables[share], mine)
 
-    def _count_in(self, tables: dict[str, Table], tuples: _Tuples) -> None:
-        """Count the tuples of one hour in its families."""
+    def _count_in(self, tables: dict[str, Table], tuples: _Tuples) -> dict[str, Codes]:
+        """Count the tuples of one hour in its families; gives all keys that each tracked meanwhile."""
         keys = self._keys
+        tracked: dict[str, Codes] = {}
 
         def add(family: str, codes: Codes, some: _Tuples) -> None:
-            tables[family].add(codes, some.figures, some.records, some.time_ms)
+            tracked[family] = tables[family].add(codes, some.figures, some.records, some.time_ms)
 
         add("rules", keys.rule[tuples.kind], tuples)
         denied = keys.denied[tuples.kind]
@@ -336,6 +350,7 @@ class BlobCounter:
             else:
                 remote = np.where(inbound, some.src, some.dest)
                 add("talkers", keys.code_talkers(remote, inbound), some)
+        return tracked
 
     def _count_items(self, items: list[Item], rejected: Rejections) -> list[Reject]:
         """Count what there is to count beside the tuples."""
@@ -358,41 +373,39 @@ class BlobCounter:
 
     # What the columns can't do.
 
-    def _within_bounds(self, tuples: _Tuples) -> bool:
-        """Whether nothing gets near 2**63, no number is too large for a code, and no entity too large."""
-        if len(self._keys.ways.things) > MOST_WAYS:
-            return False
+    def _sums_are_small(self, tuples: _Tuples) -> bool:
+        """Whether nothing gets near 2**63, and no number is too large for a code."""
         sums = tuples.figures.sum(axis=1, dtype=np.float64).tolist()
         self._totals = [total + more for total, more in zip(self._totals, sums, strict=True)]
-        if sum(self._totals) > _ENOUGH:
-            return False
-        widest = 8 * (len(MEASURES) + 1)
-        if self._most_bytes(widest, tuples) <= hour_counts.ENTITY_BYTES:
-            return True
-        totals = [int(total) + 1 for total in self._totals]
-        return self._most_bytes(hour_counts._width(totals), tuples) <= hour_counts.ENTITY_BYTES
+        return sum(self._totals) < _ENOUGH and len(self._keys.ways.things) <= MOST_WAYS
 
-    def _most_bytes(self, width: int, tuples: _Tuples) -> int:
-        """No less than what ``BlobCounts.settle`` could find at the end of any of these tuples' records."""
+    def _most_bytes(self, shares: Ints) -> int:
+        """No less than what ``BlobCounts.settle`` could find at the end of any record, before counting: as if
+        every tuple had a new, long key in each family.
+        """
         assert self._tables is not None  # noqa: S101
-        keys = self._keys
-        address = 6 + keys.addresses.longest
-        longest = {
-            "rules": keys.rules.longest,
-            "denied-sources": address,
-            "talkers": address + 14,
-            "denied-ports": 3 + keys.services.longest,
-            "allowed-ports": 3 + keys.services.longest,
-            "conversations": 3 + 2 * address + keys.ways.longest,
-            "denied-conversations": 3 + 2 * address + keys.ways.longest,
-        }
         total = 0
-        for place, more in enumerate(np.bincount(tuples.buckets // _BUCKETS, minlength=3).tolist()):
-            tables = self._tables.get(place - 1) or _tables_of(HourCounts(), keys)
-            for name, table in tables.items():
+        for place, more in enumerate(np.bincount(shares, minlength=3).tolist()):
+            for name, table in self._tables.get(place - 1, {}).items():
                 rows = max(len(table), min(len(table) + more, table.most))
-                total += rows * (longest[name] + width + 16)
+                total += rows * (self._keys.longest(name) + self._width())
         return total
+
+    def _most_bytes_of(self, tracked: dict[tuple[int, str], Codes]) -> int:
+        """The same after counting, with the keys that there were."""
+        assert self._tables is not None  # noqa: S101
+        total = 0
+        for share, tables in self._tables.items():
+            for name, table in tables.items():
+                lengths = self._keys.lengths(name, tracked.get((share, name), table.codes))
+                if len(lengths) > table.most:
+                    lengths = np.partition(lengths, len(lengths) - table.most)[-table.most :]
+                total += int(lengths.sum()) + len(lengths) * self._width()
+        return total
+
+    def _width(self) -> int:
+        """Bytes that a row's numbers take at the most."""
+        return 16 + min(8 * (len(MEASURES) + 1), hour_counts._width([int(sum_) + 1 for sum_ in self._totals]))  # noqa: SLF001
 
     # Between tables and counts.
 
@@ -456,6 +469,12 @@ def _array_of_row(arrays: list[_Array], columns: Columns) -> Ints:
     begins = PADDING + 2 + np.cumsum(lengths + 1) - (lengths + 1)
     first_rows = np.searchsorted(columns.starts, begins + 1)
     return np.repeat(np.arange(len(arrays)), np.diff(first_rows, append=len(columns.starts)))
+
+
+def _copies(tables: dict[int, dict[str, Table]]) -> dict[int, dict[str, Table]]:
+    return {
+        share: {name: table.copy() for name, table in families.items()} for share, families in tables.items()
+    }
 
 
 def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:

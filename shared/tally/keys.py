@@ -98,6 +98,37 @@ class Keys:
         """Whether numbers may run out with so many more addresses."""
         return self.addresses.size + more_addresses > MOST_ADDRESSES or len(self.ways.things) > MOST_WAYS
 
+    def longest(self, family: str) -> int:
+        """The most bytes that a key of this family can take when packed."""
+        address = 6 + self.addresses.longest
+        return {
+            "rules": self.rules.longest,
+            "denied-sources": address,
+            "talkers": address + 14,
+            "denied-ports": 3 + self.services.longest,
+            "allowed-ports": 3 + self.services.longest,
+            "conversations": 3 + 2 * address + self.ways.longest,
+            "denied-conversations": 3 + 2 * address + self.ways.longest,
+        }[family]
+
+    def lengths(self, family: str, codes: Codes) -> Ints:
+        """No fewer bytes than these keys of a family take when packed."""
+        numbers = codes.astype(np.int64)
+        addresses = self.addresses.lengths + 6
+        match family:
+            case "rules":
+                return np.array([bytes_of_key(rule) for rule in self.rules.things])[numbers]
+            case "denied-sources":
+                return addresses[numbers]
+            case "talkers":
+                return addresses[numbers >> 1] + 14
+            case "denied-ports" | "allowed-ports":
+                return np.full(len(codes), 3 + self.services.longest)
+            case _:
+                ways = np.array([bytes_of_key(way) for way in self.ways.things])[numbers & 0xFFF]
+                src, dest = (codes >> _SRC).astype(np.int64), (codes >> _DEST).astype(np.int64) & 0x3FFFF
+                return 3 + ways + addresses[src] + addresses[dest]
+
     def _learn(self, group: int, trait: int) -> int:
         acl_group, rule = self.groups.things[group]
         protocol, direction, status = list(self.traits)[trait]

@@ -18,6 +18,7 @@ Nothing here saturates: who calls makes sure that no sum comes near 2**63.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from typing import cast
 
 import numpy as np
@@ -63,8 +64,15 @@ class Table:
         """The most keys that are left alone at the end of a record."""
         return 3 * self.capacity // 2
 
-    def add(self, codes: Codes, figures: Matrix, records: Ints, times: Ints) -> None:
-        """Count tuples: their codes, figures, record numbers (from 0 on, ascending) and times."""
+    def copy(self) -> "Table":
+        """The same as it is now; arrays are replaced, never changed, so that they can be shared."""
+        return copy(self)
+
+    def add(self, codes: Codes, figures: Matrix, records: Ints, times: Ints) -> Codes:
+        """Count tuples: their codes, figures, record numbers (from 0 on, ascending) and times.
+
+        Gives the codes of all keys that were tracked at one time or another.
+        """
         known = len(self)
         slots, admitted, universe = _slots(self.codes, codes)
         size = len(universe)
@@ -94,6 +102,7 @@ class Table:
         self.codes, self.figures, self.missed = universe[live], counted[:, live], missed[live]
         more = before - self.figures.sum(axis=1)
         self.rest = [one + other for one, other in zip(self.rest, more.tolist(), strict=True)]
+        return universe
 
     def _weigh(self, figures: Matrix) -> Ints:
         return cast("Ints", self.weight(cast("Sequence[int]", figures)))
