@@ -10,10 +10,10 @@ from datetime import timedelta
 from shared.blobs import FlowLogs, Stretch
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import BlobName
-from shared.flowlog.records import Record, RecordReader
 from shared.flowlog.rejects import Reject, reject_garbled
 from shared.ledger.entry import Entry, pack_within
 from shared.ledger.store import Held, Ledger
+from shared.tally.blob_counter import BlobCounter
 
 UPDATE_BYTES = 64 * 1024 * 1024
 """Bytes counted before they are committed at the latest: the most that a crash can cost."""
@@ -99,20 +99,13 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
     if not first.etag and not rewritten:
         return None  # the blob is empty, as it was
 
-    counts = entry.counts()
-    reader = RecordReader(entry.offset)
+    counter = BlobCounter(entry.counts(), blob.hour, blob.resource_id, entry.offset)
     rejects: list[Reject] = []
-    resource_id, target_id = entry.resource_id, entry.target_id
     at_end = False
     for data, last, ends_here in _stretches(blob, first, entry.offset, flow_logs):
         at_end = ends_here
-        for item in reader.feed(data, last=last):
-            if isinstance(item, Record):
-                rejects += counts.count_record(item, blob.hour, blob.resource_id)
-                resource_id, target_id = item.resource_id or resource_id, item.target_id or target_id
-            else:
-                rejects.append(reject_garbled(item))
-                counts.garbled_bytes += item.end - item.start
+        rejects += counter.feed(data, last=last)
+    counts, reader = counter.counts, counter.reader
     unread = reader.unread() if at_end else None
     if unread:
         rejects.append(reject_garbled(unread))
@@ -132,8 +125,8 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
             tuples_before=counts.tuples_in_share(-1),
             tuples_after=counts.tuples_in_share(+1),
             rewrites=entry.rewrites,
-            resource_id=resource_id,
-            target_id=target_id,
+            resource_id=counter.resource_id or entry.resource_id,
+            target_id=counter.target_id or entry.target_id,
             packed=pack_within(counts.shares),
         ),
         rejects,

@@ -42,8 +42,8 @@ _COUNTERS = 4
 
 
 type _Table = tuple[npt.NDArray[np.int64], Flags, Ints, Ints]
-"""The comma after each field (a row for each field, a column for each tuple), which tuples have as many fields
-as they should, where tuples start, and where they end.
+"""The comma after each field (a row for each field, a column for each tuple), which tuples have as many
+fields as they should, where tuples start, and where they end.
 """
 
 
@@ -117,9 +117,7 @@ class Verdicts:
     def _read(self, text: bytes, counters: str) -> FlowTuple | None:
         end = "" if self.grammar == "nsg-v1" else f",{counters}"
         try:
-            return read_tuple(
-                f"1000000000,0.0.0.0,0.0.0.0,0,0,{text.decode('latin-1')}{end}", self.grammar
-            )
+            return read_tuple(f"1000000000,0.0.0.0,0.0.0.0,0,0,{text.decode('latin-1')}{end}", self.grammar)
         except Rejected:
             return None
 
@@ -185,7 +183,7 @@ def _even_table(chars: npt.NDArray[np.uint8], commas: Ints, fields: int) -> _Tab
 
 
 def _uneven_table(chars: npt.NDArray[np.uint8], commas: Ints, fields: int) -> _Table:
-    """The table where some tuples have more or fewer fields; theirs are taken to be one byte each, somewhere."""
+    """The table where some tuples have more or fewer fields; theirs are taken to be one byte each."""
     numbers = np.flatnonzero(_are_joints(chars, commas))
     good = np.diff(numbers) == fields
     joints = commas[numbers]
@@ -196,7 +194,8 @@ def _uneven_table(chars: npt.NDArray[np.uint8], commas: Ints, fields: int) -> _T
 
 
 def _are_joints(chars: npt.NDArray[np.uint8], commas: Ints) -> Flags:
-    return (chars[commas - 1] == 0x22) & (chars[commas + 1] == 0x22)
+    joints: Flags = (chars[commas - 1] == 0x22) & (chars[commas + 1] == 0x22)
+    return joints
 
 
 def _numbers(
@@ -249,5 +248,3 @@ def _value(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
     value *= _MYRIADS
     value >>= _32
     return value.view(np.int64)
-
-

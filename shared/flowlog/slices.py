@@ -219,9 +219,7 @@ class SliceReader(RecordReader):
     ) -> Slice | None:
         written = _TIME.search(skeleton)
         if written:
-            skeleton = b"".join(
-                (skeleton[: written.start(1)], _NO_TIME.encode(), skeleton[written.end(1) :])
-            )
+            skeleton = b"".join((skeleton[: written.start(1)], _NO_TIME.encode(), skeleton[written.end(1) :]))
         try:
             shape = self._shapes[skeleton]
         except KeyError:

@@ -94,7 +94,7 @@ class Texts:
         return (((high * _MIX_HIGH) ^ low) * _MIX >> np.uint64(64 - bits)).astype(np.int64)
 
     def _find_or_add(self, low: Words, high: Words) -> Ints:
-        """Search place by place; who finds an empty place claims it, and if it got it, is there from now on."""
+        """Search place by place; who finds an empty place claims it, and if it got it, stays there."""
         numbers = np.full(len(low), -1, np.int64)
         places = self._hash(low, high)
         waiting = np.arange(len(low))
@@ -183,7 +183,7 @@ class Addresses(Texts):
 
 
 def _usual(texts: npt.NDArray[np.uint8]) -> Flags:
-    """Which of these (a row each, the length in byte 15) are dotted IPv4 addresses, as everyone writes them."""
+    """Which of these (a row each, the length in byte 15) are dotted IPv4 addresses, as usually written."""
     lengths = texts[:, 15]
     good = lengths <= LONGEST_SHORT
     dots = np.zeros(len(texts), np.int64)
@@ -199,4 +199,5 @@ def _usual(texts: npt.NDArray[np.uint8]) -> Flags:
         digits = np.where(digit, digits + 1, np.where(dot, 0, digits))
         good &= value <= 255
         dots += dot
-    return good & (dots == 3) & (digits > 0)
+    usual: Flags = good & (dots == 3) & (digits > 0)
+    return usual

@@ -2,7 +2,7 @@
 
 Theory of operation
 -------------------
-``records``, ``tuples`` and ``BlobCounts.count_record`` say what a blob's counts are: they are the *reference*.
+``records``, ``tuples`` and ``BlobCounts.count_record`` say what a blob's counts are: the *reference*.
 The counter arrives at the same counts, to the byte, by two ways:
 
 - little is counted by the reference itself;
@@ -53,7 +53,9 @@ type Numbered = list[tuple[int, Item]]
 type Rejections = dict[int, list[tuple[object, str]]]
 
 _room = np.empty(30 * 1024 * 1024, np.uint8)
-del _room  # From here on the C library keeps freed memory up to this size, instead of mapping it anew each time.
+del (
+    _room
+)  # From here on the C library keeps freed memory up to this size, instead of mapping it anew each time.
 
 
 @dataclass(slots=True)
@@ -143,7 +145,9 @@ class BlobCounter:
 
     def _worthwhile(self) -> int:
         shares = self._counts.shares.values()
-        return SMALL + BYTES_A_KEY * sum(len(family) for share in shares for family in share.families.values())
+        return SMALL + BYTES_A_KEY * sum(
+            len(family) for share in shares for family in share.families.values()
+        )
 
     # The reference.
 
@@ -243,7 +247,14 @@ class BlobCounter:
         figures[4:] = columns.counters
         traits = verdicts.trait[columns.verdict]
         tuples = _Tuples(
-            columns.time_ms, since // _BUCKET_MS, numbers, columns.src, columns.dest, columns.port, traits, figures
+            columns.time_ms,
+            since // _BUCKET_MS,
+            numbers,
+            columns.src,
+            columns.dest,
+            columns.port,
+            traits,
+            figures,
         )
         odd = np.flatnonzero(~clean)
         if odd.size:
@@ -279,11 +290,13 @@ class BlobCounter:
             element = columns.text(row) if array.elements is None else array.elements[row - first_row[number]]
             try:
                 flow = read_tuple(element, item.shape.grammar if isinstance(item, Slice) else item.grammar)
-                if not 0 <= flow.time_ms - self._from_ms < 3 * _HOUR_MS:
-                    raise Rejected(hour_counts.FAR)
-                good.append((row, flow))
             except Rejected as verdict:
                 rejected.setdefault(array.item, []).append((element, verdict.reason))
+                continue
+            if 0 <= flow.time_ms - self._from_ms < 3 * _HOUR_MS:
+                good.append((row, flow))
+            else:
+                rejected.setdefault(array.item, []).append((element, hour_counts.FAR))
         return good
 
     def _put(self, tuples: _Tuples, row: int, flow: FlowTuple) -> None:
@@ -405,7 +418,8 @@ class BlobCounter:
 
     def _width(self) -> int:
         """Bytes that a row's numbers take at the most."""
-        return 16 + min(8 * (len(MEASURES) + 1), hour_counts._width([int(sum_) + 1 for sum_ in self._totals]))  # noqa: SLF001
+        totals = [int(total) + 1 for total in self._totals]
+        return 16 + min(8 * (len(MEASURES) + 1), hour_counts._width(totals))  # noqa: SLF001
 
     # Between tables and counts.
 
@@ -417,7 +431,9 @@ class BlobCounter:
         self._totals = [0.0] * len(MEASURES)
         for share in self._counts.shares.values():
             most = max(max(family.floor, *family.missed.values(), 0) for family in share.families.values())
-            self._totals = [one + other + most for one, other in zip(self._totals, share.totals(), strict=True)]
+            self._totals = [
+                one + other + most for one, other in zip(self._totals, share.totals(), strict=True)
+            ]
 
     def _write_back(self) -> None:
         """Make counts of the tables, if there are any, and begin to number anew."""
@@ -434,7 +450,11 @@ class BlobCounter:
         for place in np.flatnonzero(self._traffic[0]).tolist():
             bucket, way = divmod(place, 4)
             hour = self._counts.shares[bucket // _BUCKETS - 1]
-            key = (bucket % _BUCKETS, "Inbound" if way & 2 else "Outbound", "Denied" if way & 1 else "Allowed")
+            key = (
+                bucket % _BUCKETS,
+                "Inbound" if way & 2 else "Outbound",
+                "Denied" if way & 1 else "Allowed",
+            )
             figures = self._traffic[:, place].tolist()
             add_figures(hour.traffic.setdefault(key, no_figures()), figures)
         self._traffic[:] = 0

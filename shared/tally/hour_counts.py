@@ -197,7 +197,11 @@ class BlobCounts:
             share.settle()
         while _most_bytes(self.shares.values()) > ENTITY_BYTES:
             share, family = max(
-                ((share, family) for _, share in sorted(self.shares.items()) for family in share.families.values()),
+                (
+                    (share, family)
+                    for _, share in sorted(self.shares.items())
+                    for family in share.families.values()
+                ),
                 key=lambda place: _family_bytes(place[1], 32),
             )
             family.trim(len(family) * 3 // 4)

@@ -82,7 +82,7 @@ class Keys:
             grown[: len(self._kinds)] = self._kinds
             self._kinds = grown
         places = groups * _TRAITS + traits
-        kinds = self._kinds[places].astype(np.int64)
+        kinds: Ints = self._kinds[places].astype(np.int64)
         new = places[kinds < 0]
         if new.size:
             for place in np.unique(new).tolist():
@@ -113,21 +113,24 @@ class Keys:
 
     def lengths(self, family: str, codes: Codes) -> Ints:
         """No fewer bytes than these keys of a family take when packed."""
-        numbers = codes.astype(np.int64)
-        addresses = self.addresses.lengths + 6
+        numbers: Ints = codes.astype(np.int64)
+        addresses: Ints = self.addresses.lengths + 6
+        lengths: Ints
         match family:
             case "rules":
                 return np.array([bytes_of_key(rule) for rule in self.rules.things])[numbers]
             case "denied-sources":
                 return addresses[numbers]
             case "talkers":
-                return addresses[numbers >> 1] + 14
+                lengths = addresses[numbers >> 1] + 14
+                return lengths
             case "denied-ports" | "allowed-ports":
                 return np.full(len(codes), 3 + self.services.longest)
             case _:
                 ways = np.array([bytes_of_key(way) for way in self.ways.things])[numbers & 0xFFF]
                 src, dest = (codes >> _SRC).astype(np.int64), (codes >> _DEST).astype(np.int64) & 0x3FFFF
-                return 3 + ways + addresses[src] + addresses[dest]
+                lengths = 3 + ways + addresses[src] + addresses[dest]
+                return lengths
 
     def _learn(self, group: int, trait: int) -> int:
         acl_group, rule = self.groups.things[group]
@@ -150,7 +153,8 @@ class Keys:
     def code_conversations(self, src: Ints, dest: Ints, ports: Ints, kinds: Ints) -> Codes:
         """Codes of (source, destination, port, protocol, direction, rule)."""
         ends = src.astype(np.uint64) << _SRC | dest.astype(np.uint64) << _DEST
-        return ends | ports.astype(np.uint64) << _PORT | self.way[kinds]
+        codes: Codes = ends | ports.astype(np.uint64) << _PORT | self.way[kinds]
+        return codes
 
     def code_talkers(self, remote: Ints, inbound: Flags) -> Codes:
         """Codes of (address, direction)."""
@@ -206,7 +210,8 @@ def _code_conversations(keys: Keys, known: Sequence[Key]) -> Codes:
     dest = keys.addresses.addresses_of([str(key[1]) for key in known]).astype(np.uint64)
     ports = np.array([key[2] for key in known], np.uint64)
     way = [keys.ways.number((str(key[3]), str(key[4]), str(key[5]))) for key in known]
-    return src << _SRC | dest << _DEST | ports << _PORT | np.array(way, np.uint64)
+    codes: Codes = src << _SRC | dest << _DEST | ports << _PORT | np.array(way, np.uint64)
+    return codes
 
 
 def _decode_conversations(keys: Keys, codes: list[int]) -> list[Key]:

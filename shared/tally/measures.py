@@ -47,7 +47,9 @@ def add_figures(into: Figures, figures: Sequence[int]) -> None:
     for place, more in enumerate(figures):
         if more:
             total = into[place] + more
-            into[place] = total if total <= INT64_MAX else INT64_MAX
+            into[place] = total
+            if total > INT64_MAX:
+                into[place] = INT64_MAX
 
 
 def tuples(figures: Sequence[int]) -> int:

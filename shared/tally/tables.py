@@ -17,15 +17,17 @@ the total.
 Nothing here saturates: who calls makes sure that no sum comes near 2**63.
 """
 
-from collections.abc import Sequence
 from copy import copy
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.flowlog.texts import Flags, Ints
 from shared.tally.measures import MEASURES, Weight
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 type Codes = npt.NDArray[np.uint64]
 type Matrix = npt.NDArray[np.int64]
@@ -77,10 +79,10 @@ class Table:
         slots, admitted, universe = _slots(self.codes, codes)
         size = len(universe)
         before = self.figures.sum(axis=1) + figures.sum(axis=1)
-        live = kept = slice(0, known)
+        kept = np.arange(known)
         if size <= self.most:
             missed = np.concatenate([self.missed, np.full(size - known, self.floor)])
-            live = slice(0, size)
+            live = np.arange(size)
         else:
             weights = self._weigh(figures)
             live, since, missed = self._settle_on_the_way(slots, admitted, weights, records)
@@ -143,8 +145,8 @@ class Table:
 
 
 def _slots(known: Codes, codes: Codes) -> tuple[Ints, Ints, Codes]:
-    """The slot of each of ``codes``, the rows in which codes appear that aren't ``known``, and the code of each
-    slot: the known ones, then the new ones in the order of their first appearance.
+    """The slot of each of ``codes``, the rows in which codes appear that aren't ``known``, and the code
+    of each slot: the known ones, then the new ones in the order of their first appearance.
     """
     every = np.concatenate([known, codes])
     order, fresh = _grouped(every)
@@ -160,10 +162,10 @@ def _slots(known: Codes, codes: Codes) -> tuple[Ints, Ints, Codes]:
 
 
 def _grouped(codes: Codes) -> tuple[Ints, Flags]:
-    """An order in which equal codes stand together, the earlier ones first; and where a new code begins in it.
+    """An order in which equal codes stand together, the earlier ones first; and where a code begins.
 
-    Codes are mixed, and sorted by their upper bits with their places below. Should two codes be equal in those
-    (one in millions of batches), sorting is left to a slower way.
+    Codes are mixed, and sorted by their upper bits with their places below. Should two codes be equal in
+    those (one in millions of batches), sorting is left to a slower way.
     """
     mixed = codes * _MIX
     mixed &= ~_ROWS
@@ -184,7 +186,7 @@ def _grouped(codes: Codes) -> tuple[Ints, Flags]:
 def _largest(estimates: Ints, many: int) -> Flags:
     """Which are the largest; of equal ones, the earlier."""
     least = np.partition(estimates, len(estimates) - many)[len(estimates) - many]
-    keep = estimates > least
+    keep: Flags = estimates > least
     keep[np.flatnonzero(estimates == least)[: many - np.count_nonzero(keep)]] = True
     return keep
 
