@@ -85,6 +85,10 @@ def _state(counts: BlobCounts, reader: RecordReader, rejects: list[Reject], ids:
         counts.garbled_bytes,
         counts.last_record_time,
         {share: hour.totals() for share, hour in counts.shares.items()},
+        {
+            share: {name: family.key_bytes for name, family in hour.families.items()}
+            for share, hour in counts.shares.items()
+        },
     )
     return State(reader.position, reader.tail, reader.unread(), counters, ids, pack(counts.shares), rejects)
 

@@ -25,7 +25,7 @@ from shared.flowlog import records
 from shared.flowlog.records import Garbled, Record, RecordReader
 from shared.flowlog.tuples import Grammar
 
-BATCH_BYTES = 512 * 1024
+BATCH_BYTES = 1024 * 1024
 """Bytes of tuples that are looked at together: enough for whole columns, few enough for the caches."""
 
 _LOOK_AHEAD = 64 * 1024

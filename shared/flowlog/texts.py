@@ -70,6 +70,17 @@ class Texts:
         short = self._words[:, number].astype("<u8").tobytes()
         return short[: short[15]]
 
+    def texts(self, numbers: Ints) -> list[str]:
+        """The texts of these numbers, if all are plain and none ends in a NUL."""
+        words = self._words[:, numbers].T.astype("<u8")
+        long = np.flatnonzero(words[:, 0] == _NOTHING)
+        words[:, 1] &= FIRST_BYTES[7]
+        words[long] = 0
+        texts: list[str] = words.view("S16").ravel().astype("U16").tolist() if len(numbers) else []
+        for place in long.tolist():
+            texts[place] = self._long_texts[int(numbers[place])].decode()
+        return texts
+
     def _number_of_long(self, text: bytes) -> int:
         number = self._long.get(text)
         if number is None:

@@ -17,7 +17,7 @@ While tables are in use, ``BlobCounts`` has its counters but not its families: `
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
@@ -30,11 +30,11 @@ from shared.flowlog.slices import Item, Shape, Slice, SliceReader, is_plain
 from shared.flowlog.texts import PADDING, Ints
 from shared.flowlog.tuples import FlowTuple, Grammar, Rejected, read_tuple
 from shared.tally import hour_counts
-from shared.tally.heavy_hitters import HeavyHitters, Row
+from shared.tally.heavy_hitters import HeavyHitters
 from shared.tally.hour_counts import BlobCounts, HourCounts
-from shared.tally.keys import CODINGS, MOST_WAYS, Keys
+from shared.tally.keys import CODINGS, Keys
 from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
-from shared.tally.tables import Codes, Matrix, Table
+from shared.tally.tables import MOST_TUPLES, Codes, Matrix, Table
 
 SMALL = 32 * 1024
 """Bytes up to which the reference is faster, where nothing has been counted yet."""
@@ -80,6 +80,10 @@ class _Tuples:
     port: Ints
     kind: Ints
     figures: Matrix
+    sums: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = self.figures.sum(axis=1)
 
     def of(self, rows: Ints) -> "_Tuples":
         """These rows of it."""
@@ -91,7 +95,7 @@ class _Tuples:
             self.dest[rows],
             self.port[rows],
             self.kind[rows],
-            self.figures[:, rows],
+            self.figures.take(rows, axis=1),
         )
 
 
@@ -185,16 +189,14 @@ class BlobCounter:
         """Count a batch. ``_NotPlainError``, with nothing counted, if a slice isn't what it was taken for."""
         self._load()
         arrays = self._arrays(items)
-        if self._keys.full(most := _most_addresses(arrays)):
+        if self._keys.full(_likely_addresses(arrays)):
             self._write_back()
             self._load()
             arrays = self._arrays(items)
-            if self._keys.full(most):
-                return self._count_by_reference(items)
         rejected: Rejections = {}
         if arrays:
             tuples = self._read(items, arrays, rejected)
-            if not (self._sums_are_small(tuples) and self._count_tuples(tuples)):
+            if not (self._is_small(tuples) and self._count_tuples(tuples)):
                 return self._count_by_reference(items)
             self._counts.tuples += len(tuples.records)
         return self._count_items(items, rejected)
@@ -243,7 +245,8 @@ class BlobCounter:
         clean[columns.odd] = False
         figures = np.empty((len(MEASURES), len(clean)), np.int64)
         figures[0] = 1
-        figures[1:4] = verdicts.flows[:, columns.verdict]
+        for into, flows in zip(figures[1:4], verdicts.flows, strict=True):
+            flows.take(columns.verdict, out=into)
         figures[4:] = columns.counters
         traits = verdicts.trait[columns.verdict]
         tuples = _Tuples(
@@ -337,8 +340,8 @@ class BlobCounter:
     def _count_traffic(self, tuples: _Tuples) -> None:
         inbound, denied = self._keys.inbound[tuples.kind], self._keys.denied[tuples.kind]
         places = 4 * tuples.buckets + 2 * inbound + denied
-        for into, measure in zip(self._traffic, tuples.figures, strict=True):
-            np.add.at(into, places, measure)
+        for measure in np.flatnonzero(tuples.sums).tolist():
+            np.add.at(self._traffic[measure], places, tuples.figures[measure])
 
     def _count_in(self, tables: dict[str, Table], tuples: _Tuples) -> dict[str, Codes]:
         """Count the tuples of one hour in its families; gives all keys that each tracked meanwhile."""
@@ -346,7 +349,7 @@ class BlobCounter:
         tracked: dict[str, Codes] = {}
 
         def add(family: str, codes: Codes, some: _Tuples) -> None:
-            tracked[family] = tables[family].add(codes, some.figures, some.records, some.time_ms)
+            tracked[family] = tables[family].add(codes, some.figures, some.sums, some.records, some.time_ms)
 
         add("rules", keys.rule[tuples.kind], tuples)
         denied = keys.denied[tuples.kind]
@@ -386,11 +389,12 @@ class BlobCounter:
 
     # What the columns can't do.
 
-    def _sums_are_small(self, tuples: _Tuples) -> bool:
-        """Whether nothing gets near 2**63, and no number is too large for a code."""
+    def _is_small(self, tuples: _Tuples) -> bool:
+        """Whether nothing gets near 2**63, and all numbers have room in their codes."""
         sums = tuples.figures.sum(axis=1, dtype=np.float64).tolist()
         self._totals = [total + more for total, more in zip(self._totals, sums, strict=True)]
-        return sum(self._totals) < _ENOUGH and len(self._keys.ways.things) <= MOST_WAYS
+        few = len(tuples.records) < MOST_TUPLES and not self._keys.full(0)
+        return few and sum(self._totals) < _ENOUGH
 
     def _most_bytes(self, shares: Ints) -> int:
         """No less than what ``BlobCounts.settle`` could find at the end of any record, before counting: as if
@@ -476,11 +480,9 @@ def _grammar(items: list[Item]) -> Grammar:
     return next((item.shape.grammar for item in items if isinstance(item, Slice)), "nsg-v2")
 
 
-def _most_addresses(arrays: list[_Array]) -> int:
-    """No fewer than there can be in these arrays: a tuple takes five bytes for each at the very least."""
-    return sum(len(array.content) for array in arrays) // 5 + 2 * sum(
-        len(array.elements) for array in arrays if array.elements is not None
-    )
+def _likely_addresses(arrays: list[_Array]) -> int:
+    """As many as there can be in arrays of tuples that are worth their name."""
+    return sum(len(array.content) for array in arrays) // 20
 
 
 def _array_of_row(arrays: list[_Array], columns: Columns) -> Ints:
@@ -517,8 +519,9 @@ def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:
 def _family_of(name: str, table: Table, keys: Keys) -> HeavyHitters:
     """A table as a family."""
     family = HeavyHitters(table.weight, table.capacity)
-    decode = CODINGS[name][1]
-    known = decode(keys, table.codes.tolist())
-    family.restore(map(Row, known, table.figures.T.tolist(), table.missed.tolist()))
+    known = list(CODINGS[name][1](keys, table.codes))
+    family.figures = dict(zip(known, table.figures.T.tolist(), strict=True))
+    family.missed = {key: missed for key, missed in zip(known, table.missed.tolist(), strict=True) if missed}
+    family.key_bytes = int(keys.lengths(name, table.codes).sum())
     family.rest, family.floor = table.rest, table.floor
     return family

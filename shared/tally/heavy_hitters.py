@@ -133,6 +133,10 @@ def _sum(one: int, other: int) -> int:
 
 def bytes_of_key(key: Key) -> int:
     """The most bytes that the key can take when packed (see ``ledger/packing.py``)."""
-    return sum(
-        3 if isinstance(part, int) else 6 + (len(part) if part.isascii() else 4 * len(part)) for part in key
-    )
+    total = 0
+    for part in key:
+        if isinstance(part, int):
+            total += 3
+        else:
+            total += 6 + (len(part) if part.isascii() else 4 * len(part))
+    return total

@@ -5,7 +5,8 @@ together from those, as one number of 64 bits (its *code*). The numbers last unt
 back; when they run out, that is done, and numbering begins anew.
 """
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,6 +45,10 @@ class Numbers[T: Hashable]:
             if isinstance(thing, tuple):
                 self.longest = max(self.longest, bytes_of_key(thing))
         return number
+
+
+def _lengths(numbers: Numbers[Any]) -> Ints:
+    return np.array([bytes_of_key(thing) for thing in numbers.things], np.int64)
 
 
 class Keys:
@@ -112,24 +117,24 @@ class Keys:
         }[family]
 
     def lengths(self, family: str, codes: Codes) -> Ints:
-        """No fewer bytes than these keys of a family take when packed."""
+        """How many bytes these keys of a family can take when packed (see ``bytes_of_key``)."""
         numbers: Ints = codes.astype(np.int64)
         addresses: Ints = self.addresses.lengths + 6
         lengths: Ints
         match family:
             case "rules":
-                return np.array([bytes_of_key(rule) for rule in self.rules.things])[numbers]
+                return _lengths(self.rules)[numbers]
             case "denied-sources":
                 return addresses[numbers]
             case "talkers":
-                lengths = addresses[numbers >> 1] + 14
+                lengths = addresses[numbers >> 1] + 14 - (numbers & 1)  # "Inbound" is one byte shorter
                 return lengths
             case "denied-ports" | "allowed-ports":
-                return np.full(len(codes), 3 + self.services.longest)
+                lengths = 3 + _lengths(self.services)[numbers & 0xFFF]
+                return lengths
             case _:
-                ways = np.array([bytes_of_key(way) for way in self.ways.things])[numbers & 0xFFF]
-                src, dest = (codes >> _SRC).astype(np.int64), (codes >> _DEST).astype(np.int64) & 0x3FFFF
-                lengths = 3 + ways + addresses[src] + addresses[dest]
+                src, dest = _ends(codes)
+                lengths = 3 + _lengths(self.ways)[numbers & 0xFFF] + addresses[src] + addresses[dest]
                 return lengths
 
     def _learn(self, group: int, trait: int) -> int:
@@ -162,36 +167,34 @@ class Keys:
 
 
 type Code = Callable[[Keys, Sequence[Key]], Codes]
-type Decode = Callable[[Keys, list[int]], list[Key]]
-
-
-def _address(keys: Keys, number: int) -> str:
-    return keys.addresses.text(number).decode()
+type Decode = Callable[[Keys, Codes], Iterable[Key]]
 
 
 def _code_rules(keys: Keys, known: Sequence[Key]) -> Codes:
     return np.array([keys.rules.number(key) for key in known], np.uint64)  # type: ignore[arg-type]
 
 
-def _decode_rules(keys: Keys, codes: list[int]) -> list[Key]:
-    return [keys.rules.things[code] for code in codes]
+def _decode_rules(keys: Keys, codes: Codes) -> Iterable[Key]:
+    return map(keys.rules.things.__getitem__, codes.tolist())
 
 
 def _code_sources(keys: Keys, known: Sequence[Key]) -> Codes:
-    return keys.addresses.addresses_of([str(key[0]) for key in known]).astype(np.uint64)
+    return _addresses(keys, known, 0)
 
 
-def _decode_sources(keys: Keys, codes: list[int]) -> list[Key]:
-    return [(_address(keys, code),) for code in codes]
+def _decode_sources(keys: Keys, codes: Codes) -> Iterable[Key]:
+    return zip(keys.addresses.texts(codes.astype(np.int64)), strict=True)
 
 
 def _code_talkers(keys: Keys, known: Sequence[Key]) -> Codes:
-    remote = keys.addresses.addresses_of([str(key[0]) for key in known])
+    remote = _addresses(keys, known, 0).astype(np.int64)
     return keys.code_talkers(remote, np.array([key[1] == "Inbound" for key in known], np.bool_))
 
 
-def _decode_talkers(keys: Keys, codes: list[int]) -> list[Key]:
-    return [(_address(keys, code >> 1), "Inbound" if code & 1 else "Outbound") for code in codes]
+def _decode_talkers(keys: Keys, codes: Codes) -> Iterable[Key]:
+    remote = keys.addresses.texts((codes >> np.uint64(1)).astype(np.int64))
+    directions = ["Inbound" if code & 1 else "Outbound" for code in codes.tolist()]
+    return zip(remote, directions, strict=True)
 
 
 def _code_ports(keys: Keys, known: Sequence[Key]) -> Codes:
@@ -200,27 +203,35 @@ def _code_ports(keys: Keys, known: Sequence[Key]) -> Codes:
     return ports << _PORT | np.array(service, np.uint64)
 
 
-def _decode_ports(keys: Keys, codes: list[int]) -> list[Key]:
-    found = [(code >> 12, keys.services.things[code & 0xFFF]) for code in codes]
-    return [(protocol, port, direction) for port, (protocol, direction) in found]
+def _decode_ports(keys: Keys, codes: Codes) -> Iterable[Key]:
+    found = [(code >> 12, keys.services.things[code & 0xFFF]) for code in codes.tolist()]
+    return ((protocol, port, direction) for port, (protocol, direction) in found)
 
 
 def _code_conversations(keys: Keys, known: Sequence[Key]) -> Codes:
-    src = keys.addresses.addresses_of([str(key[0]) for key in known]).astype(np.uint64)
-    dest = keys.addresses.addresses_of([str(key[1]) for key in known]).astype(np.uint64)
     ports = np.array([key[2] for key in known], np.uint64)
     way = [keys.ways.number((str(key[3]), str(key[4]), str(key[5]))) for key in known]
-    codes: Codes = src << _SRC | dest << _DEST | ports << _PORT | np.array(way, np.uint64)
+    ends = _addresses(keys, known, 0) << _SRC | _addresses(keys, known, 1) << _DEST
+    codes: Codes = ends | ports << _PORT | np.array(way, np.uint64)
     return codes
 
 
-def _decode_conversations(keys: Keys, codes: list[int]) -> list[Key]:
-    decoded: list[Key] = []
-    for code in codes:
+def _decode_conversations(keys: Keys, codes: Codes) -> Iterable[Key]:
+    src, dest = _ends(codes)
+    sources, destinations = keys.addresses.texts(src), keys.addresses.texts(dest)
+    for source, destination, code in zip(sources, destinations, codes.tolist(), strict=True):
         protocol, direction, rule = keys.ways.things[code & 0xFFF]
-        src, dest = _address(keys, code >> 46), _address(keys, code >> 28 & 0x3FFFF)
-        decoded.append((src, dest, code >> 12 & 0xFFFF, protocol, direction, rule))
-    return decoded
+        yield source, destination, code >> 12 & 0xFFFF, protocol, direction, rule
+
+
+def _addresses(keys: Keys, known: Sequence[Key], place: int) -> Codes:
+    return keys.addresses.addresses_of([str(key[place]) for key in known]).astype(np.uint64)
+
+
+def _ends(conversations: Codes) -> tuple[Ints, Ints]:
+    """Source and destination."""
+    src = (conversations >> _SRC).astype(np.int64)
+    return src, (conversations >> _DEST).astype(np.int64) & ((1 << 18) - 1)
 
 
 CODINGS: dict[str, tuple[Code, Decode]] = {

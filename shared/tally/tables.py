@@ -38,8 +38,8 @@ _ROWS = np.uint64((1 << _ROW_BITS) - 1)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _LATEST = np.iinfo(np.int64).max
 
-MOST_ROWS = (1 << _ROW_BITS) - 1
-"""The most keys and tuples, together, that can be added at once."""
+MOST_TUPLES = 1 << _ROW_BITS - 1
+"""The most tuples that can be added at once, so that there is room for the table's keys as well."""
 
 
 class Table:
@@ -70,16 +70,18 @@ class Table:
         """The same as it is now; arrays are replaced, never changed, so that they can be shared."""
         return copy(self)
 
-    def add(self, codes: Codes, figures: Matrix, records: Ints, times: Ints) -> Codes:
-        """Count tuples: their codes, figures, record numbers (from 0 on, ascending) and times.
+    def add(self, codes: Codes, figures: Matrix, sums: Ints, records: Ints, times: Ints) -> Codes:
+        """Count tuples: their codes, figures (and the sums of those), record numbers (from 0 on, ascending)
+        and times.
 
         Gives the codes of all keys that were tracked at one time or another.
         """
         known = len(self)
         slots, admitted, universe = _slots(self.codes, codes)
         size = len(universe)
-        before = self.figures.sum(axis=1) + figures.sum(axis=1)
+        before = self.figures.sum(axis=1) + sums
         kept = np.arange(known)
+        rows: Ints | slice = slice(None)
         if size <= self.most:
             missed = np.concatenate([self.missed, np.full(size - known, self.floor)])
             live = np.arange(size)
@@ -90,16 +92,16 @@ class Table:
             tracked = np.zeros(size, np.bool_)
             tracked[live] = True
             rows = np.flatnonzero(tracked[slots] & (since[slots] <= np.arange(len(slots))))
-            slots, figures, times = slots[rows], figures[:, rows], times[rows]
         counted = np.zeros((len(MEASURES), size), np.int64)
         counted[:, kept] = self.figures[:, kept]
-        for into, measure in zip(counted, figures, strict=True):
-            np.add.at(into, slots, measure)
+        slots = slots[rows]
+        for measure in np.flatnonzero(sums).tolist():
+            np.add.at(counted[measure], slots, figures[measure][rows])
         if self.times is not None:
             seen = np.full((2, size), [[_LATEST], [-1]])
             seen[:, kept] = self.times[:, kept]
-            np.minimum.at(seen[0], slots, times)
-            np.maximum.at(seen[1], slots, times)
+            np.minimum.at(seen[0], slots, times[rows])
+            np.maximum.at(seen[1], slots, times[rows])
             self.times = seen[:, live]
         self.codes, self.figures, self.missed = universe[live], counted[:, live], missed[live]
         more = before - self.figures.sum(axis=1)
