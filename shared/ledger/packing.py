@@ -18,8 +18,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sys import byteorder
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from shared.errors import MalformedInput
-from shared.tally.heavy_hitters import HeavyHitters, Key, Row
+from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import FAMILIES, HourCounts
 from shared.tally.measures import MEASURES
 
@@ -30,7 +33,7 @@ PACKING = 1
 def pack(shares: Mapping[int, HourCounts]) -> bytes:
     """Pack counts by share (-1, 0, +1; see ``BlobCounts``)."""
     columns = _Columns()
-    texts = _Texts()
+    texts: dict[str, int] = {}  # each with a number, in order of first use
     header: dict[str, Any] = {"packing": PACKING, "shares": {}}
     for share, counts in sorted(shares.items()):
         header["shares"][share] = {
@@ -41,8 +44,8 @@ def pack(shares: Mapping[int, HourCounts]) -> bytes:
                 if len(family) or family.floor
             },
         }
-    joined = "".join(texts.known).encode("utf-8", "surrogatepass")
-    header["texts"] = [len(texts.known), len(joined), columns.add([len(text) for text in texts.known])]
+    joined = "".join(texts).encode("utf-8", "surrogatepass")
+    header["texts"] = [len(texts), len(joined), columns.add([len(text) for text in texts])]
     encoded = json.dumps(header, separators=(",", ":")).encode()
     body = b"".join([len(encoded).to_bytes(4, "little"), encoded, *columns.planes, joined])
     return zlib.compress(body, level=1)
@@ -61,16 +64,6 @@ def unpack(packed: bytes) -> dict[int, HourCounts]:
         raise MalformedInput(f"counts can't be unpacked: {error!r}") from error
 
 
-class _Texts:
-    """Texts, each with a number, in order of first use."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, int] = {}
-
-    def number(self, text: str) -> int:
-        return self.known.setdefault(text, len(self.known))
-
-
 class _Columns:
     """Byte planes, one after another."""
 
@@ -79,10 +72,22 @@ class _Columns:
 
     def add(self, numbers: Sequence[int]) -> int:
         """Add a column of unsigned numbers below 2**64; returns how many planes it took."""
-        width = (max(numbers, default=0).bit_length() + 7) // 8
+        width = _width(max(numbers, default=0))
         data = _little_endian(array("Q", numbers)).tobytes()
         self.planes += [data[plane::8] for plane in range(width)]
         return width
+
+    def add_rows(self, rows: list[list[int]]) -> list[int]:
+        """Add as many columns as each of these rows has numbers."""
+        columns = np.ascontiguousarray(np.array(rows, "<i8").T)
+        widths = [_width(most) for most in columns.max(axis=1).tolist()]
+        planes = columns.view(np.uint8).reshape(len(columns), -1, 8).swapaxes(1, 2)
+        self.planes += [plane[:width].tobytes() for plane, width in zip(planes, widths, strict=True)]
+        return widths
+
+
+def _width(most: int) -> int:
+    return (most.bit_length() + 7) // 8
 
 
 class _ColumnReader:
@@ -96,6 +101,14 @@ class _ColumnReader:
             self.at += rows
         return _little_endian(array("Q", bytes(data)))
 
+    def take_columns(self, rows: int, widths: Sequence[int]) -> npt.NDArray[np.int64]:
+        planes = np.zeros((len(widths), 8, rows), np.uint8)
+        for column, width in zip(planes, widths, strict=True):
+            size = width * rows
+            column[:width] = np.frombuffer(self.body, np.uint8, size, self.at).reshape(width, rows)
+            self.at += size
+        return np.ascontiguousarray(planes.swapaxes(1, 2)).view("<i8").reshape(len(widths), rows)
+
 
 def _little_endian(numbers: "array[int]") -> "array[int]":
     if byteorder == "big":
@@ -104,19 +117,22 @@ def _little_endian(numbers: "array[int]") -> "array[int]":
 
 
 def _pack_family(
-    family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: _Texts
+    family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: dict[str, int]
 ) -> dict[str, Any]:
-    rows = list(family.rows())
-    keys = [
-        [texts.number(part) if isinstance(part, str) else part for part in column]
-        for column in zip(*(row.key for row in rows), strict=True)
+    widths = [
+        columns.add(
+            [texts.setdefault(part, len(texts)) if isinstance(part, str) else part for part in column]
+        )
+        for column in zip(*family.figures, strict=True)
     ]
-    numbers: list[Iterable[int]] = [*zip(*(row.figures for row in rows), strict=True)]
-    times: list[Iterable[int]] = [*zip(*(seen[row.key] for row in rows), strict=True)] if seen else []
-    every = [*keys, *numbers, [row.missed for row in rows], *times]
+    missed = family.missed
+    if seen:
+        rows = [[*row, missed.get(key, 0), *seen[key]] for key, row in family.figures.items()]
+    else:
+        rows = [[*row, missed.get(key, 0)] for key, row in family.figures.items()]
     return {
         "rows": len(rows),
-        "widths": [columns.add([*column]) for column in every],
+        "widths": widths + (columns.add_rows(rows) if rows else []),
         "floor": family.floor,
         "rest": family.rest,
     }
@@ -148,21 +164,24 @@ def _cut(joined: str, lengths: Iterable[int]) -> Iterator[str]:
 def _unpack_family(
     counts: HourCounts, name: str, packed: dict[str, Any], reader: _ColumnReader, texts: Sequence[str]
 ) -> None:
-    columns = [reader.take(packed["rows"], width) for width in packed["widths"]]
+    family = counts.families[name]
+    family.floor, family.rest = packed["floor"], packed["rest"]
+    many = packed["rows"]
+    if not many:
+        return
     key_columns = FAMILIES[name].columns
     keys: list[Key] = [
         *zip(
             *(
-                column if title == "DestPort" else [texts[number] for number in column]
-                for title, column in zip(key_columns, columns, strict=False)
+                column if title == "DestPort" else map(texts.__getitem__, column)
+                for title, width in zip(key_columns, packed["widths"], strict=False)
+                for column in [reader.take(many, width)]
             ),
             strict=True,
         )
     ]
-    figures_from, missed_at = len(key_columns), len(key_columns) + len(MEASURES)
-    figures = zip(*columns[figures_from:missed_at], strict=True)
-    family = counts.families[name]
-    family.restore(map(Row, keys, map(list, figures), columns[missed_at]) if keys else [])
-    family.floor, family.rest = packed["floor"], packed["rest"]
+    columns = reader.take_columns(many, packed["widths"][len(key_columns) :])
+    missed_at = len(MEASURES)
+    family.fill(keys, columns[:missed_at].T.tolist(), columns[missed_at].tolist())
     if name == "rules":
-        counts.seen = dict(zip(keys, zip(*columns[missed_at + 1 :], strict=True), strict=True))
+        counts.seen = dict(zip(keys, zip(*columns[missed_at + 1 :].tolist(), strict=True), strict=True))

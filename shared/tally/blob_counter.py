@@ -39,7 +39,7 @@ from shared.tally.tables import MOST_TUPLES, Codes, Matrix, Table
 SMALL = 32 * 1024
 """Bytes up to which the reference is faster, where nothing has been counted yet."""
 
-BYTES_A_KEY = 40
+BYTES_A_KEY = 14
 """For each key that has to be carried into tables and back, the reference counts so many bytes."""
 
 _ENOUGH = 2**60
@@ -520,8 +520,6 @@ def _family_of(name: str, table: Table, keys: Keys) -> HeavyHitters:
     """A table as a family."""
     family = HeavyHitters(table.weight, table.capacity)
     known = list(CODINGS[name][1](keys, table.codes))
-    family.figures = dict(zip(known, table.figures.T.tolist(), strict=True))
-    family.missed = {key: missed for key, missed in zip(known, table.missed.tolist(), strict=True) if missed}
-    family.key_bytes = int(keys.lengths(name, table.codes).sum())
+    family.fill(known, table.figures.T.tolist(), table.missed.tolist())
     family.rest, family.floor = table.rest, table.floor
     return family

@@ -102,6 +102,12 @@ class HeavyHitters:
         for row in rows:
             self._admit(row.key, row.figures, row.missed)
 
+    def fill(self, keys: Sequence[Key], figures: Iterable[Figures], missed: Iterable[int]) -> None:
+        """Put back all rows at once, in the order in which they were admitted."""
+        self.figures = dict(zip(keys, figures, strict=True))
+        self.missed = {key: missed_by for key, missed_by in zip(keys, missed, strict=True) if missed_by}
+        self.key_bytes = sum(map(bytes_of_key, keys))
+
     def rows(self) -> Iterator[Row]:
         """All rows, in no order."""
         return (Row(key, figures, self.missed.get(key, 0)) for key, figures in self.figures.items())
