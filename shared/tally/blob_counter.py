@@ -114,10 +114,8 @@ class BlobCounter:
         self._hour = hour
         self._from_ms = int(hour.timestamp()) * 1000 - _HOUR_MS
         self._acl_group = acl_group
-        self._keys = Keys()
         self._groups_of: dict[Shape, list[int]] = {}
         self._tables: dict[int, dict[str, Table]] | None = None
-        self._traffic = np.zeros((len(MEASURES), 3 * _BUCKETS * 4), np.int64)
         self._totals: list[float] = []
 
     @property
@@ -431,6 +429,9 @@ class BlobCounter:
         """Make tables of the counts, if there are none."""
         if self._tables is not None:
             return
+        self._keys = Keys()
+        self._groups_of = {}
+        self._traffic = np.zeros((len(MEASURES), 3 * _BUCKETS * 4), np.int64)
         self._tables = {share: _tables_of(hour, self._keys) for share, hour in self._counts.shares.items()}
         self._totals = [0.0] * len(MEASURES)
         for share in self._counts.shares.values():
@@ -461,10 +462,7 @@ class BlobCounter:
             )
             figures = self._traffic[:, place].tolist()
             add_figures(hour.traffic.setdefault(key, no_figures()), figures)
-        self._traffic[:] = 0
         self._tables = None
-        self._keys = Keys()
-        self._groups_of = {}
 
 
 _DENIED = ("denied-ports", "denied-conversations")

@@ -16,7 +16,8 @@ Laws, for N = the total weight and K = ``capacity`` (tested in tests/test_heavy_
 
 Rows are dropped in batches: only when there are half as many again as ``capacity``, and only in ``settle``,
 which callers call where the log itself has a joint (after each record). Between two settlings the order of
-additions makes no difference, so the result depends on the log's bytes alone, not on who read how much when.
+additions makes no difference, but that of equal keys the one admitted earlier stays. So the result depends on
+the log's bytes alone, not on who read how much when.
 Law 3 holds all the same: dropping to K rows leaves rows that are all at least as large as ``floor``, and
 together at most N; until the next time ``floor`` stays and N grows.
 """
