@@ -197,18 +197,17 @@ def _usual(texts: npt.NDArray[np.uint8]) -> Flags:
     """Which of these (a row each, the length in byte 15) are dotted IPv4 addresses, as usually written."""
     lengths = texts[:, 15]
     good = lengths <= LONGEST_SHORT
-    dots = np.zeros(len(texts), np.int64)
-    digits, value = dots.copy(), dots.copy()
-    for place in range(LONGEST_SHORT):
-        char = texts[:, place]
-        digit = (char - np.uint8(48)) < 10
-        dot = char == 46
+    dots, digits = np.zeros(len(texts), np.uint8), np.zeros(len(texts), np.uint8)
+    value = np.zeros(len(texts), np.int16)  # up to 10 * 255 + 9
+    for place, char in enumerate(np.ascontiguousarray(texts[:, :LONGEST_SHORT].T)):
+        figure = char - np.uint8(48)
+        digit, dot = figure < 10, char == 46
         good &= digit | dot | (lengths <= place)
-        good &= ~(digit & (digits == 1) & (value == 0))
-        good &= ~(dot & (digits == 0))
-        value = np.where(digit, 10 * value + char - 48, np.where(dot, 0, value))
-        digits = np.where(digit, digits + 1, np.where(dot, 0, digits))
+        good &= ~(digit & (digits == 1) & (value == 0)) & ~(dot & (digits == 0))
+        value = np.where(digit, np.int16(10) * value + figure, value * ~dot)
+        digits = np.where(digit, digits + np.uint8(1), digits * ~dot)
         good &= value <= 255
+        value = np.minimum(value, 256)
         dots += dot
     usual: Flags = good & (dots == 3) & (digits > 0)
     return usual

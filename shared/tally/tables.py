@@ -123,7 +123,9 @@ class Table:
         estimates = missed.copy()
         estimates[:known] += self._weigh(self.figures)
         since = np.full(size, -1)
-        rows_of_slots = np.sort((slots << _ROW_BITS) + np.arange(len(slots)))
+        last_rows = np.full(size, -1)
+        last_rows[slots] = np.arange(len(slots))
+        rows_of_slots: Ints | None = None
         live, coming, coming_rows, at = np.arange(known), np.arange(known, size), admitted, 0
         while (over := self.most + 1 - len(live)) <= len(coming):
             record = records[coming_rows[over - 1]] if over > 0 else 0
@@ -136,12 +138,15 @@ class Table:
             keep = _largest(estimates[live], self.capacity)
             gone, live = live[~keep], live[keep]
             self.floor = max(self.floor, int(estimates[gone].max()))
-            back, back_rows = _next_rows(rows_of_slots, gone, end)
-            since[back] = back_rows
-            coming = np.concatenate([coming[many:], back])
-            coming_rows = np.concatenate([coming_rows[many:], back_rows])
-            order = np.argsort(coming_rows)
-            coming, coming_rows, at = coming[order], coming_rows[order], end
+            coming, coming_rows, at = coming[many:], coming_rows[many:], end
+            back = gone[last_rows[gone] >= end]
+            if back.size:
+                if rows_of_slots is None:
+                    rows_of_slots = np.sort((slots << _ROW_BITS) + np.arange(len(slots)))
+                since[back] = back_rows = _next_rows(rows_of_slots, back, end)
+                coming, coming_rows = np.concatenate([coming, back]), np.concatenate([coming_rows, back_rows])
+                order = np.argsort(coming_rows)
+                coming, coming_rows = coming[order], coming_rows[order]
         missed[coming] = self.floor
         return np.concatenate([live, coming]), since, missed
 
@@ -193,10 +198,7 @@ def _largest(estimates: Ints, many: int) -> Flags:
     return keep
 
 
-def _next_rows(rows_of_slots: Ints, slots: Ints, at: int) -> tuple[Ints, Ints]:
-    """Those of ``slots`` that have a row from ``at`` on, and the first such row."""
+def _next_rows(rows_of_slots: Ints, slots: Ints, at: int) -> Ints:
+    """The first row from ``at`` on of each of ``slots``, which have one."""
     places = np.searchsorted(rows_of_slots, (slots << _ROW_BITS) + at)
-    there = places < len(rows_of_slots)
-    slots, found = slots[there], rows_of_slots[places[there]]
-    same = found >> _ROW_BITS == slots
-    return slots[same], found[same] & ((1 << _ROW_BITS) - 1)
+    return rows_of_slots[places] & ((1 << _ROW_BITS) - 1)
