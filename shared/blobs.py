@@ -8,7 +8,7 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobPrefix, BlobProperties, BlobServiceClient
+from azure.storage.blob import BlobPrefix, BlobProperties, BlobServiceClient, ExponentialRetry
 
 from shared.connection import connect, server_time, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
@@ -55,7 +55,11 @@ class FlowLogs:
     """The storage account that Network Watcher writes to. Only ever read."""
 
     def __init__(self, connection: Connection) -> None:
-        self.service: BlobServiceClient = connect(BlobServiceClient, connection, max_single_get_size=WINDOW)
+        # The SDK's own patience (15 s, then 18 s …) outlasts an update and an engineer at a terminal.
+        patience = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4, random_jitter_range=1)
+        self.service: BlobServiceClient = connect(
+            BlobServiceClient, connection, max_single_get_size=WINDOW, retry_policy=patience
+        )
 
     def read(self, blob: BlobName, start: int, *, unless: str = "", only_if: str = "") -> Stretch | None:
         """Up to ``WINDOW`` bytes from ``start``, in one request.

@@ -128,7 +128,7 @@ def main(verbose: bool) -> None:
     connection strings in FLOW_LOGS and RESULTS.
     """
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
-    logging.getLogger("azure").setLevel(logging.WARNING)
+    logging.getLogger("azure").setLevel(logging.INFO if verbose else logging.ERROR)
 
 
 @main.command()

@@ -30,7 +30,7 @@ class Tables:
     """The storage account that holds the results."""
 
     def __init__(self, connection: Connection) -> None:
-        self.service: TableServiceClient = connect(TableServiceClient, connection)
+        self.service: TableServiceClient = connect(TableServiceClient, connection, retry_total=4)
 
     def table(self, name: str) -> TableClient:
         """A client of one table."""
