@@ -39,12 +39,13 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """What there is to commit: the new entry, what was rejected on the way, and whether the blob ends there;
-    ``late`` if the rollup has to be told.
+    """What there is to commit: the new entry; what was rejected on the way, and what is unread at the end;
+    whether the blob ends there; ``late`` if the rollup has to be told.
     """
 
     entry: Entry
     rejects: list[Reject]
+    unread: Reject | None
     at_end: bool
     late: bool
 
@@ -113,9 +114,8 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
             else:
                 rejects.append(reject_garbled(item))
                 counts.garbled_bytes += item.end - item.start
-    unread = reader.unread() if at_end else None
-    if unread:
-        rejects.append(reject_garbled(unread))
+    left = reader.unread() if at_end else None
+    unread = reject_garbled(left) if left else None
     unread_bytes = unread.end - unread.start if unread else 0
     return _Update(
         Entry(
@@ -137,6 +137,7 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
             packed=pack_within(counts.shares),
         ),
         rejects,
+        unread,
         at_end,
         late=first.server_time > blob.hour + timedelta(hours=1) + LOOKED_AT,
     )
@@ -168,17 +169,18 @@ def _stretches(
 def _keep(blob: BlobName, held: Held, update: _Update, ledger: Ledger) -> None:
     """Write what has to be there before the commit: rejects, and the note for the rollup."""
     before, after = held.entry, update.entry
-    if update.rejects:
-        first = update.rejects[0]
+    rejects = [*update.rejects, *filter(None, [update.unread])]
+    if rejects:
+        first = rejects[0]
         log.warning(
             "%s: %d tuples rejected and %d bytes garbled since byte %d; the first at bytes %d-%d: %s",
             blob.name,
-            sum(reject.count for reject in update.rejects),
-            sum(reject.end - reject.start for reject in update.rejects if not reject.count),
+            sum(reject.count for reject in rejects),
+            sum(reject.end - reject.start for reject in rejects if not reject.count),
             *(before.offset, first.start, first.end, first.reason),
         )
-    if update.rejects or before.unread_bytes or before.rewrites != after.rewrites:
-        ledger.keep_rejects(blob, before, after, update.rejects)
+    if rejects or before.unread_bytes or before.rewrites != after.rewrites:
+        ledger.keep_rejects(blob, before, after, update.rejects, update.unread)
     if update.late:
         ledger.note_late(blob)
 

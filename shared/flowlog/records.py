@@ -34,6 +34,9 @@ from shared.flowlog.tuples import Grammar
 LONGEST_RECORD = 32 * 1024 * 1024
 """Bytes. Network Watcher's records have about 32 KB; a thousand times that is no record but a hole."""
 
+LONGEST_NAME = 1024
+"""Characters of a rule's or resource's name. Azure's own limits are a tenth of that."""
+
 LONGEST_TAIL = 32
 """Bytes. They are read again with every update, so they are few."""
 
@@ -250,8 +253,8 @@ def _read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
         source=source,
         time=_record_time(document.get("time")),
         grammar=grammar,
-        resource_id=str(resource_id or ""),
-        target_id=str(target_id or ""),
+        resource_id=_resource(resource_id),
+        target_id=_resource(target_id),
         groups=groups,
     )
 
@@ -270,10 +273,29 @@ def _list(parent: object, key: str) -> list[Any]:
 
 
 def _text(parent: object, key: str) -> str:
+    """A name: text that a table can hold, and of a length that a name can have."""
     value = _dict(parent).get(key)
     if not isinstance(value, str):
         raise MalformedInput(f"a record's structure is broken: {key!r} is no string")
+    if len(value) > LONGEST_NAME:
+        raise MalformedInput(f"{key!r} is longer than {LONGEST_NAME} characters")
+    if not _is_unicode(value):
+        raise MalformedInput(f"{key!r} holds half a character (a lone surrogate)")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _resource(value: object) -> str:
+    """A resource id, for information only: empty where it is none."""
+    fits = isinstance(value, str) and len(value) <= LONGEST_NAME and _is_unicode(value)
+    return str(value) if fits else ""
 
 
 def _version(parent: dict[str, Any], key: str) -> float | str | None:
@@ -290,8 +312,8 @@ def _version(parent: dict[str, Any], key: str) -> float | str | None:
 def _record_time(value: object) -> datetime | None:
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        if time is None:
+            return None
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    if time is None:
-        return None
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

@@ -32,7 +32,7 @@ from azure.core.exceptions import (
 from azure.data.tables import TableErrorCode, UpdateMode
 
 from shared.connection import server_time, storage_errors
-from shared.errors import Conflict
+from shared.errors import Conflict, MalformedInput
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
@@ -45,6 +45,7 @@ RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
 _REMEMBERED = 100
 _NOTE_GOOD_FOR_SECONDS = 600
 _END = "\x7f"
+_LAST_HOUR = "9999999999~" + _END
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,14 @@ class Posted:
     entry: Entry
     etag: str
     written: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An entry that another version of Flowtally wrote; ``error`` says which."""
+
+    hour: datetime
+    error: MalformedInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +147,14 @@ class Ledger:
         with self._lock:
             self._remembered.pop(partition, None)
 
-    def keep_rejects(self, blob: BlobName, before: Entry, after: Entry, rejects: list[Reject]) -> None:
+    def keep_rejects(
+        self, blob: BlobName, before: Entry, after: Entry, rejects: list[Reject], unread: Reject | None
+    ) -> None:
         """Write what was rejected between two entries of a blob; to be called before ``after`` is committed.
 
-        Keys are byte positions, so a repeat overwrites itself. Rejects that don't hold any more go: those of
-        a blob that was rewritten since, and a stretch that was unread and has turned out to be a record.
+        Keys are byte positions, so a repeat overwrites itself. ``unread`` is provisional, and takes no
+        other's place: who reads on may have written already what has become of it. Rejects that don't hold
+        any more go: those of a blob that was rewritten since, and what was unread and is a record now.
         """
         partition = partition_of(blob)
         rows = [_reject_columns(blob, reject, after.rewrites) for reject in rejects]
@@ -163,6 +175,14 @@ class Ledger:
                 and (row.columns["Rewrites"] < after.rewrites or int(row.columns["RowKey"]) in passed)
             ]
         write_batches(self._rejects, partition, rows, stale)
+        if unread:
+            row = to_entity(_reject_columns(blob, unread, after.rewrites))
+            with storage_errors(f"writing the rejects of {blob.name}"):
+                try:
+                    self._rejects.create_entity(row)
+                except ResourceExistsError:
+                    if before.unread_bytes:
+                        self._rejects.upsert_entity(row, mode=UpdateMode.REPLACE)
 
     def note_late(self, blob: BlobName) -> None:
         """Tell the rollup that an hour is written to that it doesn't look at by itself any more.
@@ -217,11 +237,11 @@ class Ledger:
                 return
             scope = first.columns["PartitionKey"].rsplit("~", 2)[0]
             yield scope
-            after = f"{scope}~{_END}"
+            after = f"{scope}~{_LAST_HOUR}"  # another scope's name may begin with this one's
 
     def entries(
         self, scope: str, since: datetime, until: datetime, *, counts: bool = False, only: str = ""
-    ) -> Iterator[Posted]:
+    ) -> Iterator[Posted | Foreign]:
         """The entries of a scope's hours from ``since`` to ``until``, both included, in order of hour.
 
         Without ``counts`` the readable columns only. ``only`` is a further condition (OData, a constant).
@@ -239,7 +259,11 @@ class Ledger:
         ):
             owner, hour, mac = found.columns["PartitionKey"].rsplit("~", 2)
             if owner == scope:  # another scope's name may begin with this one's
-                entry = from_columns(found.columns)
+                try:
+                    entry = from_columns(found.columns)
+                except MalformedInput as error:
+                    yield Foreign(_hour(hour), error)
+                    continue
                 yield Posted(scope, _hour(hour), mac, entry, found.etag, found.written)
 
 

@@ -180,8 +180,8 @@ class BlobCounts:
                 self.tuples += 1
         self.records += 1
         self.malformed += len(rejected)
-        if record.time and (self.last_record_time is None or record.time > self.last_record_time):
-            self.last_record_time = record.time
+        if record.time and abs(record.time - hour) < timedelta(days=1):  # else it says nothing
+            self.last_record_time = max(record.time, self.last_record_time or record.time)
         self.settle()
         return reject_tuples(record, rejected) if rejected else []
 
