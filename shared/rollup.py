@@ -285,6 +285,7 @@ def _digest(stated: Iterable[str]) -> str:
 
 def _health(posted: Posted) -> Health:
     entry = posted.entry
+    last = entry.last_record_time
     return Health(
         1,
         entry.offset,
@@ -292,6 +293,6 @@ def _health(posted: Posted) -> Health:
         entry.tuples,
         entry.malformed,
         entry.garbled_bytes,
-        entry.last_record_time,
-        posted.written - entry.last_record_time if entry.last_record_time else None,
+        last,
+        max(posted.written - last, timedelta()) if last else None,
     )
