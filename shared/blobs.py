@@ -156,15 +156,20 @@ class _Root:
 
 
 def _folders(since: datetime, until: datetime) -> Iterator[str]:
-    """Folders that cover the hours from ``since`` to ``until``: whole days, or hours where they are few."""
+    """Folders that cover the hours from ``since`` to ``until``: whole months and days, or a few hours."""
     hour, end = floor_hour(since), floor_hour(until) + _HOUR
     while hour < end:
+        folder = hour.strftime(HOUR_FOLDER)
         next_day = hour.replace(hour=0) + timedelta(days=1)
-        if min(next_day, end) - hour <= _HOURS_LISTED_SINGLY * _HOUR:
-            yield hour.strftime(HOUR_FOLDER)
+        next_month = (hour.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
+        if hour.day == 1 and hour.hour == 0 and next_month <= end:
+            yield folder[: len("y=2000/m=01/")]
+            hour = next_month
+        elif min(next_day, end) - hour <= _HOURS_LISTED_SINGLY * _HOUR:
+            yield folder
             hour += _HOUR
         else:
-            yield hour.strftime(HOUR_FOLDER)[: len("y=2000/m=01/d=01/")]
+            yield folder[: len("y=2000/m=01/d=01/")]
             hour = next_day
 
 

@@ -13,7 +13,7 @@ from shared.flowlog.blob_name import BlobName
 from shared.flowlog.records import Record, RecordReader
 from shared.flowlog.rejects import Reject, reject_garbled
 from shared.ledger.entry import Entry, pack_within
-from shared.ledger.store import Held, Ledger
+from shared.ledger.store import Ledger
 
 UPDATE_BYTES = 64 * 1024 * 1024
 """Bytes counted before they are committed at the latest: the most that a crash can cost."""
@@ -68,8 +68,10 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
         try:
             update = _read_update(blob, held.entry, flow_logs)
             if update is None:
+                if conflicts:
+                    ledger.keep_rejects(blob, held.entry, [], None, doubtful=True)
                 return done
-            _keep(blob, held, update, ledger)
+            _keep(blob, held.entry, update, ledger, doubtful=conflicts > 0)
             ledger.commit(blob, held, update.entry)
         except Conflict as conflict:
             conflicts += 1
@@ -166,9 +168,11 @@ def _stretches(
         stretch, data = following, following.data
 
 
-def _keep(blob: BlobName, held: Held, update: _Update, ledger: Ledger) -> None:
-    """Write what has to be there before the commit: rejects, and the note for the rollup."""
-    before, after = held.entry, update.entry
+def _keep(blob: BlobName, before: Entry, update: _Update, ledger: Ledger, *, doubtful: bool) -> None:
+    """Write what has to be there before the commit: rejects, and the note for the rollup.
+
+    It is ``doubtful`` what was kept before, if that was done for a reading that somebody else overtook.
+    """
     rejects = [*update.rejects, *filter(None, [update.unread])]
     if rejects:
         first = rejects[0]
@@ -179,8 +183,9 @@ def _keep(blob: BlobName, held: Held, update: _Update, ledger: Ledger) -> None:
             sum(reject.end - reject.start for reject in rejects if not reject.count),
             *(before.offset, first.start, first.end, first.reason),
         )
-    if rejects or before.unread_bytes or before.rewrites != after.rewrites:
-        ledger.keep_rejects(blob, before, after, update.rejects, update.unread)
+    doubtful = doubtful or before.unread_bytes > 0 or before.rewrites != update.entry.rewrites
+    if rejects or doubtful:
+        ledger.keep_rejects(blob, update.entry, update.rejects, update.unread, doubtful=doubtful)
     if update.late:
         ledger.note_late(blob)
 

@@ -34,6 +34,7 @@ from azure.data.tables import TableErrorCode, UpdateMode
 from shared.connection import server_time, storage_errors
 from shared.errors import Conflict, MalformedInput
 from shared.flowlog.blob_name import BlobName
+from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
 from shared.tables import Columns, Tables, from_entity, query, to_entity, write_batches
@@ -148,40 +149,41 @@ class Ledger:
             self._remembered.pop(partition, None)
 
     def keep_rejects(
-        self, blob: BlobName, before: Entry, after: Entry, rejects: list[Reject], unread: Reject | None
+        self, blob: BlobName, entry: Entry, rejects: list[Reject], unread: Reject | None, *, doubtful: bool
     ) -> None:
-        """Write what was rejected between two entries of a blob; to be called before ``after`` is committed.
+        """Write what was rejected on the way to ``entry``; to be called before that is committed.
 
         Keys are byte positions, so a repeat overwrites itself. ``unread`` is provisional, and takes no
-        other's place: who reads on may have written already what has become of it. Rejects that don't hold
-        any more go: those of a blob that was rewritten since, and what was unread and is a record now.
+        other's place: who reads on may have written already what has become of it. If it is ``doubtful``
+        that all that was kept before still holds, what doesn't goes: rejects of a blob that was rewritten
+        since, and what was unread and has been read.
         """
         partition = partition_of(blob)
-        rows = [_reject_columns(blob, reject, after.rewrites) for reject in rejects]
         stale: list[str] = []
-        if before.unread_bytes or before.rewrites != after.rewrites:
-            kept = {row["RowKey"] for row in rows}
-            passed = range(before.offset, after.offset)
+        if doubtful:
             found = query(
                 self._rejects,
                 "PartitionKey eq @partition",
                 {"partition": partition},
-                select=["RowKey", "Rewrites"],
+                select=["RowKey", "Reason", "ByteFrom", "Rewrites"],
             )
             stale = [
                 row.columns["RowKey"]
                 for row in found
-                if row.columns["RowKey"] not in kept
-                and (row.columns["Rewrites"] < after.rewrites or int(row.columns["RowKey"]) in passed)
+                if row.columns["Rewrites"] < entry.rewrites
+                or (row.columns["Reason"] == UNREAD and row.columns["ByteFrom"] != (unread and unread.start))
             ]
-        write_batches(self._rejects, partition, rows, stale)
+        kept = {f"{reject.start:020d}" for reject in rejects}
+        write_batches(self._rejects, partition, [], [key for key in stale if key not in kept])
+        rows = [_reject_columns(blob, reject, entry.rewrites) for reject in rejects]
+        write_batches(self._rejects, partition, rows, [])
         if unread:
-            row = to_entity(_reject_columns(blob, unread, after.rewrites))
+            row = to_entity(_reject_columns(blob, unread, entry.rewrites))
             with storage_errors(f"writing the rejects of {blob.name}"):
                 try:
                     self._rejects.create_entity(row)
                 except ResourceExistsError:
-                    if before.unread_bytes:
+                    if doubtful:
                         self._rejects.upsert_entity(row, mode=UpdateMode.REPLACE)
 
     def note_late(self, blob: BlobName) -> None:

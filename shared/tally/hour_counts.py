@@ -194,8 +194,13 @@ class BlobCounts:
         for share in self.shares.values():
             share.settle()
         while _most_bytes(self.shares.values()) > ENTITY_BYTES:
+            # Of equals the first one: shares in order, so that it is the same after a pause.
             share, family = max(
-                ((share, family) for share in self.shares.values() for family in share.families.values()),
+                (
+                    (counts, family)
+                    for _, counts in sorted(self.shares.items())
+                    for family in counts.families.values()
+                ),
                 key=lambda place: _family_bytes(place[1], 32),
             )
             family.trim(len(family) * 3 // 4)

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import TableClient
 
-from shared.errors import Unavailable
 from shared.ledger.entry import from_chunks, hour_key, pack_within, to_chunks
 from shared.ledger.packing import unpack
 from shared.tables import Columns, Found, Tables, query, write_batches
@@ -56,22 +54,14 @@ class Views:
         Gives the number of rows that had to be written or deleted: none if they are there already.
         """
         first, last = period_key(since), period_key(until)
-        for attempt in range(3):
-            there = {
-                row.columns["RowKey"]: row.columns for row in self._range(self._stats, partition, first, last)
-            }
-            wanted = {row["RowKey"]: row for row in rows}
-            changed = [row for key, row in wanted.items() if there.get(key) != row]
-            gone = sorted(there.keys() - wanted.keys())
-            try:
-                write_batches(self._stats, partition, changed, gone)
-            except Unavailable as error:
-                # Another rollup may have deleted the same rows: look again.
-                if attempt == 2 or not isinstance(error.__cause__, ResourceNotFoundError):
-                    raise
-            else:
-                return len(changed) + len(gone)
-        raise AssertionError("unreachable")
+        there = {
+            row.columns["RowKey"]: row.columns for row in self._range(self._stats, partition, first, last)
+        }
+        wanted = {row["RowKey"]: row for row in rows}
+        changed = [row for key, row in wanted.items() if there.get(key) != row]
+        gone = sorted(there.keys() - wanted.keys())
+        write_batches(self._stats, partition, changed, gone)
+        return len(changed) + len(gone)
 
     def rows(
         self, scope: str, view: str, grain: Grain, since: datetime, until: datetime
