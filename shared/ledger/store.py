@@ -46,7 +46,6 @@ RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
 _REMEMBERED = 100
 _NOTE_GOOD_FOR_SECONDS = 600
 _END = "\x7f"
-_LAST_HOUR = "9999999999~" + _END
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +238,7 @@ class Ledger:
                 return
             scope = first.columns["PartitionKey"].rsplit("~", 2)[0]
             yield scope
-            after = f"{scope}~{_LAST_HOUR}"  # another scope's name may begin with this one's
+            after = f"{scope}~{_END}"
 
     def entries(
         self, scope: str, since: datetime, until: datetime, *, counts: bool = False, only: str = ""
