@@ -166,12 +166,7 @@ class Ledger:
                 {"partition": partition},
                 select=["RowKey", "Reason", "ByteFrom", "Rewrites"],
             )
-            stale = [
-                row.columns["RowKey"]
-                for row in found
-                if row.columns["Rewrites"] < entry.rewrites
-                or (row.columns["Reason"] == UNREAD and row.columns["ByteFrom"] != (unread and unread.start))
-            ]
+            stale = [row.columns["RowKey"] for row in found if _is_stale(row.columns, entry)]
         kept = {f"{reject.start:020d}" for reject in rejects}
         write_batches(self._rejects, partition, [], [key for key in stale if key not in kept])
         rows = [_reject_columns(blob, reject, entry.rewrites) for reject in rejects]
@@ -270,6 +265,13 @@ class Ledger:
 
 def _hour(key: str) -> datetime:
     return datetime.strptime(f"{key}+0000", "%Y%m%d%H%z")
+
+
+def _is_stale(row: Columns, entry: Entry) -> bool:
+    """Whether a reject that was kept before doesn't hold for ``entry`` any more."""
+    if row["Rewrites"] < entry.rewrites:
+        return True
+    return row["Reason"] == UNREAD and (row["ByteFrom"] < entry.offset or not entry.unread_bytes)
 
 
 def _reject_columns(blob: BlobName, reject: Reject, rewrites: int) -> Columns:
