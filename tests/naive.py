@@ -164,7 +164,7 @@ def read(record: dict[str, Any], text: str, hour: datetime) -> tuple[int, dict[s
         return None
     time_ms = int(when) * (1000 if len(when) == 10 else 1)
     begins_ms = int(hour.timestamp()) * 1000
-    valid = (
+    valid = bool(
         valid
         and begins_ms - 3_600_000 <= time_ms < begins_ms + 7_200_000
         and _is_address(source)

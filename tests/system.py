@@ -213,9 +213,7 @@ def assert_views_say(stats: Rows, truth: naive.Count, *, exact: bool = True) -> 
     they may have missed, and rows + rest are the total all the same.
     """
     counted = [row for key, row in sorted(stats.items()) if row["View"] not in ("health", "scopes")]
-    periods = {}
-    for period, rows in groupby(counted, key=_period):
-        periods[period] = [*rows]
+    periods = {period: [*rows] for period, rows in groupby(counted, key=_period)}
     # A ranked view of an hour that has tuples, but none of its own, says so: its rest is zero.
     hours = {(scope, grain, begins) for scope, _, grain, begins in truth.rows}
     surplus = {period for period in periods.keys() - truth.rows.keys() if _any_tuples(periods[period])}
@@ -246,7 +244,7 @@ def assert_health_says(stats: Rows, truth: naive.Count) -> None:
     said = {
         (row["Scope"], row["Period"]): naive.Health(
             *(row[name] for name in ("Blobs", "Bytes", "Records", "Tuples", "Malformed", "GarbledBytes")),
-            row.get("LastRecordTime"),
+            *(row[name] for name in ("LastRecordTime",) if name in row),
         )
         for row in rows
     }

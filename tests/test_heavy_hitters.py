@@ -231,6 +231,21 @@ def test_what_is_dropped_goes_to_the_rest_and_what_comes_back_may_have_missed_it
     assert family.ranked()[2] == Row(("c",), one_of(1), 3)
 
 
+def test_what_both_parts_of_a_sum_dropped_may_have_been_missed_twice() -> None:
+    parts = []
+    for _ in range(2):
+        part = HeavyHitters(flows_denied, 1)
+        for key, weight in (("a", 9), ("b", 5)):
+            part.add((key,), one_of(weight))
+        part.settle()
+        parts.append(part)
+    total = HeavyHitters(flows_denied, 1)
+    for part in parts:
+        total.merge(part)
+    total.add(("b",), one_of(1))
+    assert total.ranked() == [Row(("a",), [2, 0, 18, 0, 0, 0, 0, 0], 0), Row(("b",), one_of(1), 10)]
+
+
 def test_keys_of_equal_estimate_are_dropped_from_the_end_of_the_alphabet() -> None:
     for order in ("abcd", "dcba", "bdac"):
         family = HeavyHitters(flows_denied, 2)

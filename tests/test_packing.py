@@ -326,7 +326,7 @@ def test_the_fullest_counts_fit_an_entity_and_their_totals_stay(settled: bool) -
     assert len(packed) <= LONGEST_PACKING
     back = unpack(packed)
     assert {(share, name): totals(back[share], name) for share in back for name in FAMILIES} == expected
-    for hour in back.values():
+    for hour in (*back.values(), *counts.values()):
         assert hour.seen.keys() == hour.families["rules"].figures.keys()
         assert all(len(hour.families[name]) >= 100 for name in FAMILIES if name != "nics")
     assert (
