@@ -177,9 +177,9 @@ class _Rollup:
         rows = self._write_rows(scope, hour, merged, ("5m", "hour"), hour + _HOUR)
         health = sum((_health(each) for each in posted if each.hour == hour), Health())
         rows += _write_health(self.views, scope, hour, health)
+        self.views.keep_health(scope, hour, health)
         fingerprint = _fingerprint(hour, posted)
         if made is None or made.fingerprint != fingerprint:
-            self.views.keep_health(scope, hour, health)
             self.views.keep_hour(scope, hour, fingerprint, merged)
         return rows
 

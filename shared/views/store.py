@@ -110,8 +110,14 @@ class Views:
         self._put(scope, day.strftime("%Y%m%d"), {"Fingerprint": fingerprint})
 
     def keep_health(self, scope: str, hour: datetime, health: Health) -> None:
-        """Write a scope's share in the health of all."""
-        self._put(_HEALTH, f"{hour_key(hour)}~{scope}", health.columns())
+        """Write a scope's share in the health of all, unless it is there."""
+        key = f"{hour_key(hour)}~{scope}"
+        there = {
+            found.columns["RowKey"]: Health.from_columns(found.columns).columns()
+            for found in self._range(self._hours, _HEALTH, key, key + _END)
+        }
+        if there.get(key) != health.columns():
+            self._put(_HEALTH, key, health.columns())
 
     def health_of_all(self, hour: datetime) -> Health:
         """The health of all scopes together."""
