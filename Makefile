@@ -25,7 +25,7 @@ demo: setup
 	@$(BIN)/python -m tools.demo $(if $(KEEP),--keep)
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 lint: setup
 	$(BIN)/ruff check .

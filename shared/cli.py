@@ -4,6 +4,7 @@ Data goes to stdout, messages and progress to stderr. Exit codes: 0 well; 1 some
 2 a setting, an argument or an option is missing or wrong.
 """
 
+import io
 import logging
 import os
 import sys
@@ -127,8 +128,11 @@ def main(verbose: bool) -> None:
     The connections are environment variables: FLOW_LOGS__blobServiceUri and RESULTS__tableServiceUri, or
     connection strings in FLOW_LOGS and RESULTS.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # not every terminal can show every name
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
-    logging.getLogger("azure").setLevel(logging.WARNING)
+    logging.getLogger("azure").setLevel(logging.INFO if verbose else logging.ERROR)
 
 
 @main.command()

@@ -12,7 +12,7 @@ from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import Reject, reject_garbled
 from shared.ledger.entry import Entry, pack_within
-from shared.ledger.store import Held, Ledger
+from shared.ledger.store import Ledger
 from shared.tally.blob_counter import BlobCounter
 
 UPDATE_BYTES = 64 * 1024 * 1024
@@ -39,12 +39,13 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """What there is to commit: the new entry, what was rejected on the way, and whether the blob ends there;
-    ``late`` if the rollup has to be told.
+    """What there is to commit: the new entry; what was rejected on the way, and what is unread at the end;
+    whether the blob ends there; ``late`` if the rollup has to be told.
     """
 
     entry: Entry
     rejects: list[Reject]
+    unread: Reject | None
     at_end: bool
     late: bool
 
@@ -67,8 +68,10 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
         try:
             update = _read_update(blob, held.entry, flow_logs)
             if update is None:
+                if conflicts:
+                    ledger.keep_rejects(blob, held.entry, [], None, doubtful=True)
                 return done
-            _keep(blob, held, update, ledger)
+            _keep(blob, held.entry, update, ledger, doubtful=conflicts > 0)
             ledger.commit(blob, held, update.entry)
         except Conflict as conflict:
             conflicts += 1
@@ -106,9 +109,8 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
         at_end = ends_here
         rejects += counter.feed(data, last=last)
     counts, reader = counter.counts, counter.reader
-    unread = reader.unread() if at_end else None
-    if unread:
-        rejects.append(reject_garbled(unread))
+    left = reader.unread() if at_end else None
+    unread = reject_garbled(left) if left else None
     unread_bytes = unread.end - unread.start if unread else 0
     return _Update(
         Entry(
@@ -130,6 +132,7 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
             packed=pack_within(counts.shares),
         ),
         rejects,
+        unread,
         at_end,
         late=first.server_time > blob.hour + timedelta(hours=1) + LOOKED_AT,
     )
@@ -158,20 +161,24 @@ def _stretches(
         stretch, data = following, following.data
 
 
-def _keep(blob: BlobName, held: Held, update: _Update, ledger: Ledger) -> None:
-    """Write what has to be there before the commit: rejects, and the note for the rollup."""
-    before, after = held.entry, update.entry
-    if update.rejects:
-        first = update.rejects[0]
+def _keep(blob: BlobName, before: Entry, update: _Update, ledger: Ledger, *, doubtful: bool) -> None:
+    """Write what has to be there before the commit: rejects, and the note for the rollup.
+
+    It is ``doubtful`` what was kept before, if that was done for a reading that somebody else overtook.
+    """
+    rejects = [*update.rejects, *filter(None, [update.unread])]
+    if rejects:
+        first = rejects[0]
         log.warning(
             "%s: %d tuples rejected and %d bytes garbled since byte %d; the first at bytes %d-%d: %s",
             blob.name,
-            sum(reject.count for reject in update.rejects),
-            sum(reject.end - reject.start for reject in update.rejects if not reject.count),
+            sum(reject.count for reject in rejects),
+            sum(reject.end - reject.start for reject in rejects if not reject.count),
             *(before.offset, first.start, first.end, first.reason),
         )
-    if update.rejects or before.unread_bytes or before.rewrites != after.rewrites:
-        ledger.keep_rejects(blob, before, after, update.rejects)
+    doubtful = doubtful or before.unread_bytes > 0 or before.rewrites != update.entry.rewrites
+    if rejects or doubtful:
+        ledger.keep_rejects(blob, update.entry, update.rejects, update.unread, doubtful=doubtful)
     if update.late:
         ledger.note_late(blob)
 

@@ -22,7 +22,7 @@ from shared.errors import FlowtallyError
 from shared.flowlog.blob_name import parse_blob_name
 from shared.ingest import LOOKED_AT
 from shared.ledger.entry import day_key, hour_key
-from shared.ledger.store import LateNote, Ledger, Posted
+from shared.ledger.store import Foreign, LateNote, Ledger, Posted
 from shared.tally.hour_counts import HourCounts
 from shared.views.questions import QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, health_row, partition_of, view_rows
@@ -88,7 +88,11 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
                 done.failed.append((running[each], error))
     for hour in sorted(done.looked_at):
         done.rows += _write_health(views, ALL_SCOPES, hour, views.health_of_all(hour))
-    if not done.failed:
+    failed = {scope for scope, _ in done.failed}
+    for note in notes:
+        if note.scope not in failed and now - note.noted > NOTES_KEPT:
+            ledger.drop_note(note)
+    if not failed:
         views.keep_looked_at(now)
     return done
 
@@ -109,19 +113,29 @@ class _Rollup:
         notes = [note for note in self.notes if note.scope == scope]
         spans = [(self.first, self.now + _DAY), *((note.hour - _HOUR, note.hour + _HOUR) for note in notes)]
         done = RolledUp(scopes=1)
+        foreign: list[Foreign] = []
         for first, last in _joined(spans):
             # An hour's rows depend on its neighbours' entries, too.
-            posted = [*self.ledger.entries(scope, first - _HOUR, last + _HOUR)]
-            touched = {each.hour + share * _HOUR for each in posted for share in _shares(each)}
-            done += self._make_changed(scope, sorted(h for h in touched if first <= h <= last), posted)
+            found = [*self.ledger.entries(scope, first - _HOUR, last + _HOUR)]
+            posted = [each for each in found if isinstance(each, Posted)]
+            unknown = [each for each in found if isinstance(each, Foreign)]
+            blocked = {each.hour + share * _HOUR for each in unknown for share in (-1, 0, 1)}
+            done += self._make_changed(scope, first, last, posted, blocked)
             self._describe(scope, posted)
-        for note in notes:
-            if self.now - note.noted > NOTES_KEPT:
-                self.ledger.drop_note(note)
+            foreign += unknown
+        if foreign:
+            raise foreign[0].error
         return done
 
-    def _make_changed(self, scope: str, hours: list[datetime], posted: list[Posted]) -> RolledUp:
-        """Make those of the hours that have changed, and those of their days."""
+    def _make_changed(
+        self, scope: str, first: datetime, last: datetime, posted: list[Posted], blocked: set[datetime]
+    ) -> RolledUp:
+        """Make those of the hours from ``first`` to ``last`` that have changed, and those of their days.
+
+        Not those that are ``blocked``: they have a part that can't be read, and would be wrong without it.
+        """
+        concerned = {each.hour + share * _HOUR for each in posted for share in _shares(each)}
+        hours = sorted(hour for hour in concerned - blocked if first <= hour <= last)
         done = RolledUp(looked_at=set(hours))
         if not hours:
             return done
@@ -146,9 +160,14 @@ class _Rollup:
         """Write the rows of one hour from the entries that have a share in it; gives how many changed."""
         entries = self.ledger.entries
         posted = [
-            *entries(scope, hour - _HOUR, hour - _HOUR, counts=True, only="TuplesAfter gt 0L"),
-            *entries(scope, hour, hour, counts=True),
-            *entries(scope, hour + _HOUR, hour + _HOUR, counts=True, only="TuplesBefore gt 0L"),
+            each
+            for found in (
+                entries(scope, hour - _HOUR, hour - _HOUR, counts=True, only="TuplesAfter gt 0L"),
+                entries(scope, hour, hour, counts=True),
+                entries(scope, hour + _HOUR, hour + _HOUR, counts=True, only="TuplesBefore gt 0L"),
+            )
+            for each in found
+            if isinstance(each, Posted)
         ]
         merged = HourCounts(keys=_MERGED_KEYS)
         for each in posted:
@@ -158,9 +177,9 @@ class _Rollup:
         rows = self._write_rows(scope, hour, merged, ("5m", "hour"), hour + _HOUR)
         health = sum((_health(each) for each in posted if each.hour == hour), Health())
         rows += _write_health(self.views, scope, hour, health)
+        self.views.keep_health(scope, hour, health)
         fingerprint = _fingerprint(hour, posted)
         if made is None or made.fingerprint != fingerprint:
-            self.views.keep_health(scope, hour, health)
             self.views.keep_hour(scope, hour, fingerprint, merged)
         return rows
 
@@ -235,8 +254,11 @@ def _joined(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, 
 
 
 def _shares(posted: Posted) -> list[int]:
-    """The hours that an entry has to do with: its own, and its neighbours if it counted tuples of theirs."""
-    before, after = posted.entry.tuples_before, posted.entry.tuples_after
+    """The hours that an entry has to do with: its own, and its neighbours if it counts tuples of theirs, or
+    may have done so before its blob was rewritten.
+    """
+    entry = posted.entry
+    before, after = entry.tuples_before or entry.rewrites, entry.tuples_after or entry.rewrites
     return [share for share, there in ((-1, before), (0, True), (1, after)) if there]
 
 
@@ -263,6 +285,7 @@ def _digest(stated: Iterable[str]) -> str:
 
 def _health(posted: Posted) -> Health:
     entry = posted.entry
+    last = entry.last_record_time
     return Health(
         1,
         entry.offset,
@@ -270,6 +293,6 @@ def _health(posted: Posted) -> Health:
         entry.tuples,
         entry.malformed,
         entry.garbled_bytes,
-        entry.last_record_time,
-        posted.written - entry.last_record_time if entry.last_record_time else None,
+        last,
+        max(posted.written - last, timedelta()) if last else None,
     )

@@ -7,7 +7,7 @@ identity, or ``NAME`` with a connection string, for the Azurite emulator. docs/s
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal, cast, get_args
 
@@ -24,7 +24,7 @@ class Connection:
     """How to reach one storage service: by connection string, or at ``service_uri`` with an identity."""
 
     name: str
-    connection_string: str = ""
+    connection_string: str = field(default="", repr=False)  # may hold a key
     service_uri: str = ""
     credential: str = ""
     client_id: str = ""
@@ -68,7 +68,8 @@ def _connection(environment: Mapping[str, str], name: str, service: str) -> Conn
     wanted = f"such as https://ACCOUNT.{service}.core.windows.net"
     if service_uri:
         if not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", service_uri):
-            raise BadSettings(f"{uri_setting} is {service_uri!r}; it must be the service's address, {wanted}")
+            # Not quoted, nor is a connection string: it may hold a key.
+            raise BadSettings(f"{uri_setting} is no service address; it must be a plain one, {wanted}")
         return Connection(
             name,
             service_uri=service_uri,
@@ -80,7 +81,7 @@ def _connection(environment: Mapping[str, str], name: str, service: str) -> Conn
             f"{uri_setting} is not set; set it to the service's address, {wanted}"
             f" (or {name} to a connection string, for Azurite)"
         )
-    if "=" not in connection_string:  # never quoted: it may hold a key
+    if "=" not in connection_string:
         raise BadSettings(f"{name} is no connection string; it must be NAME=VALUE pairs joined by semicolons")
     return Connection(name, connection_string=connection_string)
 
@@ -107,6 +108,6 @@ def parse_when(text: str, now: datetime) -> datetime | None:
         if age is not None:
             return now - age
         moment = datetime.fromisoformat(text.strip())
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)

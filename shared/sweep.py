@@ -62,7 +62,9 @@ def compare(
             continue
         scope = found.blob.scope
         if scope not in entries:
-            entries = {scope: {each.entry.blob_name: each for each in ledger.entries(scope, since, until)}}
+            # An entry of another version is as good as none here: ingest says what is the matter with it.
+            posted = (each for each in ledger.entries(scope, since, until) if isinstance(each, Posted))
+            entries = {scope: {each.entry.blob_name: each for each in posted}}
         known = entries[scope].get(found.blob.name)
         yield (
             Compared(found, known.entry, known.written)

@@ -3,14 +3,23 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import batched
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError
-from azure.data.tables import EdmType, EntityProperty, TableClient, TableErrorCode, TableServiceClient
+from azure.data.tables import (
+    EdmType,
+    EntityProperty,
+    TableClient,
+    TableErrorCode,
+    TableServiceClient,
+    TableTransactionError,
+)
 
 from shared.connection import connect, storage_errors
 from shared.settings import Connection
 
+_MOST_OPERATIONS = 100
 TABLES = ("flowledger", "flowrejects", "flowhours", "flowstats")
 
 type Columns = dict[str, Any]
@@ -30,7 +39,7 @@ class Tables:
     """The storage account that holds the results."""
 
     def __init__(self, connection: Connection) -> None:
-        self.service: TableServiceClient = connect(TableServiceClient, connection)
+        self.service: TableServiceClient = connect(TableServiceClient, connection, retry_total=4)
 
     def table(self, name: str) -> TableClient:
         """A client of one table."""
@@ -89,9 +98,22 @@ def query(
 
 
 def write_batches(table: TableClient, partition: str, upserts: list[Columns], deletes: list[str]) -> None:
-    """Write and delete rows of one partition, a hundred at a time (the most that a transaction takes)."""
-    operations: list[Any] = [("upsert", to_entity(row), {"mode": "replace"}) for row in upserts]
-    operations += [("delete", {"PartitionKey": partition, "RowKey": key}) for key in deletes]
-    for at in range(0, len(operations), 100):
-        with storage_errors(f"writing to {table.table_name}"):
-            table.submit_transaction(operations[at : at + 100])
+    """Write and delete rows of one partition, a hundred at a time (the most that a transaction takes).
+
+    What is to be deleted may be gone already.
+    """
+    with storage_errors(f"writing to {table.table_name}"):
+        for rows in batched(upserts, _MOST_OPERATIONS, strict=False):
+            table.submit_transaction([("upsert", to_entity(row), {"mode": "replace"}) for row in rows])
+        for keys in batched(deletes, _MOST_OPERATIONS, strict=False):
+            try:
+                table.submit_transaction([("delete", _key(partition, key)) for key in keys])
+            except TableTransactionError as error:
+                if getattr(error, "error_code", None) != TableErrorCode.RESOURCE_NOT_FOUND:
+                    raise
+                for key in keys:  # somebody else deletes them, too
+                    table.delete_entity(_key(partition, key))
+
+
+def _key(partition: str, key: str) -> dict[str, Any]:
+    return {"PartitionKey": partition, "RowKey": key}

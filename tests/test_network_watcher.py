@@ -73,7 +73,7 @@ def nic_of(kind: Format) -> Nic:
     return Nic(kind, "000D3AF87856", "demo")
 
 
-def lowered(value: Any) -> Any:  # noqa: ANN401 - JSON is anything
+def lowered(value: Any) -> Any:
     """Lower the case of all keys, as their spelling varies."""
     if isinstance(value, dict):
         assert len({key.lower() for key in value}) == len(value)

@@ -5,9 +5,9 @@ Names are read from the right, where all layouts agree::
     …/y=YYYY/m=MM/d=DD/h=HH/m=00/macAddress=XXXXXXXXXXXX/PT1H.json
 
 What stands to the left names the flow log itself. NSG logs have an ARM resource id there; of VNet logs
-three layouts are known, two that join subscription, resource group, watcher and flow log with underscores,
-and one that is a resource id. Of a resource id the names are the log's identity, of anything else every
-folder is: two layouts are never taken for one log, so that no two blobs share an entity of the ledger.
+three layouts are known, two that join subscription and resource group, and watcher and flow log, with
+underscores, and one that is a resource id. Of these the names are the log's identity; of anything else the
+whole path is, as one name. No layout is mapped onto another, and no scope is the beginning of another one.
 
 Source: Microsoft Learn, "Flow logging for network security groups" and "Virtual network flow logs".
 """
@@ -32,18 +32,20 @@ CONTAINERS: dict[Kind, str] = {
 HOUR_FOLDER = "y=%Y/m=%m/d=%d/h=%H/"
 """``strftime`` pattern of an hour's folder below a scope's."""
 
+_IN_ANY_CASE = re.IGNORECASE | re.ASCII
 _LAYOUT = re.compile(
     r"(?P<root>resourceId|flowLogResourceID)=/(?P<path>.+)"
-    r"/y=(?P<y>[0-9]{4})/m=(?P<m>[0-9]{2})/d=(?P<d>[0-9]{2})/h=(?P<h>[0-9]{2})/m=00"
+    r"/y=(?P<y>[1-9][0-9]{3})/m=(?P<m>[0-9]{2})/d=(?P<d>[0-9]{2})/h=(?P<h>[0-9]{2})/m=00"
     r"/macAddress=(?P<mac>[0-9A-Fa-f]{12})/PT1H\.json",
-    re.IGNORECASE,
+    _IN_ANY_CASE,
 )
 _RESOURCE_ID = re.compile(
-    r"subscriptions/([^/]+)/resourcegroups/([^/]+)/providers/microsoft\.network/"
+    r"subscriptions/([^/_]+)/resourcegroups/([^/]+)/providers/microsoft\.network/"
     r"(?:networksecuritygroups/([^/]+)|networkwatchers/([^/]+)/flowlogs/([^/]+))",
-    re.IGNORECASE,
+    _IN_ANY_CASE,
 )
-_WATCHER_PREFIX = re.compile(r"NETWORKWATCHER_[A-Z0-9]+_(?=.)", re.IGNORECASE)
+_JOINED = re.compile(r"([^/_]+_[^/]+)/([^/]+)")
+_WATCHER_PREFIX = re.compile(r"NETWORKWATCHER_[A-Z0-9]+_(?=.)", _IN_ANY_CASE)
 _KEY_SAFE = re.compile(r"[a-z0-9._()\-]")
 _LONGEST_SCOPE = 300
 
@@ -81,12 +83,17 @@ def parse_blob_name(name: str) -> BlobName:
     kind: Kind = "nsg" if found["root"].lower() == "resourceid" else "vnet"
     path = found["path"]
     resource = _RESOURCE_ID.fullmatch(path)
-    own = [part for part in resource.groups() if part] if resource else path.split("/")
+    joined = _JOINED.fullmatch(path) if kind == "vnet" else None
+    known = resource or joined
+    own = [part for part in known.groups() if part] if known else ["/" + path]
+    group = own[-1].rpartition("/")[2]
+    if joined and (prefix := _WATCHER_PREFIX.match(group)):
+        group = group[prefix.end() :]
     return BlobName(
         name=name,
         kind=kind,
         scope=key_join([kind, *own]),
-        group=_WATCHER_PREFIX.sub("", own[-1]),
+        group=group,
         resource_id="/" + path.lower(),
         hour=hour,
         mac=found["mac"].upper(),

@@ -34,17 +34,23 @@ from shared.flowlog.tuples import Grammar
 LONGEST_RECORD = 32 * 1024 * 1024
 """Bytes. Network Watcher's records have about 32 KB; a thousand times that is no record but a hole."""
 
+UNREAD = "no whole record"
+"""The reason why bytes at the end are unread: provisional, as more may follow."""
+
+LONGEST_NAME = 1024
+"""Characters of a rule's or resource's name. Azure's own limits are a tenth of that."""
+
 LONGEST_TAIL = 32
 """Bytes. They are read again with every update, so they are few."""
 
 _SEPARATORS = re.compile(
     r'(?:[ \t\r\n,]+|\][ \t\r\n]*\}|\{[ \t\r\n]*"records"[ \t\r\n]*:[ \t\r\n]*\[|\xef\xbb\xbf)*',
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 _RECORD_START = re.compile(
     r'\{[ \t\r\n]*"(?:time|systemId|macAddress|category|resourceId|operationName|properties'
     r'|flowLogVersion|flowLogGUID|flowLogResourceID|targetResourceID|flowRecords)"[ \t\r\n]*:',
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
@@ -100,6 +106,7 @@ class RecordReader:
         self.position = position
         self.tail = b""
         self._data = b""
+        self._data_start = position
         self._wait_for = 0
 
     def feed(self, data: bytes, *, last: bool = True) -> Iterator[Record | Garbled]:
@@ -108,43 +115,43 @@ class RecordReader:
         With ``last=False`` more is to be fed at once: a long record then isn't tried again with every
         piece, but only when there is twice as much of it.
         """
-        self._data += data
+        self._data = self._data[self.position - self._data_start :] + data
+        self._data_start = base = self.position
         if not last and len(self._data) < self._wait_for:
             return
         text = self._data.decode("latin-1")
-        base, at = self.position, 0
+        at = 0
         while item := _next_item(text, at):
             start, at, found = item
             self.position = base + at
             self.tail = self._data[max(start, at - LONGEST_TAIL) : at]
             yield _read_item(self._data[start:at], base + start, found)
-        self._data = self._data[at:]
-        self._wait_for = min(2 * len(self._data), LONGEST_RECORD)
+        self._wait_for = min(2 * (len(text) - at), LONGEST_RECORD)
 
     def unread(self) -> Garbled | None:
         """What was fed and is no item yet, without the separators around it; ``None`` if nothing is left.
 
         If the blob ends here, these bytes can't be read.
         """
-        text = self._data.decode("latin-1")
-        start = _separators_end(text, 0)
-        end = len(text) - len(_trailing_separators(text[start:]))
-        if start >= end:
-            return None
         at = self.position
-        return Garbled(at + start, at + end, "no whole record", self._data[start : min(end, start + 1024)])
+        text = self._data[at - self._data_start :].decode("latin-1")
+        start = _separators_end(text, 0)
+        text = _without_separators_after(text)
+        if start >= len(text):
+            return None
+        return Garbled(at + start, at + len(text), UNREAD, text[start : start + 1024].encode("latin-1"))
 
 
 type _Found = Any  # the document that was decoded, or the reason (a str) why none was
 
-_TRAILING = re.compile(r"(?:[ \t\r\n,]|\][ \t\r\n]*\})*\Z")
 
-
-def _trailing_separators(text: str) -> str:
-    """The separators at the end of ``text``, found from the end so that long text costs nothing."""
-    tail = text[-64:]
-    found = _TRAILING.search(tail)
-    return found[0] if found else ""
+def _without_separators_after(text: str) -> str:
+    while True:
+        text = text.rstrip(" \t\r\n,")
+        inner = text[:-1].rstrip(" \t\r\n") if text.endswith("}") else ""
+        if not inner.endswith("]"):
+            return text
+        text = inner[:-1]
 
 
 def _separators_end(text: str, at: int) -> int:
@@ -161,19 +168,20 @@ def _next_item(text: str, at: int) -> tuple[int, int, _Found] | None:
     start = _separators_end(text, at)
     if start == len(text):
         return None
-    document, end = None, min(start + LONGEST_RECORD, len(text))
-    try:
-        if text[start] == "{":
-            document, end = _DECODER.raw_decode(text, start)
-    except (ValueError, RecursionError):
-        pass
-    following = _RECORD_START.search(text, start + 1, min(end, start + LONGEST_RECORD))
+    following = _RECORD_START.search(text, start + 1, start + LONGEST_RECORD)
+    limit = following.start() if following else start + LONGEST_RECORD
+    piece = text[start:limit]
+    if piece[0] == "{":
+        try:
+            document, length = _DECODER.raw_decode(piece)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return start, start + length, document
     if following:
-        end = start + len(text[start : following.start()].rstrip(" \t\r\n,"))
+        end = start + len(piece.rstrip(" \t\r\n,"))
         return start, end, _why_not(text[start:end])
-    if document is not None and end - start <= LONGEST_RECORD:
-        return start, end, document
-    if len(text) - start >= LONGEST_RECORD:
+    if len(piece) == LONGEST_RECORD:
         return start, start + LONGEST_RECORD, f"no record ends within {LONGEST_RECORD} bytes"
     return None
 
@@ -186,7 +194,7 @@ def _why_not(text: str) -> str:
         return f"not JSON: {error.msg}"
     except (ValueError, RecursionError) as error:
         return f"not JSON: {error}"
-    return "JSON, but with a record inside"
+    return "no object"
 
 
 def _read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
@@ -199,6 +207,8 @@ def _read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
         return _read_record(source, start, found)
     except UnicodeDecodeError:
         reason = "not UTF-8"
+    except ValueError as error:
+        reason = f"not JSON: {error}"
     except MalformedInput as error:
         reason = str(error)
     return Garbled(start, end, reason, source[:1024])
@@ -219,7 +229,7 @@ def _read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
     if "flowrecords" in document:
         grammar: Grammar = "vnet-v4"
         if _version(document, "flowlogversion") not in {None, 4}:
-            raise MalformedInput(f"unknown flowLogVersion {document['flowlogversion']!r}")
+            raise MalformedInput(f"unknown flowLogVersion {_shown(document['flowlogversion'])}")
         groups = [
             RuleTuples(acl.lower(), _text(group, "rule"), _list(group, "flowtuples"))
             for flow in _list(_dict(document["flowrecords"]), "flows")
@@ -233,7 +243,7 @@ def _read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
         known: dict[float | str | None, Grammar] = {None: "nsg", 1: "nsg-v1", 2: "nsg-v2"}
         version = _version(properties, "version")
         if version not in known:
-            raise MalformedInput(f"unknown Version {properties['version']!r}")
+            raise MalformedInput(f"unknown Version {_shown(properties['version'])}")
         grammar = known[version]
         groups = [
             RuleTuples("", rule, _list(inner, "flowtuples"))
@@ -250,8 +260,8 @@ def _read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
         source=source,
         time=_record_time(document.get("time")),
         grammar=grammar,
-        resource_id=str(resource_id or ""),
-        target_id=str(target_id or ""),
+        resource_id=_resource(resource_id),
+        target_id=_resource(target_id),
         groups=groups,
     )
 
@@ -270,10 +280,29 @@ def _list(parent: object, key: str) -> list[Any]:
 
 
 def _text(parent: object, key: str) -> str:
+    """A name: text that a table can hold, and of a length that a name can have."""
     value = _dict(parent).get(key)
     if not isinstance(value, str):
         raise MalformedInput(f"a record's structure is broken: {key!r} is no string")
+    if len(value) > LONGEST_NAME:
+        raise MalformedInput(f"{key!r} is longer than {LONGEST_NAME} characters")
+    if not _is_unicode(value):
+        raise MalformedInput(f"{key!r} holds half a character (a lone surrogate)")
     return value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _resource(value: object) -> str:
+    """A resource id, for information only: empty where it is none."""
+    fits = isinstance(value, str) and len(value) <= LONGEST_NAME and _is_unicode(value)
+    return str(value) if fits else ""
 
 
 def _version(parent: dict[str, Any], key: str) -> float | str | None:
@@ -287,11 +316,15 @@ def _version(parent: dict[str, Any], key: str) -> float | str | None:
         return repr(value)
 
 
+def _shown(value: object) -> str:
+    return repr(value)[:60]
+
+
 def _record_time(value: object) -> datetime | None:
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else None
-    except ValueError:
+        if time is None:
+            return None
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    if time is None:
-        return None
-    return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)

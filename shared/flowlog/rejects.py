@@ -1,11 +1,18 @@
 """What a log holds that can't be counted, kept so that nothing is lost: where, why, what it looks like."""
 
-from collections.abc import Iterable
+import json
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from shared.flowlog.records import Garbled, Record
 
 LONGEST_SAMPLE = 1024
+"""Bytes, as UTF-8."""
+
+_ARRAY = re.compile(rb'"flowTuples"[ \t\r\n]*:[ \t\r\n]*\[', re.IGNORECASE)
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +35,19 @@ def reject_tuples(record: Record, rejected: Iterable[tuple[object, str]]) -> lis
     """The tuples of a record that break the grammar, as ``(tuple, reason)``: one ``Reject`` for each reason,
     from its first tuple to its last.
 
-    A tuple that isn't found as it was decoded (escapes, numbers) is placed as wide as its record. No two
-    start at the same byte.
+    ``rejected`` is in the order of the record. What isn't found there (a number where a tuple should be) is
+    placed as wide as its record. No two rejects start at the same byte.
     """
     by_reason: dict[str, Reject] = {}
-    searched = 0
+    written = _strings_of_tuples(record.source)
     for element, reason in rejected:
-        written = element.encode("utf-8", "replace") if isinstance(element, str) else b""
-        found = record.source.find(b'"' + written + b'"', searched) if isinstance(element, str) else -1
-        if found >= 0:
-            searched = found + 1
-            start, end = record.start + found + 1, record.start + found + 1 + len(written)
+        place = next((place for place in written if place[2] == element), None)
+        if place:
+            start, end = record.start + place[0], record.start + place[1]
+            sample = record.source[place[0] : place[1]]
         else:
-            start, end, written = record.start, record.end, repr(element).encode("utf-8", "replace")
-        reject = Reject(start, end, reason, 1, _sample(written))
+            start, end, sample = record.start, record.end, repr(element).encode("utf-8", "backslashreplace")
+        reject = Reject(start, end, reason, 1, _sample(sample))
         by_reason[reason] = _join(by_reason[reason], reject) if reason in by_reason else reject
     by_start: dict[int, Reject] = {}
     for reject in by_reason.values():
@@ -60,5 +66,14 @@ def _join(one: Reject, other: Reject) -> Reject:
     )
 
 
+def _strings_of_tuples(source: bytes) -> Iterator[tuple[int, int, str]]:
+    """The strings in a record's arrays of tuples, in order: from and to which byte, and what they say."""
+    for array in _ARRAY.finditer(source):
+        for string in _STRING.finditer(source, array.end(), source.find(b"]", array.end())):
+            with suppress(ValueError):
+                yield string.start() + 1, string.end() - 1, json.loads(string[0])
+
+
 def _sample(written: bytes) -> str:
-    return written[:LONGEST_SAMPLE].decode("utf-8", "backslashreplace")[:LONGEST_SAMPLE]
+    text = written[:LONGEST_SAMPLE].decode("utf-8", "backslashreplace")
+    return text.encode()[:LONGEST_SAMPLE].decode("utf-8", "ignore")

@@ -101,12 +101,12 @@ class SliceReader(RecordReader):
     @property
     def waiting(self) -> int:
         """How many bytes were fed and are no item yet."""
-        return len(self._data)
+        return len(self._data) - (self.position - self._data_start)
 
     @property
     def stretch_left(self) -> bytes:
         """What was fed and is no item yet."""
-        return self._data
+        return self._data[self.position - self._data_start :]
 
     def position_of(self, at: int) -> int:
         """The blob's byte that is byte ``at`` of the stretch."""
@@ -114,7 +114,8 @@ class SliceReader(RecordReader):
 
     def add(self, data: bytes, *, last: bool = True) -> bool:
         """Take the bytes that follow; whether it is time to look at them (see ``RecordReader.feed``)."""
-        self._data += data
+        self._data = self._data[self.position - self._data_start :] + data
+        self._data_start = self.position
         if not last and len(self._data) < self._wait_for:
             return False
         self.stretch, self._at, self._text_at, self._base = self._data, 0, -1, self.position
@@ -148,8 +149,7 @@ class SliceReader(RecordReader):
     def go_on(self, items: list[tuple[int, Item]]) -> None:
         """Pass what ``look`` gave."""
         if not items:
-            self._data = self.stretch[self._at :]
-            self._wait_for = min(2 * len(self._data), records.LONGEST_RECORD)
+            self._wait_for = min(2 * self.waiting, records.LONGEST_RECORD)
             self.stretch, self._at, self._text = b"", 0, ""
             return
         at, item = items[-1]

@@ -29,6 +29,8 @@ from shared.tally.measures import MEASURES
 PACKING = 1
 """The version of this layout; a packing that says another is refused."""
 
+_MOST_ROWS = 1_000_000
+
 
 def pack(shares: Mapping[int, HourCounts]) -> bytes:
     """Pack counts by share (-1, 0, +1; see ``BlobCounts``)."""
@@ -57,11 +59,12 @@ def unpack(packed: bytes) -> dict[int, HourCounts]:
         body = zlib.decompress(packed)
         header_end = 4 + int.from_bytes(body[:4], "little")
         header = json.loads(body[4:header_end])
-        if header["packing"] != PACKING:
-            raise MalformedInput(f"counts are packed as version {header['packing']}, known is {PACKING}")
-        return _unpack_shares(header, body, header_end)
-    except (zlib.error, ValueError, KeyError, IndexError) as error:
+        version = header["packing"]
+        if version == PACKING:
+            return _unpack_shares(header, body, header_end)
+    except Exception as error:  # whatever is wrong with these bytes, they are no packing
         raise MalformedInput(f"counts can't be unpacked: {error!r}") from error
+    raise MalformedInput(f"counts are packed as version {version!r}, known is {PACKING}")
 
 
 class _Columns:
@@ -95,6 +98,8 @@ class _ColumnReader:
         self.body, self.at = body, at
 
     def take(self, rows: int, width: int) -> array[int]:
+        if rows > _MOST_ROWS or rows * width > len(self.body) - self.at:
+            raise ValueError("a column is longer than what there is")
         data = bytearray(8 * rows)
         for plane in range(width):
             data[plane::8] = self.body[self.at : self.at + rows]

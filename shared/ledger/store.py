@@ -32,8 +32,9 @@ from azure.core.exceptions import (
 from azure.data.tables import TableErrorCode, UpdateMode
 
 from shared.connection import server_time, storage_errors
-from shared.errors import Conflict
+from shared.errors import Conflict, MalformedInput
 from shared.flowlog.blob_name import BlobName
+from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
 from shared.tables import Columns, Tables, from_entity, query, to_entity, write_batches
@@ -65,6 +66,14 @@ class Posted:
     entry: Entry
     etag: str
     written: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An entry that another version of Flowtally wrote; ``error`` says which."""
+
+    hour: datetime
+    error: MalformedInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,31 +147,38 @@ class Ledger:
         with self._lock:
             self._remembered.pop(partition, None)
 
-    def keep_rejects(self, blob: BlobName, before: Entry, after: Entry, rejects: list[Reject]) -> None:
-        """Write what was rejected between two entries of a blob; to be called before ``after`` is committed.
+    def keep_rejects(
+        self, blob: BlobName, entry: Entry, rejects: list[Reject], unread: Reject | None, *, doubtful: bool
+    ) -> None:
+        """Write what was rejected on the way to ``entry``; to be called before that is committed.
 
-        Keys are byte positions, so a repeat overwrites itself. Rejects that don't hold any more go: those of
-        a blob that was rewritten since, and a stretch that was unread and has turned out to be a record.
+        Keys are byte positions, so a repeat overwrites itself. ``unread`` is provisional, and takes no
+        other's place: who reads on may have written already what has become of it. If it is ``doubtful``
+        that all that was kept before still holds, what doesn't goes: rejects of a blob that was rewritten
+        since, and what was unread and has been read.
         """
         partition = partition_of(blob)
-        rows = [_reject_columns(blob, reject, after.rewrites) for reject in rejects]
         stale: list[str] = []
-        if before.unread_bytes or before.rewrites != after.rewrites:
-            kept = {row["RowKey"] for row in rows}
-            passed = range(before.offset, after.offset)
+        if doubtful:
             found = query(
                 self._rejects,
                 "PartitionKey eq @partition",
                 {"partition": partition},
-                select=["RowKey", "Rewrites"],
+                select=["RowKey", "Reason", "ByteFrom", "Rewrites"],
             )
-            stale = [
-                row.columns["RowKey"]
-                for row in found
-                if row.columns["RowKey"] not in kept
-                and (row.columns["Rewrites"] < after.rewrites or int(row.columns["RowKey"]) in passed)
-            ]
-        write_batches(self._rejects, partition, rows, stale)
+            stale = [row.columns["RowKey"] for row in found if _is_stale(row.columns, entry)]
+        kept = {f"{reject.start:020d}" for reject in rejects}
+        write_batches(self._rejects, partition, [], [key for key in stale if key not in kept])
+        rows = [_reject_columns(blob, reject, entry.rewrites) for reject in rejects]
+        write_batches(self._rejects, partition, rows, [])
+        if unread:
+            row = to_entity(_reject_columns(blob, unread, entry.rewrites))
+            with storage_errors(f"writing the rejects of {blob.name}"):
+                try:
+                    self._rejects.create_entity(row)
+                except ResourceExistsError:
+                    if doubtful:
+                        self._rejects.upsert_entity(row, mode=UpdateMode.REPLACE)
 
     def note_late(self, blob: BlobName) -> None:
         """Tell the rollup that an hour is written to that it doesn't look at by itself any more.
@@ -221,7 +237,7 @@ class Ledger:
 
     def entries(
         self, scope: str, since: datetime, until: datetime, *, counts: bool = False, only: str = ""
-    ) -> Iterator[Posted]:
+    ) -> Iterator[Posted | Foreign]:
         """The entries of a scope's hours from ``since`` to ``until``, both included, in order of hour.
 
         Without ``counts`` the readable columns only. ``only`` is a further condition (OData, a constant).
@@ -239,12 +255,23 @@ class Ledger:
         ):
             owner, hour, mac = found.columns["PartitionKey"].rsplit("~", 2)
             if owner == scope:  # another scope's name may begin with this one's
-                entry = from_columns(found.columns)
+                try:
+                    entry = from_columns(found.columns)
+                except MalformedInput as error:
+                    yield Foreign(_hour(hour), error)
+                    continue
                 yield Posted(scope, _hour(hour), mac, entry, found.etag, found.written)
 
 
 def _hour(key: str) -> datetime:
     return datetime.strptime(f"{key}+0000", "%Y%m%d%H%z")
+
+
+def _is_stale(row: Columns, entry: Entry) -> bool:
+    """Whether a reject that was kept before doesn't hold for ``entry`` any more."""
+    if row["Rewrites"] < entry.rewrites:
+        return True
+    return row["Reason"] == UNREAD and (row["ByteFrom"] < entry.offset or not entry.unread_bytes)
 
 
 def _reject_columns(blob: BlobName, reject: Reject, rewrites: int) -> Columns:

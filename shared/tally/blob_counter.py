@@ -375,8 +375,7 @@ class BlobCounter:
                 rejects.append(self._count_garbled(item))
                 continue
             counts.records += 1
-            if item.time and (counts.last_record_time is None or item.time > counts.last_record_time):
-                counts.last_record_time = item.time
+            counts.note_time(item.time, self._hour)
             about = item.shape if isinstance(item, Slice) else item
             self._note_ids(about.resource_id, about.target_id)
             if number in rejected:

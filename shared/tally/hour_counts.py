@@ -182,10 +182,14 @@ class BlobCounts:
                 self.tuples += 1
         self.records += 1
         self.malformed += len(rejected)
-        if record.time and (self.last_record_time is None or record.time > self.last_record_time):
-            self.last_record_time = record.time
+        self.note_time(record.time, hour)
         self.settle()
         return reject_tuples(record, rejected) if rejected else []
+
+    def note_time(self, time: datetime | None, hour: datetime) -> None:
+        """Note when a record of the blob of ``hour`` was written."""
+        if time and abs(time - hour) < timedelta(days=1):  # else it says nothing
+            self.last_record_time = max(time, self.last_record_time or time)
 
     def settle(self) -> None:
         """Keep the counts within their bounds; called at the end of each record, and nowhere else.
@@ -196,11 +200,12 @@ class BlobCounts:
         for share in self.shares.values():
             share.settle()
         while _most_bytes(self.shares.values()) > ENTITY_BYTES:
+            # Of equals the first one: shares in order, so that it is the same after a pause.
             share, family = max(
                 (
-                    (share, family)
-                    for _, share in sorted(self.shares.items())
-                    for family in share.families.values()
+                    (counts, family)
+                    for _, counts in sorted(self.shares.items())
+                    for family in counts.families.values()
                 ),
                 key=lambda place: _family_bytes(place[1], 32),
             )

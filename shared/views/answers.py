@@ -85,6 +85,8 @@ def _answer(
     if question.name == "health":
         rows = sorted(found, key=lambda row: -row[order_by]) if order_by else found
         return Answer(columns, rows[:limit], as_of=as_of)
+    if "IsRest" not in question.columns:
+        limit = None  # a handful of rows, and nowhere to put what is cut
     shown, rest, rows = no_figures(), no_figures(), []
     for _, period in groupby(found, key=lambda row: (row["Scope"], row["Period"])):
         kept = _cut([*period], question, limit, order_by)

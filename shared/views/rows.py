@@ -31,6 +31,8 @@ def view_rows(
     scope: str, question: Question, grain: Grain, period: datetime, counts: HourCounts
 ) -> list[ViewRow]:
     """The rows of one view for one period (5m: for all periods of the hour)."""
+    if not counts.traffic:
+        return []  # no tuple, no rows: not even a rest
     view = _View(scope, question, grain)
     if question.name == "traffic":
         return [*view.traffic(period, counts)]

@@ -10,10 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables import TableClient
 
-from shared.errors import Unavailable
 from shared.ledger.entry import from_chunks, hour_key, pack_within, to_chunks
 from shared.ledger.packing import unpack
 from shared.tables import Columns, Found, Tables, query, write_batches
@@ -56,22 +54,14 @@ class Views:
         Gives the number of rows that had to be written or deleted: none if they are there already.
         """
         first, last = period_key(since), period_key(until)
-        for attempt in range(3):
-            there = {
-                row.columns["RowKey"]: row.columns for row in self._range(self._stats, partition, first, last)
-            }
-            wanted = {row["RowKey"]: row for row in rows}
-            changed = [row for key, row in wanted.items() if there.get(key) != row]
-            gone = sorted(there.keys() - wanted.keys())
-            try:
-                write_batches(self._stats, partition, changed, gone)
-            except Unavailable as error:
-                # Another rollup may have deleted the same rows: look again.
-                if attempt == 2 or not isinstance(error.__cause__, ResourceNotFoundError):
-                    raise
-            else:
-                return len(changed) + len(gone)
-        raise AssertionError("unreachable")
+        there = {
+            row.columns["RowKey"]: row.columns for row in self._range(self._stats, partition, first, last)
+        }
+        wanted = {row["RowKey"]: row for row in rows}
+        changed = [row for key, row in wanted.items() if there.get(key) != row]
+        gone = sorted(there.keys() - wanted.keys())
+        write_batches(self._stats, partition, changed, gone)
+        return len(changed) + len(gone)
 
     def rows(
         self, scope: str, view: str, grain: Grain, since: datetime, until: datetime
@@ -120,8 +110,14 @@ class Views:
         self._put(scope, day.strftime("%Y%m%d"), {"Fingerprint": fingerprint})
 
     def keep_health(self, scope: str, hour: datetime, health: Health) -> None:
-        """Write a scope's share in the health of all."""
-        self._put(_HEALTH, f"{hour_key(hour)}~{scope}", health.columns())
+        """Write a scope's share in the health of all, unless it is there."""
+        key = f"{hour_key(hour)}~{scope}"
+        there = {
+            found.columns["RowKey"]: Health.from_columns(found.columns).columns()
+            for found in self._range(self._hours, _HEALTH, key, key + _END)
+        }
+        if there.get(key) != health.columns():
+            self._put(_HEALTH, key, health.columns())
 
     def health_of_all(self, hour: datetime) -> Health:
         """The health of all scopes together."""

@@ -1,0 +1,40 @@
+"""Real storage for the tests: one emulator a session, emptied after each test that used it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.counting_proxy import Traffic, counted
+from tests.system import Stores, create_all, forget_all, host
+from tools.azurite import Azurite, azurite
+
+
+@pytest.fixture(scope="session")
+def storage() -> Iterator[Azurite]:
+    """An emulator. Containers and tables have fixed names, so one test at a time has it to itself."""
+    with azurite() as running:
+        yield running
+
+
+@pytest.fixture
+def stores(storage: Azurite) -> Iterator[Stores]:
+    """Empty storage, and the clients of a host to it."""
+    with host(storage.connection_string) as clients:
+        create_all(clients)
+        yield clients
+        forget_all(clients)
+
+
+@pytest.fixture
+def other_host(stores: Stores) -> Iterator[Stores]:
+    """Another host, with the same storage and a memory of its own."""
+    with host(stores.connection_string) as clients:
+        yield clients
+
+
+@pytest.fixture
+def counted_stores(storage: Azurite, stores: Stores) -> Iterator[tuple[Stores, Traffic]]:
+    """A host whose requests are counted, on the same storage as ``stores``."""
+    assert stores.connection_string == storage.connection_string
+    with counted(storage) as (connection_string, traffic), host(connection_string) as clients:
+        yield clients, traffic

@@ -1,0 +1,244 @@
+"""A naive count: whole blobs in, what the views have to say out.
+
+Plain ``json.loads``, ``split`` and ``dict``, written from the format's description and the design alone. It
+shares nothing with the code under test, keeps everything, knows no offset, and is exact by having nothing
+clever in it.
+"""
+
+import ipaddress
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+MEASURES = (
+    *("Tuples", "FlowsAllowed", "FlowsDenied", "FlowsEnded"),
+    *("PacketsSrcToDest", "BytesSrcToDest", "PacketsDestToSrc", "BytesDestToSrc"),
+)
+LARGEST = 2**63 - 1
+
+DIMENSIONS = {
+    "traffic": ("Direction", "Status"),
+    "rules": ("AclGroup", "AclRule", "Direction", "Status"),
+    "denied-sources": ("SrcIp",),
+    "talkers": ("RemoteIp", "Direction"),
+    "denied-ports": ("L4Protocol", "DestPort", "Direction"),
+    "allowed-ports": ("L4Protocol", "DestPort", "Direction"),
+    "conversations": ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
+    "denied-conversations": ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
+    "nics": ("Mac", "Direction", "Status"),
+}
+RANKED_BY_DENIALS = {"denied-sources", "denied-ports", "denied-conversations"}
+RANKED_BY_TRAFFIC = {"talkers", "allowed-ports", "conversations"}
+ENCRYPTIONS = (
+    "X NX NX_HW_NOT_SUPPORTED NX_SW_NOT_READY NX_NOT_ACCEPTED NX_NOT_SUPPORTED NX_LOCAL_DST NX_FALLBACK"
+)
+
+type Key = tuple[Any, ...]
+type Figures = list[int]
+type Period = tuple[str, str, str, datetime]
+"""Scope, view, grain, and when it begins."""
+
+_NAME = re.compile(
+    r"(resourceId|flowLogResourceID)=/(.+)/y=(\d+)/m=(\d+)/d=(\d+)/h=(\d+)/m=00/macAddress=(\w+)/PT1H\.json"
+)
+
+
+@dataclass
+class Health:
+    """What there is to read of a scope's hour."""
+
+    blobs: int = 0
+    bytes: int = 0
+    records: int = 0
+    tuples: int = 0
+    malformed: int = 0
+    garbled_bytes: int = 0
+    last_record_time: datetime | None = None
+
+
+@dataclass
+class Count:
+    """All rows of all periods; first and last time (ms) of each rule; health by scope and hour."""
+
+    rows: dict[Period, dict[Key, Figures]] = field(default_factory=lambda: defaultdict(dict))
+    seen: dict[Period, dict[Key, tuple[int, int]]] = field(default_factory=lambda: defaultdict(dict))
+    health: dict[tuple[str, datetime], Health] = field(default_factory=lambda: defaultdict(Health))
+
+    def total(self, period: Period) -> Figures:
+        """Everything that a view counts in a period."""
+        return [min(sum(column), LARGEST) for column in zip(*self.rows[period].values(), strict=True)]
+
+
+def count(blobs: Mapping[str, bytes], noise: Iterable[bytes] = ()) -> Count:
+    """Count whole blobs, given by their names.
+
+    ``noise``: stretches that stand behind a comma somewhere in them and are no records.
+    """
+    result = Count()
+    noise = sorted(noise, key=len, reverse=True)
+    for name, raw in blobs.items():
+        _count_blob(result, name, raw, noise)
+    return result
+
+
+def _count_blob(result: Count, name: str, raw: bytes, noise: Iterable[bytes]) -> None:
+    found = _NAME.fullmatch(name)
+    assert found, name
+    root, path, year, month, day, hour_of_day, mac = found.groups()
+    hour = datetime(int(year), int(month), int(day), int(hour_of_day), tzinfo=UTC)
+    scope, nsg = _scope(root, path), "/" + path.lower()
+
+    clean, garbled = raw, 0
+    for stretch in noise:
+        if stretch in clean:
+            clean = clean.replace(b"," + stretch, b"", 1)
+            garbled += len(stretch)
+    records = _lowered(json.loads(clean))["records"]
+
+    kinds = [result.health[scope, hour], result.health["all", hour]]
+    for health in kinds:
+        health.blobs += 1
+        health.bytes += len(raw.removesuffix(b"]}")) if records else 0
+        health.records += len(records)
+        health.garbled_bytes += garbled
+    for record in records:
+        time = datetime.fromisoformat(record["time"])
+        for acl, rule, text in _tuples(record, nsg):
+            flow = read(record, text, hour)
+            for health in kinds:
+                health.tuples += flow is not None
+                health.malformed += flow is None
+            if flow:
+                _count_flow(result, scope, mac.upper(), acl, rule, *flow)
+        for health in kinds:
+            health.last_record_time = max(time, health.last_record_time or time)
+
+
+def _scope(root: str, path: str) -> str:
+    parts = path.lower().split("/")
+    if root == "resourceId":  # /SUBSCRIPTIONS/{}/RESOURCEGROUPS/{}/PROVIDERS/MICROSOFT.NETWORK/…GROUPS/{}
+        return "~".join(["nsg", parts[1], parts[3], parts[7]])
+    return "~".join(["vnet", *parts])
+
+
+def _lowered(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key.lower(): _lowered(member) for key, member in value.items()}
+    return [_lowered(item) for item in value] if isinstance(value, list) else value
+
+
+def _tuples(record: dict[str, Any], nsg: str) -> Iterator[tuple[str, str, str]]:
+    """Group of rules, rule, and text of every tuple."""
+    if "properties" in record:
+        for flow in record["properties"]["flows"]:
+            for inner in flow["flows"]:
+                for text in inner["flowtuples"]:
+                    yield nsg, flow["rule"], text
+    else:
+        for acl in record["flowrecords"]["flows"]:
+            for group in acl["flowgroups"]:
+                for text in group["flowtuples"]:
+                    yield acl["aclid"].lower(), group["rule"], text
+
+
+def read(record: dict[str, Any], text: str, hour: datetime) -> tuple[int, dict[str, Any], Figures] | None:
+    """A tuple's time (ms), dimensions and figures; ``None`` if it has to be rejected."""
+    fields = text.split(",")
+    version = 4 if "flowrecords" in record else record["properties"]["version"]
+    if len(fields) != {1: 8, 2: 13, 4: 13}[version]:
+        return None
+    when, source, destination, source_port, port, protocol, direction, verdict = fields[:8]
+    extra = fields[8] if version > 1 else ""
+    counters = fields[9:]
+    if version == 4:
+        state, denied = verdict, verdict == "D"
+        valid = verdict in {"B", "C", "E", "D"} and extra in ENCRYPTIONS.split()
+    else:
+        state, denied = extra or "B", verdict == "D"
+        valid = verdict in {"A", "D"} and (version == 1 or extra in {"B", "C", "E"})
+    if not re.fullmatch(r"\d{10}|\d{13}", when):
+        return None
+    time_ms = int(when) * (1000 if len(when) == 10 else 1)
+    begins_ms = int(hour.timestamp()) * 1000
+    valid = bool(
+        valid
+        and begins_ms - 3_600_000 <= time_ms < begins_ms + 7_200_000
+        and _is_address(source)
+        and _is_address(destination)
+        and all(re.fullmatch(r"\d{1,5}", given) and int(given) < 65_536 for given in (source_port, port))
+        and (protocol in {"T", "U"} or (re.fullmatch(r"\d{1,3}", protocol) and int(protocol) < 256))
+        and direction in {"I", "O"}
+        and all(re.fullmatch(r"\d*", given) and int(given or 0) <= LARGEST for given in counters)
+        and (state not in {"C", "E"} or "" not in counters)
+    )
+    if not valid:
+        return None
+    key = {
+        "Direction": {"I": "Inbound", "O": "Outbound"}[direction],
+        "Status": "Denied" if denied else "Allowed",
+        "SrcIp": str(ipaddress.ip_address(source)),
+        "DestIp": str(ipaddress.ip_address(destination)),
+        "DestPort": int(port),
+        "L4Protocol": {"T": "TCP", "U": "UDP", "6": "TCP", "17": "UDP"}.get(protocol, protocol),
+    }
+    began = state == "B" and not denied
+    figures = [1, began, denied, state == "E", *(int(given or 0) for given in counters or "0000")]
+    return time_ms, key, [int(figure) for figure in figures]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _count_flow(
+    result: Count,
+    scope: str,
+    mac: str,
+    acl: str,
+    rule: str,
+    time_ms: int,
+    flow: dict[str, Any],
+    figures: Figures,
+) -> None:
+    inbound, denied = flow["Direction"] == "Inbound", flow["Status"] == "Denied"
+    remote = flow["SrcIp"] if inbound else flow["DestIp"]
+    flow = {**flow, "AclGroup": acl, "AclRule": rule, "Mac": mac, "RemoteIp": remote}
+    views = ["traffic", "rules", "nics"]
+    if denied:
+        views += ["denied-ports", "denied-conversations", *(["denied-sources"] if inbound else [])]
+    else:
+        views += ["talkers", "allowed-ports", "conversations"]
+    moment = datetime.fromtimestamp(time_ms // 1000, UTC).replace(second=0)
+    begins = {
+        "5m": moment - timedelta(minutes=moment.minute % 5),
+        "hour": moment.replace(minute=0),
+        "day": moment.replace(minute=0, hour=0),
+    }
+    for view in views:
+        key = tuple(flow[name] for name in DIMENSIONS[view])
+        for grain, period in begins.items():
+            if grain == "5m" and view != "traffic":
+                continue
+            rows = result.rows[scope, view, grain, period]
+            known = rows.get(key, [0] * len(MEASURES))
+            rows[key] = [min(one + other, LARGEST) for one, other in zip(known, figures, strict=True)]
+            if view == "rules":
+                seen = result.seen[scope, view, grain, period]
+                first, last = seen.get(key, (time_ms, time_ms))
+                seen[key] = min(first, time_ms), max(last, time_ms)
+
+
+def weight(view: str, figures: Sequence[int]) -> int:
+    """What a ranked view ranks by: denials, or bytes both ways and tuples."""
+    named = dict(zip(MEASURES, figures, strict=True))
+    if view in RANKED_BY_DENIALS:
+        return named["FlowsDenied"]
+    return named["BytesSrcToDest"] + named["BytesDestToSrc"] + named["Tuples"]

@@ -1,0 +1,381 @@
+"""What the system tests share: stores on an emulator, blobs to be read, and all that the tables hold."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from typing import Any
+
+import pytest
+import requests
+from azure.core.exceptions import ResourceExistsError
+from azure.data.tables import EntityProperty
+
+from shared.blobs import FlowLogs
+from shared.flowlog.blob_name import BlobName, parse_blob_name
+from shared.ledger.store import LATE, Ledger
+from shared.rollup import RolledUp, rollup
+from shared.settings import Connection
+from shared.sweep import Swept, sweep
+from shared.tables import Tables
+from shared.views.store import Views
+from tests import naive
+from tools.network_watcher import (
+    CLOSER,
+    NSG_CONTAINER,
+    OPENER,
+    VNET_CONTAINER,
+    BlobWriter,
+    Nic,
+)
+
+HOUR = timedelta(hours=1)
+NIGHT = datetime(2026, 10, 31, 23, tzinfo=UTC)
+"""The last hour of a day and of a month, weeks before these tests were written."""
+
+type Rows = dict[tuple[str, str], dict[str, Any]]
+"""What a table holds: columns by PartitionKey and RowKey."""
+
+
+# Stores
+
+
+@dataclass(frozen=True)
+class Stores:
+    """One host's clients, with that host's own memory."""
+
+    connection_string: str
+    flow_logs: FlowLogs
+    tables: Tables
+    ledger: Ledger
+    views: Views
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings of a process that uses the same storage."""
+        return {"FLOW_LOGS": self.connection_string, "RESULTS": self.connection_string}
+
+    def sweep(self, since: datetime = NIGHT - 24 * HOUR, until: datetime = NIGHT + 24 * HOUR) -> Swept:
+        """Sweep the days around the night, with nothing failing."""
+        swept = sweep(self.flow_logs, self.ledger, since, until)
+        assert swept.failed == []
+        return swept
+
+    def rollup(self, since: datetime | None = None) -> RolledUp:
+        """Roll up, with nothing failing."""
+        done = rollup(self.ledger, self.views, since)
+        assert done.failed == []
+        return done
+
+    def put(self, nic: Nic, hour: datetime, data: bytes) -> BlobName:
+        """Write a whole blob at once."""
+        return self.put_named(nic.container, nic.blob_name(hour), data)
+
+    def put_named(self, container: str, name: str, data: bytes) -> BlobName:
+        """Write a whole blob at once, by its name."""
+        self.flow_logs.service.get_blob_client(container, name).upload_blob(data, overwrite=True)
+        return parse_blob_name(name)
+
+    def writer(self, nic: Nic, hour: datetime) -> BlobWriter:
+        """Let a blob grow as Network Watcher does."""
+        return BlobWriter(self.flow_logs.service.get_container_client(nic.container), nic.blob_name(hour))
+
+    def blobs(self) -> dict[str, bytes]:
+        """All flow logs that are stored, by name."""
+        found = {}
+        for container in (NSG_CONTAINER, VNET_CONTAINER):
+            client = self.flow_logs.service.get_container_client(container)
+            for name in [*client.list_blob_names()]:
+                found[name] = client.download_blob(name).readall()
+        return found
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.flow_logs.service.close()
+        self.tables.service.close()
+
+
+@contextmanager
+def host(connection_string: str) -> Iterator[Stores]:
+    """A host that begins without memory."""
+    connection = Connection("TEST", connection_string=connection_string)
+    flow_logs, tables = FlowLogs(connection), Tables(connection)
+    stores = Stores(connection_string, flow_logs, tables, Ledger(tables), Views(tables))
+    try:
+        yield stores
+    finally:
+        stores.close()
+
+
+def create_all(stores: Stores) -> None:
+    """The containers that Network Watcher writes to, and our tables."""
+    for container in (NSG_CONTAINER, VNET_CONTAINER):
+        with suppress(ResourceExistsError):
+            stores.flow_logs.service.create_container(container).close()
+    stores.tables.create()
+
+
+def forget_results(stores: Stores) -> None:
+    """Delete all tables; the blobs stay."""
+    for table in [*stores.tables.service.list_tables()]:
+        stores.tables.service.delete_table(table.name)
+
+
+def forget_all(stores: Stores) -> None:
+    """Delete all that the storage holds."""
+    forget_results(stores)
+    for container in [*stores.flow_logs.service.list_containers()]:
+        stores.flow_logs.service.delete_container(container.name)
+
+
+# What the tables hold
+
+
+def rows_of(stores: Stores, table: str) -> Rows:
+    """A table's entities as plain columns."""
+    found: Rows = {}
+    for entity in stores.tables.table(table).list_entities():
+        columns = {
+            name: value.value if isinstance(value, EntityProperty) else value
+            for name, value in entity.items()
+        }
+        found[columns["PartitionKey"], columns["RowKey"]] = columns
+    return found
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that does not depend on who counted how often: of the ledger every byte, but not the late notes;
+    of the views every column, but not how long the counting took.
+    """
+
+    ledger: Rows
+    rejects: Rows
+    stats: Rows
+
+
+def results(stores: Stores) -> Results:
+    """What the tables hold now."""
+    ledger = rows_of(stores, "flowledger")
+    stats = rows_of(stores, "flowstats")
+    return Results(
+        {key: row for key, row in ledger.items() if key[0] != LATE},
+        rows_of(stores, "flowrejects"),
+        {key: _without(row, "LagSeconds") for key, row in stats.items()},
+    )
+
+
+def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in names}
+
+
+def results_of_one_pass(stores: Stores) -> Results:
+    """What one undisturbed pass over the blobs gives, into empty tables. The tables stay so."""
+    forget_results(stores)
+    with host(stores.connection_string) as fresh:
+        fresh.tables.create()
+        fresh.sweep()
+        fresh.rollup()
+        return results(fresh)
+
+
+def assert_same(got: Results, wanted: Results) -> None:
+    """Equal row by row, to the last byte."""
+    for name in ("ledger", "rejects", "stats"):
+        assert_same_rows(getattr(got, name), getattr(wanted, name), name)
+
+
+def assert_same_rows(got: Rows, wanted: Rows, name: str) -> None:
+    """Equal row by row; what differs is said shortly."""
+    missing, surplus = wanted.keys() - got.keys(), got.keys() - wanted.keys()
+    assert not missing, f"{name} lacks {sorted(missing)[:5]} and {len(missing)} in all"
+    assert not surplus, f"{name} has, too much, {sorted(surplus)[:5]} and {len(surplus)} in all"
+    for key, row in wanted.items():
+        differing = {
+            column: (got[key].get(column), row.get(column))
+            for column in row.keys() | got[key].keys()
+            if got[key].get(column) != row.get(column)
+        }
+        assert not differing, f"{name} {key}: {differing} (got, wanted)"
+
+
+# Views against the naive count
+
+
+def assert_views_say(stats: Rows, truth: naive.Count, *, exact: bool = True) -> None:
+    """The views hold exactly what the naive count counts: every period, every key, every figure.
+
+    With ``exact=False`` there are more keys than a family keeps: rows may have missed what they say that
+    they may have missed, and rows + rest are the total all the same.
+    """
+    counted = [row for key, row in sorted(stats.items()) if row["View"] not in ("health", "scopes")]
+    periods = {period: [*rows] for period, rows in groupby(counted, key=_period)}
+    # A ranked view of an hour that has tuples, but none of its own, says so: its rest is zero.
+    hours = {(scope, grain, begins) for scope, _, grain, begins in truth.rows}
+    surplus = {period for period in periods.keys() - truth.rows.keys() if _any_tuples(periods[period])}
+    assert not surplus
+    assert {(scope, grain, begins) for scope, _, grain, begins in periods} == hours
+    for period, keys in truth.rows.items():
+        rows = periods.get(period, [])
+        shown = {_key(row): row for row in rows if not row.get("IsRest")}
+        assert len(shown) + len([row for row in rows if row.get("IsRest")]) == len(rows), period
+        for key, row in shown.items():
+            _assert_row_is_true(period, row, keys.get(key), exact=exact)
+        total = [min(sum(column), naive.LARGEST) for column in zip(*map(_figures, rows), strict=True)]
+        assert total == truth.total(period), f"{period}: rows + rest differ from the total"
+        if period[1] in naive.RANKED_BY_DENIALS | naive.RANKED_BY_TRAFFIC:
+            _assert_ranks(period, rows, keys, exact=exact)
+        elif exact:
+            assert shown.keys() == keys.keys(), period
+        if period[1] == "rules":
+            for key, row in shown.items():
+                seen = tuple(_milliseconds(row[name]) for name in ("FirstSeen", "LastSeen"))
+                assert not exact or seen == truth.seen[period][key], (period, key)
+    assert_health_says(stats, truth)
+
+
+def assert_health_says(stats: Rows, truth: naive.Count) -> None:
+    """Health, too, for each scope and for all together."""
+    rows = [row for row in stats.values() if row["View"] == "health" and row["Blobs"]]
+    said = {
+        (row["Scope"], row["Period"]): naive.Health(
+            *(row[name] for name in ("Blobs", "Bytes", "Records", "Tuples", "Malformed", "GarbledBytes")),
+            *(row[name] for name in ("LastRecordTime",) if name in row),
+        )
+        for row in rows
+    }
+    assert said == dict(truth.health)
+
+
+def _any_tuples(rows: Iterable[Mapping[str, Any]]) -> bool:
+    return any(row["Tuples"] for row in rows)
+
+
+def _period(row: Mapping[str, Any]) -> naive.Period:
+    return row["Scope"], row["View"], row["Grain"], row["Period"]
+
+
+def _key(row: Mapping[str, Any]) -> naive.Key:
+    return tuple(row[name] for name in naive.DIMENSIONS[row["View"]])
+
+
+def _figures(row: Mapping[str, Any]) -> naive.Figures:
+    return [row[name] for name in naive.MEASURES]
+
+
+def _milliseconds(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def _assert_row_is_true(
+    period: naive.Period, row: Mapping[str, Any], truth: naive.Figures | None, *, exact: bool
+) -> None:
+    assert truth is not None, f"{period}: nothing in the log has the key {_key(row)}"
+    if exact or not row.get("Missed"):
+        assert (_figures(row), row.get("Missed", 0)) == (truth, 0), f"{period} {_key(row)}"
+        return
+    said, true = naive.weight(period[1], _figures(row)), naive.weight(period[1], truth)
+    assert said <= true <= said + row["Missed"], f"{period} {_key(row)}"
+
+
+def _assert_ranks(
+    period: naive.Period,
+    rows: Sequence[Mapping[str, Any]],
+    keys: Mapping[naive.Key, naive.Figures],
+    *,
+    exact: bool,
+) -> None:
+    """Ranks from 1, at most 100, the largest first, and one row for the rest."""
+    shown, rest = [row for row in rows if not row["IsRest"]], [row for row in rows if row["IsRest"]]
+    assert [row["Rank"] for row in rest] == [0], period
+    assert [row["Rank"] for row in shown] == [*range(1, min(len(keys), 100) + 1)], period
+    weights = [naive.weight(period[1], _figures(row)) for row in shown]
+    assert weights == sorted(weights, reverse=True), period
+    if exact:
+        largest = sorted((naive.weight(period[1], figures) for figures in keys.values()), reverse=True)
+        assert weights == largest[: len(weights)], period
+
+
+# Flow logs made by hand
+
+
+def flow(when: datetime, source: str = "203.0.113.9", port: int = 443, **changed: str) -> str:
+    """A tuple of an NSG log, version 2: an inbound flow that is allowed and begins."""
+    fields = {
+        "time": str(int(when.timestamp())),
+        "source": source,
+        "destination": "10.0.0.4",
+        "source_port": "50000",
+        "port": str(port),
+        "protocol": "T",
+        "direction": "I",
+        "decision": "A",
+        "state": "B",
+        "counters": ",,,",
+    }
+    return ",".join((fields | changed).values())
+
+
+def record(when: datetime, *tuples: object, rule: str = "UserRule_web", **more: Any) -> bytes:
+    """A record of an NSG log, version 2, with one rule."""
+    document = {
+        "time": f"{when:%Y-%m-%dT%H:%M:%S}.1234567Z",
+        "category": "NetworkSecurityGroupFlowEvent",
+        "properties": {
+            "Version": 2,
+            "flows": [{"rule": rule, "flows": [{"mac": "000D3AF87856", "flowTuples": tuples}]}],
+        },
+    }
+    return json.dumps(document | more, separators=(",", ":")).encode()
+
+
+def blob_of(*items: bytes) -> bytes:
+    """A blob of these items."""
+    return OPENER + b",".join(items) + CLOSER
+
+
+# Waiting
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+    """Wait for something that will be so soon."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"after {seconds} s still not: {what}"
+        time.sleep(0.02)
+
+
+# Dying
+
+
+class Killed(BaseException):
+    """What a host raises that is killed: nothing catches it, and nothing is written any more."""
+
+
+def dies_at_write(patch: pytest.MonkeyPatch, number: int, *, written: bool = False) -> None:
+    """Kill the host when it sends its write of that number (from 0): before or after that is ``written``.
+
+    Writes are counted where they leave for the network, so none is overlooked.
+    """
+    left = [number]
+    lock = threading.Lock()
+    send = requests.Session.request
+
+    def send_or_die(session: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
+        if method.upper() in {"GET", "HEAD"}:
+            return send(session, method, url, **options)
+        with lock:
+            left[0] -= 1
+            dead, last = left[0] < -1, left[0] == -1
+        if dead or (last and not written):
+            raise Killed
+        answer = send(session, method, url, **options)
+        if last:
+            raise Killed
+        return answer
+
+    patch.setattr(requests.Session, "request", send_or_die)

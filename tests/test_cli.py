@@ -1,0 +1,386 @@
+"""The command line: data on stdout, messages on stderr, exit codes that say what happened."""
+
+import csv
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from shared import cli
+from shared.views.questions import QUESTIONS
+from tests.system import HOUR, NIGHT, Stores, blob_of, flow, record, wait_until
+from tools.azurite import Azurite
+from tools.network_watcher import NSG_CONTAINER, Nic, demo_nics, hour_of, whole_blob
+
+FLOWTALLY = Path(sys.executable).with_name("flowtally")
+SINCE = ["--since", f"{NIGHT - HOUR:%Y-%m-%dT%H:%M}"]
+UNTIL = ["--until", f"{NIGHT + 2 * HOUR:%Y-%m-%dT%H:%M}"]
+MEASURES = (
+    *("Tuples", "FlowsAllowed", "FlowsDenied", "FlowsEnded"),
+    *("PacketsSrcToDest", "BytesSrcToDest", "PacketsDestToSrc", "BytesDestToSrc"),
+)
+SETTINGS = ("FLOW_LOGS", "RESULTS", "FLOWTALLY")
+NICS = demo_nics(2)
+
+type Run = Callable[..., subprocess.CompletedProcess[str]]
+type Call = Callable[..., Result]
+
+
+def bare_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS)}
+
+
+@pytest.fixture
+def run(stores: Stores) -> Run:
+    """Run the program, as a process of its own."""
+
+    def run_it(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = bare_environment() | stores.environment | settings
+        return subprocess.run(
+            [FLOWTALLY, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return run_it
+
+
+@pytest.fixture
+def call(stores: Stores) -> Call:
+    """Call the program in this process, where there are too many cases for one process each."""
+
+    def call_it(*arguments: str) -> Result:
+        return CliRunner().invoke(cli.main, [*arguments], env=stores.environment)
+
+    return call_it
+
+
+@pytest.fixture
+def rolled_up(stores: Stores) -> Stores:
+    """Two scopes with two hours each, counted and rolled up."""
+    for nic in NICS:
+        for hour in (NIGHT, NIGHT + HOUR):
+            data, _ = whole_blob(hour_of(nic, hour, seed=6, tuples_per_minute=5, minutes=3, bad=0.1))
+            stores.put(nic, hour, data)
+    stores.sweep()
+    stores.rollup()
+    return stores
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("settings", "named", "wants"),
+    [
+        ({"FLOW_LOGS": ""}, "FLOW_LOGS__blobServiceUri", "https://ACCOUNT.blob"),
+        ({"RESULTS": ""}, "RESULTS__tableServiceUri", "https://ACCOUNT.table"),
+        ({"RESULTS": "nonsense"}, "RESULTS", "connection string"),
+        ({"RESULTS": "Nonsense=1;Other=2"}, "RESULTS", "connection"),
+        ({"FLOW_LOGS__blobServiceUri": "account"}, "FLOW_LOGS__blobServiceUri", "address"),
+        ({"FLOWTALLY_TRIGGER_SOURCE": "eventgrid"}, "FLOWTALLY_TRIGGER_SOURCE", "EventGrid or Polling"),
+        ({"FLOWTALLY_SWEEP_SINCE": "a day"}, "FLOWTALLY_SWEEP_SINCE", "24h"),
+        ({"FLOWTALLY_ROLLUP_SCHEDULE": "hourly"}, "FLOWTALLY_ROLLUP_SCHEDULE", "six fields"),
+    ],
+)
+def test_a_setting_that_is_missing_or_wrong_is_named_in_one_line(
+    run: Run, settings: dict[str, str], named: str, wants: str
+) -> None:
+    done = run("status", **settings)
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert named in line
+    assert wants in line
+
+
+def test_a_connection_string_is_never_repeated(run: Run) -> None:
+    done = run("status", RESULTS="SECRET-KEY-OF-MINE")
+    assert done.returncode == 2
+    assert "SECRET" not in done.stdout + done.stderr
+
+
+# Storage that is not there
+
+
+@pytest.fixture
+def dead_port() -> Iterator[int]:
+    """A port where nobody listens, and nobody will."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def test_storage_that_cannot_be_reached_is_one_line_and_no_traceback(
+    run: Run, storage: Azurite, dead_port: int
+) -> None:
+    text = storage.connection_string
+    for port in (storage.blob_port, storage.table_port):
+        text = text.replace(f":{port}/", f":{dead_port}/")
+    calls = [(command, which) for which, command in (("FLOW_LOGS", "status"), ("RESULTS", "rollup"))]
+    began = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        answers = [*pool.map(lambda call: run(call[0], **{call[1]: text}), calls)]
+    assert time.monotonic() - began < 60
+    for done in answers:
+        assert (done.returncode, done.stdout) == (1, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith("flowtally: ")
+
+
+# The jobs
+
+
+def test_from_flow_logs_to_an_answer(run: Run, stores: Stores) -> None:
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    stores.put(NICS[1], now, blob_of(record(now, *[flow(now)] * 3, "?")))
+    assert run("status").returncode == 1, "something is behind"
+    swept = run("sweep", "-o", "json")
+    assert (swept.returncode, json.loads(swept.stdout)["rows"][0]["Tuples"]) == (0, 3)
+    rolled = run("rollup", "-o", "json")
+    assert (rolled.returncode, json.loads(rolled.stdout)["rows"][0]["Scopes"]) == (0, 1)
+    status = run("status", "-o", "json")
+    (row,) = json.loads(status.stdout)["rows"]
+    assert (status.returncode, row["Behind"], row["Tuples"], row["Malformed"]) == (0, 0, 3, 1)
+    assert "3 tuples counted, 1 rejected" in status.stderr
+    shown = run("show", "rules", "-o", "json")
+    assert (shown.returncode, json.loads(shown.stdout)["total"]["Tuples"]) == (0, 3)
+    listed = run("scopes", "-o", "csv")
+    (scope,) = csv.DictReader(io.StringIO(listed.stdout))
+    assert (listed.returncode, scope["Name"].lower()) == (0, "nsg-web")
+
+
+def test_sweep_reports_strangers_and_failures_on_stderr_and_by_its_exit_code(
+    run: Run, stores: Stores
+) -> None:
+    stores.flow_logs.service.get_blob_client(NSG_CONTAINER, "notes.txt").upload_blob(b"hello")
+    blob = stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
+    done = run("sweep", *SINCE, *UNTIL, "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)["rows"][0]["Listed"]) == (0, 1)
+    assert "notes.txt" in done.stderr
+    twin = blob.name.replace("RG-DEMO", "rg-demo")
+    stores.put_named(NSG_CONTAINER, twin, blob_of(record(NIGHT, flow(NIGHT))))
+    done = run("sweep", *SINCE, *UNTIL, "-o", "json")
+    assert (done.returncode, json.loads(done.stdout)["rows"][0]["Failed"]) == (1, 1)
+    assert twin in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@contextmanager
+def watching(stores: Stores, output: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with (
+        output.open("wb") as out,
+        subprocess.Popen(
+            [FLOWTALLY, "sweep", *SINCE, *UNTIL, "--watch", "0.1", "-o", "ndjson"],
+            env=bare_environment() | stores.environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_watch_goes_on_until_interrupted(stores: Stores, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with watching(stores, output) as process:
+        for records in (1, 2):
+            stores.put(NICS[1], NIGHT, blob_of(*[record(NIGHT, flow(NIGHT))] * records))
+            wait_until(lambda n=records: len(output.read_text().splitlines()) == n, "the update is counted")  # type: ignore[misc]
+        process.send_signal(signal.SIGINT)
+        process.wait(10)
+    assert "Traceback" not in output.read_text()
+    assert process.returncode in {1, 130}
+
+
+# Answers
+
+
+def parsed(output: str, text: str) -> list[dict[str, Any]]:
+    """The rows of an answer, in any format that programs read."""
+    if output == "json":
+        rows: list[dict[str, Any]] = json.loads(text)["rows"]
+        return rows
+    if output == "ndjson":
+        return [json.loads(line) for line in text.removesuffix("\n").split("\n")]
+    return [*csv.DictReader(io.StringIO(text), delimiter="," if output == "csv" else "\t")]
+
+
+@pytest.mark.usefixtures("rolled_up")
+def test_every_question_in_every_format_says_the_same(call: Call) -> None:
+    for question in QUESTIONS.values():
+        for grain in question.grains[:1]:
+            asked = ("show", question.name, *SINCE, *UNTIL, "--grain", grain)
+            answers = {
+                output: call(*asked, "-o", output) for output in ("json", "ndjson", "csv", "tsv", "table")
+            }
+            assert {done.exit_code for done in answers.values()} == {0}, question.name
+            assert len({done.stderr for done in answers.values()}) == 1
+            rows = {
+                output: parsed(output, done.stdout) for output, done in answers.items() if output != "table"
+            }
+            assert rows["json"], question.name
+            assert rows["json"] == rows["ndjson"]
+            as_text = [
+                {name: "" if value is None else str(value) for name, value in row.items()}
+                for row in rows["json"]
+            ]
+            assert as_text == rows["csv"] == rows["tsv"]
+            assert "as of 20" in answers["table"].stderr
+
+
+@pytest.mark.usefixtures("rolled_up")
+def test_shown_and_rest_are_the_total_whatever_the_limit(call: Call) -> None:
+    for question in QUESTIONS.values():
+        if question.name == "health":
+            continue
+
+        def show(*options: str, name: str = question.name) -> Any:
+            return json.loads(call("show", name, *SINCE, *UNTIL, *options, "-o", "json").stdout)
+
+        answers = {limit: show("--limit", str(limit)) for limit in (1, 3, 1000)} | {None: show()}
+        for answer in answers.values():
+            assert answer["total"] == answers[1000]["total"]
+            for measure in MEASURES:
+                assert answer["shown"][measure] + answer["rest"][measure] == answer["total"][measure]
+                assert sum(row[measure] for row in answer["rows"]) == answer["total"][measure]
+        if question.ranked_by:
+            assert not any(answers[1000]["rest"].values())
+            for _, rows in groupby(answers[1]["rows"], key=lambda row: (row["Scope"], row["Period"])):
+                assert [row["IsRest"] for row in rows] in ([False, True], [True])
+
+
+@pytest.mark.usefixtures("rolled_up")
+def test_order_by_another_measure(call: Call) -> None:
+    asked = ("show", "talkers", "--scope", "nsg-web", *SINCE, *UNTIL, "--grain", "day", "-o", "json")
+    answer = json.loads(call(*asked, "--order-by", "Tuples", "--limit", "5").stdout)
+    for _, rows in groupby(answer["rows"], key=lambda row: row["Period"]):
+        shown = [row["Tuples"] for row in rows if not row["IsRest"]]
+        assert shown == sorted(shown, reverse=True)
+    wrong = call(*asked, "--order-by", "Weight")
+    assert (wrong.exit_code, wrong.stdout) == (2, "")
+    assert "BytesSrcToDest" in wrong.stderr
+
+
+@pytest.mark.usefixtures("rolled_up")
+def test_an_unknown_scope_lists_what_there_is(call: Call) -> None:
+    done = call("show", "talkers", "--scope", "nsg-nowhere")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "nsg-web" in done.stderr.lower()
+    assert "flowlog-hub" in done.stderr.lower()
+
+
+@pytest.mark.usefixtures("rolled_up")
+def test_a_scope_is_found_by_a_part_of_its_name(call: Call) -> None:
+    for part in ("nsg-web", "NSG-WEB", "web", "nsg~00000000-0000-0000-0000-000000000001~rg-demo~nsg-web"):
+        answer = json.loads(call("show", "traffic", "--scope", part, "-o", "json").stdout)
+        assert answer["rows"]
+        assert "Scope" not in answer["rows"][0], "there is only one"
+    both = json.loads(call("show", "health", "--scope", "all", "-o", "json").stdout)
+    assert both["rows"][0]["Blobs"] == 2
+
+
+def test_before_anything_was_counted_the_answer_says_what_to_do(call: Call) -> None:
+    done = call("show", "talkers")
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "flowtally sweep" in done.stderr
+    listed = call("scopes", "-o", "ndjson")
+    assert (listed.exit_code, listed.stdout) == (0, "")
+    assert "flowtally sweep" in listed.stderr
+
+
+def test_odd_names_do_not_break_the_output(stores: Stores, call: Call, run: Run) -> None:
+    odd = 'a\x1b[31m\n\t"\x00,\u202e\U0001f600\x85;\r'
+    stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT), rule=odd)))
+    stores.sweep()
+    stores.rollup()
+    for output in ("json", "ndjson", "csv", "tsv"):
+        done = call("show", "rules", "-o", output)
+        (row,) = parsed(output, done.stdout)
+        assert row["AclRule"].replace("\r\n", "\n") == odd
+    table = run("show", "rules", PYTHONIOENCODING="utf-8")
+    assert table.returncode == 0
+    assert not {"\x1b", "\x00", "\u202e"} & {*table.stdout}
+    plain = run("show", "rules", PYTHONIOENCODING="ascii", LC_ALL="C", PYTHONUTF8="0")
+    assert "Traceback" not in plain.stderr
+
+
+# Usage
+
+
+WRONG = """
+nonsense
+show
+show nonsense
+show talkers --grain week
+show talkers --grain 5m
+show talkers --limit 0
+show talkers --since yesterday
+show talkers -o xml
+show talkers --scope all
+sweep --since 24
+sweep --watch 0
+rollup --until 1h
+status more
+"""
+
+
+@pytest.mark.usefixtures("rolled_up")
+def test_wrong_usage_exits_with_2_and_says_what_is_wrong(call: Call) -> None:
+    for line in WRONG.strip().splitlines():
+        done = call(*line.split())
+        assert (done.exit_code, done.stdout) == (2, ""), line
+        assert done.stderr, line
+        assert "Traceback" not in done.stderr, line
+
+
+def test_every_command_has_help(run: Run) -> None:
+    commands = [[], *([name] for name in cli.main.commands)]
+    assert {"sweep", "rollup", "status", "show", "scopes"} <= cli.main.commands.keys()
+    with ThreadPoolExecutor(2) as pool:
+        for command, done in zip(commands, pool.map(lambda words: run(*words, "-h"), commands), strict=True):
+            assert done.returncode == 0, command
+            assert "Usage:" in done.stdout
+            assert done.stderr == ""
+
+
+def test_help_needs_no_settings_and_no_storage() -> None:
+    done = subprocess.run(
+        [FLOWTALLY, "show", "-h"],
+        env=bare_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0
+    words = "".join(done.stdout.split())  # lines are broken at hyphens
+    assert all(name in words for name in QUESTIONS)
+
+
+def test_status_of_a_single_scope_and_hour(stores: Stores, call: Call) -> None:
+    for number in range(3):
+        nic = Nic("nsg-v2", f"{number:012d}", "nsg-web")
+        stores.put(nic, NIGHT, blob_of(record(NIGHT + timedelta(seconds=number), flow(NIGHT), "?")))
+    behind = call("status", *SINCE, *UNTIL, "-o", "json")
+    (row,) = json.loads(behind.stdout)["rows"]
+    assert (behind.exit_code, row["Blobs"], row["Offset"]) == (1, 3, 0)
+    assert row["Behind"] == row["Length"] > 0
+    stores.sweep()
+    done = call("status", *SINCE, *UNTIL, "-o", "json")
+    (row,) = json.loads(done.stdout)["rows"]
+    assert (done.exit_code, row["Behind"], row["Tuples"], row["Malformed"]) == (0, 0, 3, 3)
+    assert row["LastRecordTime"] == "2026-10-31T23:00:02.123456Z"

@@ -1,0 +1,295 @@
+"""The bounded counter keeps what matters and knows exactly what it left out: the laws of its docstring."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.flowlog.tuples import INT64_MAX
+from shared.tally.heavy_hitters import HeavyHitters, Key, Row, bytes_of_key
+from shared.tally.measures import MEASURES, Figures, Weight, flows_denied, no_figures, traffic, tuples
+from tests.strategies import copy_family, plain_family
+
+SETTLE = None
+"""A joint of the log, between additions."""
+
+type Event = tuple[Key, Figures] | None
+
+weights = st.sampled_from([tuples, flows_denied, traffic])
+capacities = st.integers(1, 5)
+keys = st.integers(0, 15).map(lambda number: (f"10.0.0.{number}", number))
+# Every tuple weighs at least 1, whatever it is ranked by.
+figures = st.lists(st.integers(0, 30), min_size=5, max_size=5).map(
+    lambda more: [1, 0, 1 + more[0] % 3, *more]
+)
+additions = st.tuples(keys, figures)
+streams = st.lists(st.one_of(additions, additions, additions, st.just(SETTLE)), max_size=60)
+
+
+@dataclass
+class Truth:
+    """What was added, kept without any bound."""
+
+    weight: Weight
+    by_key: dict[Key, Figures]
+
+    def total(self) -> Figures:
+        return summed(self.by_key.values())
+
+    def of(self, key: Key) -> int:
+        return self.weight(self.by_key[key])
+
+
+def summed(rows: Iterable[Figures]) -> Figures:
+    return [sum(column) for column in zip(no_figures(), *rows, strict=True)]
+
+
+def feed(family: HeavyHitters, truth: Truth, events: Sequence[Event]) -> None:
+    for event in events:
+        if event is None:
+            family.settle()
+            continue
+        key, more = event
+        family.add(key, more)
+        truth.by_key[key] = summed([truth.by_key[key], more])
+
+
+def fresh(weight: Weight, capacity: int) -> tuple[HeavyHitters, Truth]:
+    return HeavyHitters(weight, capacity), Truth(weight, defaultdict(no_figures))
+
+
+def assert_laws(family: HeavyHitters, truth: Truth) -> None:
+    rows = {row.key: row for row in family.rows()}
+    # 1. rows + rest = all
+    assert summed([*(row.figures for row in rows.values()), family.rest]) == truth.total()
+    # 2. row ≤ truth ≤ row + missed
+    for key, row in rows.items():
+        weight = truth.weight(row.figures)
+        assert weight <= truth.of(key) <= weight + row.missed
+        assert all(mine <= its for mine, its in zip(row.figures, truth.by_key[key], strict=True))
+    # 3. whatever is above N / K has a row
+    heavy = {key for key in truth.by_key if truth.of(key) * family.capacity > truth.weight(truth.total())}
+    assert heavy <= rows.keys()
+    # 4. up to K keys, all is exact
+    if len(truth.by_key) <= family.capacity:
+        assert {key: row.figures for key, row in rows.items()} == truth.by_key
+        assert family.rest == no_figures()
+        assert not any(row.missed for row in rows.values())
+    assert family.key_bytes == sum(map(bytes_of_key, rows))
+
+
+@given(weights, capacities, streams)
+@settings(max_examples=300)
+def test_the_four_laws_hold_at_any_time(weight: Weight, capacity: int, events: list[Event]) -> None:
+    family, truth = fresh(weight, capacity)
+    for event in events:
+        feed(family, truth, [event])
+        assert_laws(family, truth)
+
+
+@given(weights, capacities, streams)
+def test_a_settled_counter_has_at_most_half_as_many_again(
+    weight: Weight, capacity: int, events: list[Event]
+) -> None:
+    family, truth = fresh(weight, capacity)
+    feed(family, truth, [*events, SETTLE])
+    assert 2 * len(family) <= 3 * capacity
+    assert len(family) >= min(capacity, len(truth.by_key))
+
+
+@given(weights, capacities, streams, st.randoms(use_true_random=False))
+def test_between_two_joints_the_order_makes_no_difference(
+    weight: Weight, capacity: int, events: list[Event], random: Random
+) -> None:
+    shuffled: list[Event] = []
+    stretch: list[Event] = []
+    for event in [*events, SETTLE]:
+        if event is SETTLE:
+            random.shuffle(stretch)
+            shuffled += [*stretch, SETTLE]
+            stretch = []
+        else:
+            stretch.append(event)
+    one, _ = fresh(weight, capacity)
+    other, _ = fresh(weight, capacity)
+    feed(one, Truth(weight, defaultdict(no_figures)), [*events, SETTLE])
+    feed(other, Truth(weight, defaultdict(no_figures)), shuffled)
+    assert plain_family(one) == plain_family(other)
+    assert one.ranked() == other.ranked()
+
+
+@given(weights, capacities, st.lists(streams, max_size=4), st.booleans())
+@settings(max_examples=200)
+def test_the_laws_hold_for_the_sum_of_several_counters(
+    weight: Weight, capacity: int, parts: list[list[Event]], settle: bool
+) -> None:
+    total, truth = fresh(weight, capacity)
+    for events in parts:
+        part, _ = fresh(weight, capacity)
+        feed(part, truth, events)
+        before = plain_family(part)
+        total.merge(part)
+        assert plain_family(part) == before
+        if settle:
+            total.settle()
+        assert_laws(total, truth)
+
+
+@given(weights, capacities, st.lists(streams, min_size=2, max_size=3), streams)
+def test_counting_goes_on_after_a_merge(
+    weight: Weight, capacity: int, parts: list[list[Event]], more: list[Event]
+) -> None:
+    total, truth = fresh(weight, capacity)
+    for events in parts:
+        part, _ = fresh(weight, capacity)
+        feed(part, truth, events)
+        total.merge(part)
+    for event in more:
+        feed(total, truth, [event])
+        assert_laws(total, truth)
+
+
+@given(weights, capacities, streams, streams)
+def test_a_sum_has_no_order(weight: Weight, capacity: int, one: list[Event], other: list[Event]) -> None:
+    families = []
+    for events in (one, other):
+        family, truth = fresh(weight, capacity)
+        feed(family, truth, events)
+        families.append(family)
+    forth, back = copy_family(families[0]), copy_family(families[1])
+    forth.merge(families[1])
+    back.merge(families[0])
+    assert plain_family(forth) == plain_family(back)
+
+
+@given(weights, capacities, streams, st.integers(0, 6))
+def test_laws_1_and_2_survive_any_trimming(
+    weight: Weight, capacity: int, events: list[Event], keep: int
+) -> None:
+    family, truth = fresh(weight, capacity)
+    feed(family, truth, events)
+    family.trim(keep)
+    assert len(family) <= keep
+    feed(family, truth, events)
+    rows = [*family.rows()]
+    assert summed([*(row.figures for row in rows), family.rest]) == truth.total()
+    for row in rows:
+        assert weight(row.figures) <= truth.of(row.key) <= weight(row.figures) + row.missed
+
+
+@given(weights, capacities, streams)
+def test_rows_can_be_taken_out_and_put_back(weight: Weight, capacity: int, events: list[Event]) -> None:
+    family, truth = fresh(weight, capacity)
+    feed(family, truth, events)
+    assert plain_family(copy_family(family)) == plain_family(family)
+
+
+@given(weights, capacities, streams)
+def test_ranks_are_by_estimate_then_by_key(weight: Weight, capacity: int, events: list[Event]) -> None:
+    family, truth = fresh(weight, capacity)
+    feed(family, truth, events)
+    ranked = family.ranked()
+    assert sorted(ranked, key=lambda row: (-weight(row.figures) - row.missed, row.key)) == ranked
+    assert {row.key for row in ranked} == set(family.figures)
+
+
+# Examples
+
+
+def one_of(weight: int) -> Figures:
+    return [1, 0, weight, 0, 0, 0, 0, 0]
+
+
+def test_a_spoofed_flood_does_not_hide_the_attacker() -> None:
+    """He comes last; whoever keeps the first K keys only would never see him."""
+    family = HeavyHitters(flows_denied, 100)
+    for number in range(20_000):
+        family.add((f"flood {number}",), one_of(1))
+        if number % 50 == 0:
+            family.settle()
+    for _ in range(300):
+        family.add(("attacker",), one_of(1))
+        family.settle()
+    first = family.ranked()[0]
+    assert first.key == ("attacker",)
+    assert flows_denied(first.figures) == 300
+    assert first.missed <= 20_000 / 100
+
+
+def test_what_is_dropped_goes_to_the_rest_and_what_comes_back_may_have_missed_it() -> None:
+    family = HeavyHitters(flows_denied, 2)
+    for key, weight in (("a", 9), ("b", 8), ("c", 3), ("d", 2)):
+        family.add((key,), one_of(weight))
+    family.settle()
+    assert family.ranked() == [Row(("a",), one_of(9), 0), Row(("b",), one_of(8), 0)]
+    assert (family.rest, family.floor) == ([2, 0, 5, 0, 0, 0, 0, 0], 3)
+    family.add(("c",), one_of(1))
+    assert family.ranked()[2] == Row(("c",), one_of(1), 3)
+
+
+def test_what_both_parts_of_a_sum_dropped_may_have_been_missed_twice() -> None:
+    parts = []
+    for _ in range(2):
+        part = HeavyHitters(flows_denied, 1)
+        for key, weight in (("a", 9), ("b", 5)):
+            part.add((key,), one_of(weight))
+        part.settle()
+        parts.append(part)
+    total = HeavyHitters(flows_denied, 1)
+    for part in parts:
+        total.merge(part)
+    total.add(("b",), one_of(1))
+    assert total.ranked() == [Row(("a",), [2, 0, 18, 0, 0, 0, 0, 0], 0), Row(("b",), one_of(1), 10)]
+
+
+def test_keys_of_equal_estimate_are_dropped_from_the_end_of_the_alphabet() -> None:
+    for order in ("abcd", "dcba", "bdac"):
+        family = HeavyHitters(flows_denied, 2)
+        for key in order:
+            family.add((key,), one_of(1))
+        family.settle()
+        assert [row.key for row in family.ranked()] == [("a",), ("b",)]
+
+
+def test_what_was_added_is_not_kept_by_reference() -> None:
+    family, other = HeavyHitters(tuples, 2), HeavyHitters(tuples, 2)
+    mine = one_of(1)
+    family.add(("a",), mine)
+    other.merge(family)
+    family.add(("a",), mine)
+    assert mine == one_of(1)
+    assert other.figures[("a",)] == one_of(1)
+
+
+@pytest.mark.parametrize("weight", [tuples, flows_denied, traffic])
+def test_sums_stay_at_the_largest_number_that_a_column_holds(weight: Weight) -> None:
+    most = [INT64_MAX] * len(MEASURES)
+    family = HeavyHitters(weight, 1)
+    for key in ("a", "b", "c", "a"):
+        family.add((key,), most)
+    family.settle()
+    for key in ("b", "d"):
+        family.add((key,), most)
+    family.settle()
+    other = HeavyHitters(weight, 1)
+    other.merge(family)
+    other.merge(family)
+    other.add(("z",), most)
+    for one in (family, other):
+        assert one.rest == most
+        assert one.floor == INT64_MAX
+        for row in one.rows():
+            assert row.figures == most
+            assert row.missed in {0, INT64_MAX}
+
+
+def test_an_empty_counter() -> None:
+    family = HeavyHitters(tuples, 1)
+    family.settle()
+    family.merge(HeavyHitters(tuples, 1))
+    assert (len(family), [*family.rows()], family.ranked(), family.key_bytes) == (0, [], [], 0)
+    assert (family.rest, family.floor) == (no_figures(), 0)

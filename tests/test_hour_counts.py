@@ -1,0 +1,424 @@
+"""Counting: what is counted equals a naive count with plain dicts, and nothing is lost on any edge."""
+
+import ipaddress
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.flowlog.tuples import INT64_MAX
+from shared.ledger.packing import pack
+from shared.tally.hour_counts import ENTITY_BYTES, FAMILIES, BlobCounts, HourCounts
+from shared.tally.measures import Figures, no_figures
+from tests.strategies import (
+    FAR,
+    HOUR,
+    HOUR_MS,
+    Bad,
+    Good,
+    Layout,
+    Written,
+    hour_records,
+    plain,
+    plain_family,
+    record_document,
+    records_of,
+    shrink_families,
+    written_records,
+)
+
+NSG_ID = "/subscriptions/s/nsg"
+
+
+def counted(written: Sequence[Written]) -> BlobCounts:
+    counts = BlobCounts()
+    for record in records_of(written):
+        counts.count_record(record, HOUR, NSG_ID)
+    return counts
+
+
+def one_record(layout: Layout, *texts: str, rule: str = "r", time: str = "2026-11-21T05:01:00Z") -> Written:
+    elements: list[Good | Bad] = [Bad(text, "") for text in texts]
+    document = record_document(layout, [("acl", rule, elements)], time)
+    return Written(layout, document, json.dumps(document).encode(), [])
+
+
+def v2(ms: int, way: str = "I", decision: str = "A", end: str = "B,,,,", src: str = "10.0.0.4") -> str:
+    return f"{ms},{src},10.0.0.5,1024,443,T,{way},{decision},{end}"
+
+
+# A naive count, straight from the JSON
+
+
+class Naive:
+    """Everything in plain dicts; no bound, no sharing with what it checks."""
+
+    def __init__(self) -> None:
+        self.traffic: dict[int, dict[Any, Figures]] = defaultdict(lambda: defaultdict(no_figures))
+        self.families: dict[tuple[int, str], dict[Any, Figures]] = defaultdict(
+            lambda: defaultdict(no_figures)
+        )
+        self.seen: dict[int, dict[Any, list[int]]] = defaultdict(lambda: defaultdict(list))
+        self.tuples = 0
+
+    def count(self, written: Written) -> None:
+        good = {one.text for _, _, members in written.groups for one in members if isinstance(one, Good)}
+        bad = {
+            str(one.element) for _, _, members in written.groups for one in members if isinstance(one, Bad)
+        }
+        assert not good & bad
+        for acl, rule, elements in rules_in(json.loads(written.source)):
+            for text in elements:
+                if isinstance(text, str) and text in good:
+                    self.count_tuple(text.split(","), acl or NSG_ID, rule, written.layout)
+
+    def count_tuple(self, fields: list[str], acl: str, rule: str, layout: Layout) -> None:
+        ms = int(fields[0]) * (1000 if len(fields[0]) == 10 else 1)
+        src, dest = (str(ipaddress.ip_address(text)) for text in fields[1:3])
+        port = int(fields[4])
+        protocol = {"T": "TCP", "U": "UDP", "6": "TCP", "006": "TCP", "17": "UDP"}.get(fields[5], fields[5])
+        direction = {"I": "Inbound", "O": "Outbound"}[fields[6]]
+        if layout == "vnet-v4":
+            state, denied = fields[7], fields[7] == "D"
+        else:
+            state, denied = (fields[8] if layout == "nsg-v2" else "B"), fields[7] == "D"
+        status = "Denied" if denied else "Allowed"
+        counters = [int(text or 0) for text in fields[9:]] or [0, 0, 0, 0]
+        figures = [1, int(state == "B" and not denied), int(denied), int(state == "E"), *counters]
+
+        hour = (ms - HOUR_MS) // 3_600_000
+        minute = (ms - HOUR_MS) // 60_000 % 60
+        keys: dict[str, tuple[str | int, ...]] = {"rules": (acl, rule, direction, status)}
+        conversation: tuple[str | int, ...] = (src, dest, port, protocol, direction, rule)
+        if denied:
+            keys |= {"denied-ports": (protocol, port, direction), "denied-conversations": conversation}
+            if direction == "Inbound":
+                keys["denied-sources"] = (src,)
+        else:
+            keys |= {"allowed-ports": (protocol, port, direction), "conversations": conversation}
+            keys["talkers"] = (src if direction == "Inbound" else dest, direction)
+        add(self.traffic[hour][(minute // 5, direction, status)], figures)
+        for family, key in keys.items():
+            add(self.families[hour, family][key], figures)
+        self.seen[hour][keys["rules"]].append(ms)
+        self.tuples += 1
+
+
+def add(into: Figures, figures: Figures) -> None:
+    into[:] = [one + other for one, other in zip(into, figures, strict=True)]
+
+
+def rules_in(record: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
+    record = lower_keys(record)
+    if "flowrecords" in record:
+        return [
+            (flow["aclid"].lower(), group["rule"], group["flowtuples"])
+            for flow in record["flowrecords"]["flows"]
+            for group in flow["flowgroups"]
+        ]
+    return [
+        ("", flow["rule"], inner["flowtuples"])
+        for flow in record["properties"]["flows"]
+        for inner in flow["flows"]
+    ]
+
+
+def lower_keys(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key.lower(): lower_keys(member) for key, member in value.items()}
+    return [lower_keys(member) for member in value] if isinstance(value, list) else value
+
+
+def naive(written: Sequence[Written]) -> Naive:
+    count = Naive()
+    for record in written:
+        count.count(record)
+    return count
+
+
+# Laws
+
+
+@given(hour_records())
+@settings(max_examples=150, deadline=None)
+def test_what_is_counted_equals_a_naive_count(written: list[Written]) -> None:
+    counts, truth = counted(written), naive(written)
+    assert counts.shares.keys() == truth.traffic.keys()
+    for share, hour in counts.shares.items():
+        assert hour.traffic == truth.traffic[share]
+        assert hour.seen == {key: (min(times), max(times)) for key, times in truth.seen[share].items()}
+        for name, family in hour.families.items():
+            assert family.figures == truth.families.get((share, name), {}), name
+            assert (family.rest, family.missed, family.floor) == (no_figures(), {}, 0)
+
+
+@given(hour_records())
+@settings(max_examples=150, deadline=None)
+def test_every_tuple_is_counted_once_or_rejected_once(written: list[Written]) -> None:
+    counts = counted(written)
+    elements = [one for record in written for _, _, members in record.groups for one in members]
+    assert counts.records == len(written)
+    assert counts.tuples == sum(isinstance(one, Good) for one in elements)
+    assert counts.malformed == sum(isinstance(one, Bad) for one in elements)
+    assert counts.tuples == sum(hour.totals()[0] for hour in counts.shares.values())
+    assert counts.tuples == sum(counts.tuples_in_share(share) for share in (-1, 0, 1))
+
+
+def what_a_family_counts(name: str, hour: HourCounts) -> Figures:
+    """The total of all tuples that belong to a family, from the exact traffic."""
+    total = no_figures()
+    for (_, direction, status), figures in hour.traffic.items():
+        belongs = {
+            "rules": True,
+            "denied-sources": (direction, status) == ("Inbound", "Denied"),
+            "talkers": status == "Allowed",
+            "denied-ports": status == "Denied",
+            "allowed-ports": status == "Allowed",
+            "conversations": status == "Allowed",
+            "denied-conversations": status == "Denied",
+            "nics": False,
+        }[name]
+        if belongs:
+            add(total, figures)
+    return total
+
+
+@given(hour_records(rules=st.text(max_size=2)), st.integers(1, 3), st.sampled_from([None, 1500, 400]))
+@settings(max_examples=150, deadline=None)
+def test_rows_and_rest_are_all_that_a_family_counts_far_over_capacity(
+    written: list[Written], keys: int, entity_bytes: int | None
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_families(patch, keys, entity_bytes)
+        counts = counted(written)
+    truth = naive(written)
+    for share, hour in counts.shares.items():
+        assert hour.traffic == truth.traffic[share]
+        assert hour.seen.keys() == hour.families["rules"].figures.keys()
+        for name, family in hour.families.items():
+            total = list(family.rest)
+            for row in family.rows():
+                add(total, row.figures)
+                weight = family.weight(truth.families[share, name][row.key])
+                assert family.weight(row.figures) <= weight <= family.weight(row.figures) + row.missed
+            assert total == what_a_family_counts(name, hour), name
+            assert 2 * len(family) <= 3 * keys
+
+
+@given(hour_records(most=6, rules=st.text(min_size=20, max_size=30)), st.integers(300, 2000))
+@settings(max_examples=80, deadline=None)
+def test_an_entity_is_never_larger_than_it_may_be(written: list[Written], most: int) -> None:
+    """Packed, before compression, and without the header with the exact traffic."""
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_families(patch, 1000, most)
+        counts = BlobCounts()
+        for record in records_of(written):
+            counts.count_record(record, HOUR, NSG_ID)
+            assert columns_bytes(counts.shares) <= most
+
+
+def columns_bytes(shares: dict[int, HourCounts]) -> int:
+    import zlib  # noqa: PLC0415 -- looks into the packing, as nothing else here does
+
+    body = zlib.decompress(pack(shares))
+    return len(body) - 4 - int.from_bytes(body[:4], "little")
+
+
+@given(hour_records(most=3), hour_records(most=3), st.sampled_from([None, 2]))
+@settings(max_examples=100, deadline=None)
+def test_hours_of_several_interfaces_merge_to_the_count_of_all(
+    one: list[Written], other: list[Written], keys: int | None
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if keys:
+            shrink_families(patch, keys)
+        merged = HourCounts()
+        parts = {"AA": counted(one).shares.get(0), "BB": counted(other).shares.get(0)}
+        for mac, part in parts.items():
+            if part:
+                before = plain({0: part})
+                merged.merge(part, mac)
+                assert plain({0: part}) == before
+    truth = naive([*one, *other])
+    assert merged.traffic == truth.traffic.get(0, {})
+    nics: dict[Any, Figures] = defaultdict(no_figures)
+    for mac, part in parts.items():
+        for (_, direction, status), figures in part.traffic.items() if part else ():
+            add(nics[mac, direction, status], figures)
+    if keys is None:
+        assert merged.families["nics"].figures == nics
+        assert merged.seen == {key: (min(at), max(at)) for key, at in truth.seen.get(0, {}).items()}
+    for name, family in merged.families.items():
+        if keys is None and name != "nics":
+            assert family.figures == truth.families.get((0, name), {})
+        total = list(family.rest)
+        for row in family.rows():
+            add(total, row.figures)
+        assert total == (merged.totals() if name == "nics" else what_a_family_counts(name, merged))
+
+
+@given(st.data(), st.integers(0, 4))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_a_records_tuples_makes_no_difference(data: st.DataObject, keys: int) -> None:
+    texts = data.draw(
+        st.lists(
+            st.integers(0, 30).map(lambda n: v2(HOUR_MS + n, "I", "AD"[n % 2], src=f"10.0.0.{n}")),
+            max_size=30,
+        )
+    )
+    shuffled = data.draw(st.permutations(texts))
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_families(patch, keys + 1)
+        one, other = counted([one_record("nsg-v2", *texts)]), counted([one_record("nsg-v2", *shuffled)])
+    assert plain(one.shares) == plain(other.shares)
+
+
+@given(written_records("vnet-v4"))
+def test_a_record_without_an_acl_group_of_its_own_counts_for_the_blobs(written: Written) -> None:
+    source = written.source.replace(b"unspecified", b"")
+    groups = {group.acl_group or NSG_ID for record in records_of([written]) for group in record.groups}
+    assert "" not in groups
+    counts = counted([Written(written.layout, {}, source, [])])
+    for hour in counts.shares.values():
+        assert all(key[0] for key in hour.seen)
+
+
+# Hours and their edges
+
+
+@pytest.mark.parametrize(
+    ("offset_ms", "share", "bucket"),
+    [
+        (-3_600_001, None, None),
+        (-3_600_000, -1, 0),
+        (-300_001, -1, 10),
+        (-300_000, -1, 11),
+        (-1, -1, 11),
+        (0, 0, 0),
+        (299_999, 0, 0),
+        (300_000, 0, 1),
+        (3_599_999, 0, 11),
+        (3_600_000, 1, 0),
+        (7_199_999, 1, 11),
+        (7_200_000, None, None),
+    ],
+)
+def test_a_tuple_counts_in_the_hour_of_its_own_time(
+    offset_ms: int, share: int | None, bucket: int | None
+) -> None:
+    counts = BlobCounts()
+    (record,) = records_of([one_record("nsg-v2", v2(HOUR_MS + offset_ms))])
+    rejects = counts.count_record(record, HOUR, NSG_ID)
+    if share is None:
+        assert counts.shares == {}
+        assert [reject.reason for reject in rejects] == [FAR]
+        assert (counts.tuples, counts.malformed) == (0, 1)
+    else:
+        assert rejects == []
+        assert [*counts.shares] == [share]
+        assert [*counts.shares[share].traffic] == [(bucket, "Inbound", "Allowed")]
+        assert [*counts.hours(HOUR)] == [(HOUR + timedelta(hours=share), counts.shares[share])]
+
+
+def test_a_time_in_seconds_and_one_in_milliseconds_are_one_time() -> None:
+    counts = counted([one_record("nsg-v2", v2(HOUR_MS // 1000), v2(HOUR_MS))])
+    assert counts.shares[0].seen == {(NSG_ID, "r", "Inbound", "Allowed"): (HOUR_MS, HOUR_MS)}
+    assert counts.shares[0].totals()[0] == 2
+
+
+def test_first_and_last_seen_are_by_rule_and_hour() -> None:
+    counts = counted(
+        [
+            one_record("nsg-v2", v2(HOUR_MS + 5), v2(HOUR_MS + 3), v2(HOUR_MS - 7), rule="a"),
+            one_record("nsg-v2", v2(HOUR_MS + 9), v2(HOUR_MS + 1, decision="D"), rule="a"),
+        ]
+    )
+    allowed, denied = (NSG_ID, "a", "Inbound", "Allowed"), (NSG_ID, "a", "Inbound", "Denied")
+    assert counts.shares[0].seen == {
+        allowed: (HOUR_MS + 3, HOUR_MS + 9),
+        denied: (HOUR_MS + 1, HOUR_MS + 1),
+    }
+    assert counts.shares[-1].seen == {allowed: (HOUR_MS - 7, HOUR_MS - 7)}
+
+
+# Which tuple belongs to which view
+
+
+@pytest.mark.parametrize(
+    ("way", "decision", "views"),
+    [
+        ("I", "A", {"talkers": ("10.0.0.4", "Inbound"), "allowed-ports": ("TCP", 443, "Inbound")}),
+        ("O", "A", {"talkers": ("10.0.0.5", "Outbound"), "allowed-ports": ("TCP", 443, "Outbound")}),
+        ("I", "D", {"denied-sources": ("10.0.0.4",), "denied-ports": ("TCP", 443, "Inbound")}),
+        ("O", "D", {"denied-ports": ("TCP", 443, "Outbound")}),
+    ],
+)
+def test_which_views_a_tuple_belongs_to(way: str, decision: str, views: dict[str, object]) -> None:
+    counts = counted([one_record("nsg-v2", v2(HOUR_MS, way, decision))])
+    found = {name: [*family.figures] for name, family in counts.shares[0].families.items() if len(family)}
+    direction = "Inbound" if way == "I" else "Outbound"
+    status = "Allowed" if decision == "A" else "Denied"
+    conversations = "conversations" if decision == "A" else "denied-conversations"
+    assert found == {name: [key] for name, key in views.items()} | {
+        "rules": [(NSG_ID, "r", direction, status)],
+        conversations: [("10.0.0.4", "10.0.0.5", 443, "TCP", direction, "r")],
+    }
+
+
+def test_identical_tuples_are_all_counted() -> None:
+    text = v2(HOUR_MS, end="E,1,2,3,4")
+    counts = counted([one_record("nsg-v2", text, text), one_record("nsg-v2", text)])
+    assert counts.shares[0].totals() == [3, 0, 0, 3, 3, 6, 9, 12]
+
+
+def test_the_acl_group_is_the_records_own_or_the_blobs() -> None:
+    vnet = f"{HOUR_MS},10.0.0.4,10.0.0.5,1,443,6,I,B,X,,,,"
+    assert [*counted([one_record("vnet-v4", vnet)]).shares[0].seen] == [("acl", "r", "Inbound", "Allowed")]
+    assert [*counted([one_record("nsg-v2", v2(HOUR_MS))]).shares[0].seen] == [
+        (NSG_ID, "r", "Inbound", "Allowed")
+    ]
+
+
+def test_sums_stay_at_the_largest_number_that_a_column_holds() -> None:
+    text = v2(HOUR_MS, end=f"E,{INT64_MAX},1,{INT64_MAX},{INT64_MAX}")
+    counts = counted([one_record("nsg-v2", text, text)])
+    expected = [2, 0, 0, 2, INT64_MAX, 2, INT64_MAX, INT64_MAX]
+    assert counts.shares[0].totals() == expected
+    assert [*counts.shares[0].families["talkers"].figures.values()] == [expected]
+
+
+def test_the_last_records_time_is_the_latest_and_needs_no_tuples() -> None:
+    counts = counted(
+        [
+            one_record("nsg-v2", time="2026-11-21T05:02:00Z"),
+            one_record("nsg-v2", time="2026-11-21T05:01:00Z"),
+            one_record("nsg-v2", time="never"),
+        ]
+    )
+    assert counts.last_record_time == HOUR + timedelta(minutes=2)
+    assert (counts.records, counts.tuples, counts.malformed, counts.shares) == (3, 0, 0, {})
+
+
+def test_a_key_too_large_for_an_entity_goes_to_the_rest() -> None:
+    counts = counted([one_record("nsg-v2", v2(HOUR_MS))])
+    family = counts.shares[0].families["talkers"]
+    family.add(("x" * ENTITY_BYTES, "Inbound"), [1, 0, 0, 0, 0, 0, 0, 0])
+    counts.settle()
+    assert [*family.figures, family.rest[0]] in ([("10.0.0.4", "Inbound"), 1], [2])
+    assert len(pack(counts.shares)) < 10_000
+
+
+def test_trimmed_hours_keep_what_is_stored_and_the_totals(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink_families(monkeypatch, 10)
+    counts = counted([one_record("nsg-v2", *(v2(HOUR_MS, src=f"10.0.0.{n}") for n in range(15)))])
+    hour = counts.shares[0]
+    assert len(hour.families["talkers"]) == 15
+    hour.trim()
+    assert len(hour.families["talkers"]) == 10
+    assert plain_family(hour.families["talkers"])["rest"] == [5, 5, 0, 0, 0, 0, 0, 0]
+    assert {name: family.capacity for name, family in hour.families.items()} == dict.fromkeys(FAMILIES, 10)

@@ -1,0 +1,394 @@
+"""Packing: what is packed comes back, equal counts are equal bytes, and a pause between two records is
+invisible in the result.
+"""
+
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.errors import MalformedInput
+from shared.flowlog.tuples import INT64_MAX
+from shared.ledger.entry import LONGEST_PACKING, Entry, pack_within, to_columns
+from shared.ledger.packing import PACKING, pack, unpack
+from shared.tally.hour_counts import FAMILIES, BlobCounts, HourCounts
+from shared.tally.measures import MEASURES, Figures, no_figures
+from tests.strategies import (
+    HOUR,
+    HOUR_MS,
+    Bad,
+    Written,
+    hour_records,
+    plain,
+    record_document,
+    records_of,
+    shrink_families,
+)
+
+numbers = st.integers(0, 300) | st.integers(0, INT64_MAX) | st.sampled_from([255, 256, 2**32, INT64_MAX])
+texts = st.sampled_from(
+    [
+        "",
+        "10.0.0.4",
+        "2001:db8::a",
+        "Inbound",
+        "UserRule_ü",
+        "\U0001f600",
+        "\ud83d",
+        "\ude00",
+        "\x00",
+        "x" * 300,
+    ]
+) | st.text(st.characters(), max_size=8)
+ports = st.integers(0, 65_535)
+figures = st.lists(numbers, min_size=8, max_size=8).map(
+    lambda row: [max(row[0], 1), row[1], max(row[2], 1), *row[3:]]
+)
+
+
+@st.composite
+def hours(draw: st.DrawFn) -> HourCounts:
+    """Counts with anything in them, some of them trimmed down to little or nothing."""
+    counts = HourCounts()
+    traffic = st.tuples(st.integers(0, 11), texts, texts)
+    counts.traffic = draw(st.dictionaries(traffic, figures, max_size=3))
+    for name in draw(st.sets(st.sampled_from([*FAMILIES]), max_size=4)):
+        family = counts.families[name]
+        key = st.tuples(*(ports if title == "DestPort" else texts for title in FAMILIES[name].columns))
+        for stretch in range(2):
+            for row in draw(st.dictionaries(key, figures, max_size=4)).items():
+                family.add(*row)
+            if stretch == 0 and draw(st.booleans()):
+                family.trim(draw(st.integers(0, 3)))
+    times = st.tuples(numbers, numbers).map(lambda pair: (min(pair), max(pair)))
+    counts.seen = {key: draw(times) for key in counts.families["rules"].figures}
+    return counts
+
+
+shares = st.dictionaries(st.sampled_from([-1, 0, 1]), hours(), max_size=3)
+
+
+def totals(counts: HourCounts, name: str) -> Figures:
+    """Rows + rest of a family."""
+    family = counts.families[name]
+    return [min(sum(column), INT64_MAX) for column in zip(family.rest, *family.figures.values(), strict=True)]
+
+
+# Round trip
+
+
+@given(shares)
+@settings(max_examples=200, deadline=None)
+def test_what_is_packed_comes_back(counts: dict[int, HourCounts]) -> None:
+    packed = pack(counts)
+    back = unpack(packed)
+    assert plain(back) == plain(counts)
+    assert pack(back) == packed
+
+
+@given(shares, st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_equal_counts_are_equal_bytes(counts: dict[int, HourCounts], random: Random) -> None:
+    other: dict[int, HourCounts] = {}
+    for share in shuffled(random, counts):
+        hour = other[share] = HourCounts()
+        hour.traffic = {key: counts[share].traffic[key] for key in shuffled(random, counts[share].traffic)}
+        hour.seen = {key: counts[share].seen[key] for key in shuffled(random, counts[share].seen)}
+        for name, family in counts[share].families.items():
+            hour.families[name].restore(shuffled(random, family.rows()))
+            hour.families[name].floor, hour.families[name].rest = family.floor, family.rest
+    assert pack(other) == pack(counts)
+
+
+def shuffled[Item](random: Random, items: Iterable[Item]) -> list[Item]:
+    order = [*items]
+    random.shuffle(order)
+    return order
+
+
+def test_nothing_packs_to_nothing() -> None:
+    assert unpack(pack({})) == {}
+    assert plain(unpack(pack({0: HourCounts()}))) == plain({0: HourCounts()})
+
+
+def test_a_family_that_lost_all_its_rows_keeps_its_rest() -> None:
+    counts = HourCounts()
+    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), [1] * 8)
+    counts.families["rules"].trim(0)
+    assert plain(unpack(pack({0: counts}))) == plain({0: counts})
+    assert unpack(pack({0: counts}))[0].families["rules"].rest == [1] * 8
+
+
+# Bytes that are no packing
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_refused(data: bytes) -> None:
+    with pytest.raises(MalformedInput, match="can't be unpacked"):
+        unpack(data)
+
+
+@given(shares, st.data())
+@settings(max_examples=150, deadline=None)
+def test_bytes_that_were_changed_are_refused(counts: dict[int, HourCounts], data: st.DataObject) -> None:
+    packed = bytearray(pack(counts))
+    at = data.draw(st.integers(0, len(packed) - 1))
+    change = data.draw(st.integers(1, 255))
+    cut = bytes(packed[:at])
+    packed[at] ^= change
+    for damaged in (bytes(packed), cut):
+        try:
+            back = unpack(damaged)
+        except MalformedInput:
+            continue
+        assert plain(back) == plain(counts)  # a bit that zlib doesn't look at
+
+
+@given(shares, st.data())
+@settings(max_examples=200, deadline=None)
+def test_a_body_that_was_changed_is_refused_or_read_but_never_breaks(
+    counts: dict[int, HourCounts], data: st.DataObject
+) -> None:
+    """As if another program had written it: the checksum is right, what it covers isn't."""
+    body = bytearray(zlib.decompress(pack(counts)))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        body[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=3))
+    read_or_refuse(bytes(body))
+
+
+JUNK: list[Any] = [None, -1, 1, 1.5, "", "x", [], [1], [[]], {}, {"0": 1}, 10**6, True]
+
+
+@given(st.data(), st.sampled_from(JUNK))
+@settings(max_examples=200, deadline=None)
+def test_a_header_of_another_shape_is_refused_or_read_but_never_breaks(
+    data: st.DataObject, junk: object
+) -> None:
+    counts = HourCounts()
+    counts.traffic[0, "Inbound", "Allowed"] = [1] * 8
+    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), [1] * 8)
+    counts.families["talkers"].add(("10.0.0.4", "Inbound"), [1] * 8)
+    counts.seen["a", "b", "Inbound", "Allowed"] = (1, 2)
+    body = zlib.decompress(pack({0: counts}))
+    end = 4 + int.from_bytes(body[:4], "little")
+    header = json.loads(body[4:end])
+    place: Any = header
+    while True:
+        key = data.draw(st.sampled_from([*place] if isinstance(place, dict) else [*range(len(place))]))
+        if isinstance(place[key], dict | list) and place[key] and data.draw(st.booleans()):
+            place = place[key]
+            continue
+        place[key] = junk
+        break
+    read_or_refuse(with_header(header, body[end:]))
+
+
+@pytest.mark.parametrize("header", JUNK)
+def test_a_header_that_is_none_is_refused(header: object) -> None:
+    with pytest.raises(MalformedInput):
+        unpack(zlib.compress(with_header(header, b"")))
+
+
+def test_another_version_is_refused_by_name() -> None:
+    body = with_header({"packing": PACKING + 1, "shares": []}, b"")
+    with pytest.raises(MalformedInput, match="packed as version 2, known is 1"):
+        unpack(zlib.compress(body))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("rows", 2**40), ("rows", 2**70), ("widths", [9] * 11), ("widths", [9])]
+)
+def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value: object) -> None:
+    """Whatever the header says, reading takes no more memory and time than what was packed."""
+    counts = HourCounts()
+    counts.families["talkers"].add(("10.0.0.4", "Inbound"), [1] * 8)
+    body = zlib.decompress(pack({0: counts}))
+    end = 4 + int.from_bytes(body[:4], "little")
+    header = json.loads(body[4:end])
+    header["shares"]["0"]["families"]["talkers"][name] = value
+    with pytest.raises(MalformedInput):
+        unpack(zlib.compress(with_header(header, body[end:])))
+
+
+def with_header(header: object, columns: bytes) -> bytes:
+    encoded = json.dumps(header).encode()
+    return len(encoded).to_bytes(4, "little") + encoded + columns
+
+
+def read_or_refuse(body: bytes) -> None:
+    try:
+        unpack(zlib.compress(body))
+    except MalformedInput:
+        return
+
+
+# The split law
+
+
+def count(written: Sequence[Written], pauses: Sequence[bool]) -> dict[int, HourCounts]:
+    """Count records; where there is a pause, the counts go through the ledger."""
+    counts = BlobCounts()
+    for record, pause in zip(records_of(written), pauses, strict=True):
+        counts.count_record(record, HOUR, "nsg")
+        if pause:
+            counts.shares = unpack(pack(counts.shares))
+    return counts.shares
+
+
+@given(
+    hour_records(most=6, rules=st.text(max_size=2)),
+    st.lists(st.booleans(), min_size=6, max_size=6),
+    st.integers(1, 4),
+    st.sampled_from([None, 2000, 800]),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_pause_between_two_records_makes_no_difference(
+    written: list[Written], pauses: list[bool], keys: int, entity_bytes: int | None
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_families(patch, keys, entity_bytes)
+        with_pauses = count(written, pauses[: len(written)])
+        without = count(written, [False] * len(written))
+    assert plain(with_pauses) == plain(without)
+    assert pack(with_pauses) == pack(without)
+
+
+@pytest.mark.parametrize("entity_bytes", [2000, 2600, 3200, 3800])
+def test_a_pause_makes_no_difference_to_which_of_two_equal_families_gives_up_keys(
+    monkeypatch: pytest.MonkeyPatch, entity_bytes: int
+) -> None:
+    """The hour's own tuples come first here; after a pause, the hour before stands first."""
+    shrink_families(monkeypatch, 1000, entity_bytes)
+    written = [record_of_both_hours(range(start, start + 2)) for start in range(0, 20, 2)]
+    with_pauses = count(written, [True] * len(written))
+    assert plain(with_pauses) == plain(count(written, [False] * len(written)))
+
+
+def record_of_both_hours(hosts: Iterable[int]) -> Written:
+    times = (HOUR_MS, HOUR_MS - 3_600_000)
+    texts = [f"{time},10.0.0.{host},10.0.0.5,1,443,T,I,A,B,,,," for time in times for host in hosts]
+    document = record_document("nsg-v2", [("", "rule", [Bad(text, "") for text in texts])])
+    return Written("nsg-v2", document, json.dumps(document).encode(), [])
+
+
+# Sizes
+
+
+def full_hour(random: Random, keys: int) -> HourCounts:
+    """Every family full of keys and figures that can't be compressed."""
+    hour = HourCounts()
+
+    def add(name: str, *key: str | int) -> None:
+        hour.families[name].add(
+            key, [random.getrandbits(40), *(random.getrandbits(63) for _ in MEASURES[1:])]
+        )
+
+    def ip() -> str:
+        return ":".join(f"{random.randrange(4096, 65_536):x}" for _ in range(8))
+
+    for number in range(keys):
+        port, direction, status = random.randrange(65_536), "Inbound", "Allowed"
+        rule = f"UserRule_{random.getrandbits(128):032x}"
+        add("rules", f"/subscriptions/{random.getrandbits(256):064x}", rule, direction, status)
+        add("denied-sources", ip())
+        add("talkers", ip(), direction)
+        for name in ("denied-ports", "allowed-ports"):
+            add(name, str(number % 256), port, direction)
+        for name in ("denied-conversations", "conversations"):
+            add(name, ip(), ip(), port, "TCP", direction, rule)
+    start = HOUR_MS
+    hour.seen = {
+        key: (start + random.randrange(10**6), start + 3_599_999) for key in hour.families["rules"].figures
+    }
+    hour.traffic = {
+        (bucket, way, status): [random.getrandbits(63) for _ in MEASURES]
+        for bucket in range(12)
+        for way in ("Inbound", "Outbound")
+        for status in ("Allowed", "Denied")
+    }
+    return hour
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_the_fullest_counts_fit_an_entity_and_their_totals_stay(settled: bool) -> None:
+    random = Random(1)
+    counts = {share: full_hour(random, 1500) for share in (-1, 0, 1)}
+    expected = {(share, name): totals(counts[share], name) for share in counts for name in FAMILIES}
+    if settled:
+        BlobCounts(shares=counts).settle()
+    packed = pack_within(counts)
+    assert len(packed) <= LONGEST_PACKING
+    back = unpack(packed)
+    assert {(share, name): totals(back[share], name) for share in back for name in FAMILIES} == expected
+    for hour in (*back.values(), *counts.values()):
+        assert hour.seen.keys() == hour.families["rules"].figures.keys()
+        assert all(len(hour.families[name]) >= 100 for name in FAMILIES if name != "nics")
+    assert (
+        entity_bytes_of(to_columns(Entry("x" * 1024, packed=packed, tail=b"x" * 32), "p" * 512)) < 700 * 1024
+    )
+
+
+def entity_bytes_of(columns: dict[str, Any]) -> int:
+    """As Microsoft's page on the size of an entity has it: names and strings in UTF-16, 8 bytes a number."""
+    size = 4
+    for name, value in columns.items():
+        assert len(value) <= 64 * 1024 if isinstance(value, bytes) else True
+        width = len(value) if isinstance(value, bytes) else 2 * len(value) if isinstance(value, str) else 8
+        size += 8 + 2 * len(name) + width + 4
+    return size
+
+
+def test_packing_within_does_nothing_where_there_is_nothing_to_do() -> None:
+    counts = {0: full_hour(Random(2), 20)}
+    before = plain(counts)
+    assert pack_within(counts) == pack(counts)
+    assert plain(counts) == before
+
+
+@given(shares, st.integers(0, 400))
+@settings(max_examples=60, deadline=None)
+def test_packing_within_anything_never_changes_totals(counts: dict[int, HourCounts], spare: int) -> None:
+    for hour in counts.values():  # sums of numbers beyond 64 bits stay at the largest
+        for family in hour.families.values():
+            for row in family.figures.values():
+                row[:] = [min(number, 2**50) for number in row]
+            family.rest = [min(number, 2**50) for number in family.rest]
+    expected = {(share, name): totals(counts[share], name) for share in counts for name in FAMILIES}
+    traffic = {share: dict(hour.traffic) for share, hour in counts.items()}
+    smallest = {share: emptied(hour) for share, hour in counts.items()}
+    most = len(pack(smallest)) + 64 * len(FAMILIES) + spare
+    packed = pack_within(counts, most)
+    assert len(packed) <= most
+    back = unpack(packed)
+    assert {(share, name): totals(back[share], name) for share in back for name in FAMILIES} == expected
+    assert {share: hour.traffic for share, hour in back.items()} == traffic
+
+
+def emptied(hour: HourCounts) -> HourCounts:
+    """The same without any rows."""
+    empty = HourCounts()
+    empty.traffic = hour.traffic
+    for name, family in hour.families.items():
+        empty.families[name].floor, empty.families[name].rest = INT64_MAX, [INT64_MAX] * 8
+        assert len(family.rest) == len(no_figures())
+    return empty
+
+
+def test_a_key_takes_no_more_than_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``key_bytes`` is what a family's keys take at the most, before compression."""
+    random = Random(3)
+    shrink_families(monkeypatch, 10_000)
+    names = ["", "ascii", "ü" * 50, "\U0001f600" * 50, "\ud800" * 50]
+    hour = HourCounts()
+    for number in range(70_000):  # numbers of texts need three bytes
+        key: tuple[str | int, ...] = (f"{number:x}{random.choice(names)}",)
+        hour.families["denied-sources"].add(key, [1, 0, 1, 0, 0, 0, 0, 0])
+    body = zlib.decompress(pack({0: hour}))
+    columns = len(body) - 4 - int.from_bytes(body[:4], "little")
+    assert columns <= hour.families["denied-sources"].key_bytes + 2 * 70_000

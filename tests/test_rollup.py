@@ -1,0 +1,359 @@
+"""The views say what the ledger says: whatever came late, changed, or died on the way."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from itertools import count as numbers
+from typing import Any
+
+import pytest
+
+from shared.rollup import rollup
+from tests import naive
+from tests.system import (
+    HOUR,
+    NIGHT,
+    Killed,
+    Stores,
+    assert_health_says,
+    assert_views_say,
+    blob_of,
+    dies_at_write,
+    flow,
+    host,
+    record,
+    results,
+    results_of_one_pass,
+    rows_of,
+)
+from tools.network_watcher import VNET_CONTAINER, Nic, demo_nics
+
+WEB, DATA = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
+SCOPE = "nsg~00000000-0000-0000-0000-000000000001~rg-demo~nsg-web"
+SECOND = timedelta(seconds=1)
+
+
+def assert_views_are_right(stores: Stores) -> None:
+    assert_views_say(results(stores).stats, naive.count(stores.blobs()))
+
+
+def minute(when: datetime, *ports: int) -> bytes:
+    """A record of inbound flows to some ports: allowed, and one of them denied."""
+    denied = flow(when, port=ports[0], decision="D")
+    return record(when, *(flow(when, port=port) for port in ports), denied)
+
+
+def periods(stores: Stores) -> set[tuple[str, datetime]]:
+    """Grain and beginning of all periods that have a row of view ``rules``."""
+    return {
+        (row["Grain"], row["Period"])
+        for row in rows_of(stores, "flowstats").values()
+        if row["View"] == "rules"
+    }
+
+
+# Late data
+
+
+def test_hours_of_weeks_ago_reach_the_views_once_they_are_backfilled(stores: Stores) -> None:
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    stores.put(WEB, now, blob_of(minute(now, 443)))
+    stores.sweep(now, now)
+    stores.rollup()
+    for hour in (NIGHT, NIGHT - 30 * 24 * HOUR):
+        stores.put(WEB, hour, blob_of(minute(hour, 443)))
+        stores.sweep(hour, hour)
+    assert stores.rollup().hours == 3, "the recent hour, and what came late"
+    assert_views_are_right(stores)
+
+
+def test_an_old_hour_that_grows_once_more_is_made_once_more(stores: Stores, other_host: Stores) -> None:
+    """Whoever wrote to it, and whether or not the last note has been dealt with."""
+    items = [minute(NIGHT, 443)]
+    for port, at in ((1, stores), (2, other_host), (3, stores)):
+        items.append(minute(NIGHT + SECOND, port))
+        stores.put(WEB, NIGHT, blob_of(*items))
+        at.sweep()
+        stores.rollup()
+        assert_views_are_right(stores)
+
+
+def test_notes_of_late_hours_are_kept_for_a_while_and_then_dropped(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+    stores.sweep()
+    stores.rollup()
+    assert len(stores.ledger.late_notes()[0]) == 1
+    monkeypatch.setattr("shared.rollup.NOTES_KEPT", -SECOND)
+    stores.rollup()
+    assert stores.ledger.late_notes()[0] == []
+
+
+def test_rollup_after_a_long_pause_looks_at_all_that_was_counted_meanwhile(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hours that were counted in time need no note; the pause itself says how far to look back."""
+    monkeypatch.setattr("shared.ingest.LOOKED_AT", timedelta(days=10_000))  # counted in time, back then
+    stores.put(WEB, NIGHT - 48 * HOUR, blob_of(minute(NIGHT - 48 * HOUR, 443)))
+    stores.sweep(NIGHT - 49 * HOUR)
+    stores.rollup()
+    stores.views.keep_looked_at(NIGHT)
+    for hour in (NIGHT, NIGHT + HOUR, NIGHT + 20 * HOUR):
+        stores.put(WEB, hour, blob_of(minute(hour, 443)))
+    stores.sweep()
+    assert stores.ledger.late_notes()[0] == []
+    stores.rollup()
+    assert_views_are_right(stores)
+
+
+def test_since_finds_what_no_note_tells_of(stores: Stores) -> None:
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+    stores.sweep()
+    stores.rollup()
+    for note in stores.ledger.late_notes()[0]:
+        stores.ledger.drop_note(note)
+    for key, row in rows_of(stores, "flowhours").items():
+        if key[0] == SCOPE:
+            stores.tables.table("flowhours").upsert_entity({**row, "Fingerprint": "made by another version"})
+    stats = stores.tables.table("flowstats")
+    for key, row in rows_of(stores, "flowstats").items():
+        if row["View"] == "rules":
+            stats.delete_entity(*key)
+    assert stores.rollup().hours == 0
+    assert stores.rollup(since=NIGHT).hours == 1
+    assert_views_are_right(stores)
+
+
+# Neighbouring hours
+
+
+def test_tuples_of_the_hour_before_count_there_and_on_its_day(stores: Stores) -> None:
+    midnight = NIGHT + HOUR
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+    stores.sweep()
+    stores.rollup()
+    stores.put(WEB, midnight, blob_of(minute(midnight - SECOND, 80, 443), minute(midnight, 443)))
+    stores.put(DATA, midnight, blob_of(minute(midnight - SECOND, 80)))
+    stores.sweep()
+    stores.rollup()
+    assert_views_are_right(stores)
+    assert ("day", NIGHT.replace(hour=0)) in periods(stores)
+
+
+def test_tuples_of_the_hour_after_count_there(stores: Stores) -> None:
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443), minute(NIGHT + HOUR + SECOND, 443)))
+    stores.sweep()
+    stores.rollup()
+    assert_views_are_right(stores)
+    assert ("day", NIGHT + HOUR) in periods(stores)
+
+
+def test_an_hour_is_at_rest_while_its_neighbour_grows(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.rollup.SETTLED_AFTER", -SECOND)
+    items = [minute(NIGHT + HOUR - SECOND, 443), minute(NIGHT + HOUR, 443)]
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+    made = []
+    for port in range(3):
+        items.append(minute(NIGHT + HOUR + SECOND, port))
+        stores.put(WEB, NIGHT + HOUR, blob_of(*items))
+        stores.sweep()
+        done = stores.rollup()
+        made.append((done.hours, done.days))
+    assert made == [(2, 2), (1, 1), (1, 1)]
+    assert_views_are_right(stores)
+
+
+# Rows that have to go
+
+
+def test_stale_rows_go_when_a_blob_is_rewritten_with_fewer_keys(stores: Stores) -> None:
+    stores.put(WEB, NIGHT, blob_of(*(minute(NIGHT + number * SECOND, *range(50)) for number in range(3))))
+    stores.sweep()
+    stores.rollup()
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+    stores.sweep()
+    assert stores.rollup().rows
+    assert_views_are_right(stores)
+
+
+@pytest.mark.parametrize("by", [-1, 1], ids=["before", "after"])
+def test_stale_rows_go_when_a_share_in_a_neighbouring_hour_vanishes(stores: Stores, by: int) -> None:
+    hour, elsewhere = NIGHT, NIGHT - SECOND if by < 0 else NIGHT + HOUR
+    stores.put(WEB, hour, blob_of(minute(elsewhere, 22), minute(hour, 443)))
+    stores.sweep()
+    stores.rollup()
+    assert len(periods(stores)) == (3 if by < 0 else 4)
+    stores.put(WEB, hour, blob_of(minute(hour + SECOND, 80)))
+    stores.sweep()
+    stores.rollup()
+    assert_views_are_right(stores)
+    assert len(periods(stores)) == 2
+
+
+def test_nothing_is_left_of_an_hour_whose_blob_is_emptied(stores: Stores) -> None:
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+    stores.sweep()
+    stores.rollup()
+    stores.put(WEB, NIGHT, blob_of())
+    stores.sweep()
+    stores.rollup()
+    assert periods(stores) == set()
+
+
+# Dying, and not being alone
+
+
+def test_a_rollup_that_dies_at_any_write_is_made_good_by_the_next_one(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time with new data, and a write later than before, until it is through.
+
+    Nothing is made once more for having been made just now, and notes are dropped at once: the hard case.
+    """
+    monkeypatch.setattr("shared.rollup.SETTLED_AFTER", -SECOND)
+    monkeypatch.setattr("shared.rollup.NOTES_KEPT", -SECOND)
+    monkeypatch.setattr("shared.ledger.store._NOTE_GOOD_FOR_SECONDS", 0)
+    items = [minute(NIGHT - SECOND, 22)]
+    for number in numbers():
+        items.append(minute(NIGHT + number * SECOND, 443 + number % 2))
+        stores.put(WEB, NIGHT, blob_of(*items))
+        stores.sweep()
+        died = False
+        with host(stores.connection_string) as dying, monkeypatch.context() as patch:
+            dies_at_write(patch, number)
+            try:
+                rollup(dying.ledger, dying.views)
+            except Killed:
+                died = True
+        if not died:
+            break
+        stores.rollup()
+        if number % 4 == 0:
+            assert_views_are_right(stores)
+    assert number > 20
+    assert_views_are_right(stores)
+
+
+@pytest.mark.parametrize("at", range(0, 38, 6))
+def test_all_that_a_dead_rollup_left_is_as_one_pass_would_have_made_it(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    monkeypatch.setattr("shared.rollup.SETTLED_AFTER", -SECOND)
+    monkeypatch.setattr("shared.rollup.NOTES_KEPT", -SECOND)
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT - SECOND, 22), minute(NIGHT, 443)))
+    stores.sweep()
+    with host(stores.connection_string) as dying, monkeypatch.context() as patch:
+        dies_at_write(patch, at)
+        with pytest.raises(Killed):
+            rollup(dying.ledger, dying.views)
+    stores.rollup()
+    assert_views_are_right(stores)
+
+
+def test_rollups_at_once_with_rows_to_write_and_to_delete(stores: Stores, other_host: Stores) -> None:
+    """All of them end well, and what they leave is right, or is put right by the next one."""
+    with ThreadPoolExecutor(3) as pool:
+        for number in range(3):
+            ports = range(number, 20 - 6 * number)
+            for nic in (WEB, DATA):
+                stores.put(nic, NIGHT, blob_of(minute(NIGHT - SECOND, *ports), minute(NIGHT, *ports)))
+            stores.sweep()
+            jobs = [pool.submit(rollup, each.ledger, each.views) for each in (stores, other_host, stores)]
+            assert [job.result().failed for job in jobs] == [[], [], []]
+    stores.rollup()
+    assert_views_are_right(stores)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["and ends", "and dies"])
+def test_a_slow_rollup_that_writes_an_older_state_last_is_put_right(
+    stores: Stores, other_host: Stores, monkeypatch: pytest.MonkeyPatch, *, dies: bool
+) -> None:
+    """Dying, it leaves the newer state's fingerprint beside the older state's rows."""
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 22), minute(NIGHT, 25)))
+    stores.sweep()
+    slow, overtake = stores.views.replace_rows, iter([None])
+
+    def replace_rows_late(*arguments: Any) -> int:
+        for _ in overtake:
+            stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+            other_host.sweep()
+            other_host.rollup()
+        return slow(*arguments)
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(stores.views, "replace_rows", replace_rows_late)
+    if dies:
+        monkeypatch.setattr(stores.views, "keep_hour", die)
+        with pytest.raises(Killed):
+            stores.rollup()
+    else:
+        stores.rollup()
+    other_host.rollup()
+    assert_views_are_right(stores)
+
+
+# Scopes
+
+
+def test_scopes_whose_keys_begin_alike_are_kept_apart(stores: Stores) -> None:
+    paths = ["A", "A/B", "A/B/C", "A/9999999999/B", "A-B", "AA", "A0", "a!", "B"]
+    for number, path in enumerate(paths):
+        name = f"flowLogResourceID=/{path}/{NIGHT:y=%Y/m=%m/d=%d/h=%H}/m=00/macAddress=000D3A000001/PT1H.json"
+        stores.put_named(VNET_CONTAINER, name, blob_of(*[minute(NIGHT, 443)] * (number + 1)))
+    swept = stores.sweep()
+    assert (swept.listed, swept.behind) == (len(paths), len(paths))
+    done = stores.rollup()
+    stats = rows_of(stores, "flowstats")
+    said = {
+        row["Scope"]: row["Tuples"]
+        for row in stats.values()
+        if row["View"] == "nics" and row["Grain"] == "hour" and row["Status"] == "Allowed"
+    }
+    assert done.scopes == len(paths)
+    assert sorted(said.values()) == [*range(1, len(paths) + 1)]
+    assert stores.sweep().behind == 0
+
+
+def test_health_is_kept_for_each_scope_and_for_all(stores: Stores) -> None:
+    for nic, hour, good in ((WEB, NIGHT, 1), (WEB, NIGHT + HOUR, 2), (DATA, NIGHT, 3)):
+        stores.put(nic, hour, blob_of(*[record(hour, *[flow(hour)] * good, "?", "?")] * 2))
+    stores.sweep()
+    stores.rollup()
+    stats = rows_of(stores, "flowstats")
+    assert_health_says(stats, naive.count(stores.blobs()))
+    total = stats["all~health~hour", f"{NIGHT:%Y%m%d%H%M}~total"]
+    assert (total["Blobs"], total["Tuples"], total["Malformed"]) == (2, 8, 8)
+    assert total["LagSeconds"] > 0
+
+
+def test_the_catalog_says_what_a_scope_is_and_which_hours_there_are(stores: Stores) -> None:
+    nics = demo_nics(2)
+    for nic, hours in ((nics[0], [NIGHT]), (nics[1], [NIGHT, NIGHT - 10 * HOUR, NIGHT + 3 * HOUR])):
+        for hour in hours:
+            stores.put(nic, hour, blob_of(record(hour, flow(hour), resourceId=nic.log)))
+            stores.sweep()
+            stores.rollup()
+    catalog = stores.views.catalog()
+    nsg, vnet = catalog.values()
+    assert len(catalog) == 2
+    assert nsg["Scope"] == SCOPE
+    assert (nsg["Name"].lower(), nsg["Kind"], nsg["ResourceId"]) == ("nsg-web", "nsg", nics[1].log)
+    assert (nsg["FirstPeriod"], nsg["LastPeriod"]) == (NIGHT - 10 * HOUR, NIGHT + 3 * HOUR)
+    assert (vnet["Name"].lower(), vnet["Kind"], vnet["FirstPeriod"]) == ("flowlog-hub", "vnet", NIGHT)
+
+
+def test_rollup_of_nothing(stores: Stores) -> None:
+    assert (stores.rollup().scopes, rows_of(stores, "flowstats")) == (0, {})
+
+
+def test_an_undisturbed_pass_is_the_same_whatever_was_before(stores: Stores) -> None:
+    """The comparison that other tests rely on tells differences."""
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+    one = results_of_one_pass(stores)
+    assert one == results_of_one_pass(stores)
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 444)))
+    assert one != results_of_one_pass(stores)

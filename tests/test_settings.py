@@ -1,0 +1,205 @@
+"""Settings: each is checked at the start, and a message says which one is wrong and what it wants."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import BadSettings
+from shared.settings import Connection, Settings, parse_age, parse_when, read_settings
+
+BLOBS, TABLES = "https://logs.blob.core.windows.net", "https://results.table.core.windows.net"
+IDENTITY = {"FLOW_LOGS__blobServiceUri": BLOBS, "RESULTS__tableServiceUri": TABLES}
+KEY = "c2VjcmV0LWtleQ=="
+AZURITE = f"DefaultEndpointsProtocol=http;AccountName=a;AccountKey={KEY};BlobEndpoint=http://127.0.0.1:1/a;"
+NOW = datetime(2026, 11, 21, 5, tzinfo=UTC)
+
+
+def refused(environment: dict[str, str]) -> str:
+    with pytest.raises(BadSettings) as bad:
+        read_settings(environment)
+    return str(bad.value)
+
+
+def test_two_addresses_are_enough() -> None:
+    assert read_settings(IDENTITY) == Settings(
+        flow_logs=Connection("FLOW_LOGS", service_uri=BLOBS),
+        results=Connection("RESULTS", service_uri=TABLES),
+        trigger_source="EventGrid",
+        sweep_schedule="0 7,37 * * * *",
+        sweep_since=timedelta(hours=24),
+        rollup_schedule="30 */5 * * * *",
+    )
+
+
+def test_every_setting_is_read() -> None:
+    settings = read_settings(
+        IDENTITY
+        | {
+            "FLOW_LOGS__credential": "managedidentity",
+            "FLOW_LOGS__clientId": "id-1",
+            "RESULTS__credential": "managedidentity",
+            "RESULTS__clientId": "id-2",
+            "FLOWTALLY_TRIGGER_SOURCE": "Polling",
+            "FLOWTALLY_SWEEP_SCHEDULE": "0 0 * * * *",
+            "FLOWTALLY_SWEEP_SINCE": "7d",
+            "FLOWTALLY_ROLLUP_SCHEDULE": "0 */10 * * * *",
+            "OTHER": "x",
+        }
+    )
+    assert settings == Settings(
+        Connection("FLOW_LOGS", "", BLOBS, "managedidentity", "id-1"),
+        Connection("RESULTS", "", TABLES, "managedidentity", "id-2"),
+        "Polling",
+        "0 0 * * * *",
+        timedelta(days=7),
+        "0 */10 * * * *",
+    )
+
+
+def test_a_connection_string_will_do_for_azurite() -> None:
+    settings = read_settings({"FLOW_LOGS": f" {AZURITE} ", "RESULTS": "UseDevelopmentStorage=true"})
+    assert settings.flow_logs == Connection("FLOW_LOGS", connection_string=AZURITE)
+    assert settings.results == Connection("RESULTS", connection_string="UseDevelopmentStorage=true")
+
+
+def test_an_identity_goes_before_a_connection_string() -> None:
+    settings = read_settings(IDENTITY | {"FLOW_LOGS": AZURITE})
+    assert settings.flow_logs == Connection("FLOW_LOGS", service_uri=BLOBS)
+
+
+@pytest.mark.parametrize("empty", [None, "", " "])
+@pytest.mark.parametrize(
+    ("uri", "plain", "example"),
+    [
+        ("FLOW_LOGS__blobServiceUri", "FLOW_LOGS", "https://ACCOUNT.blob.core.windows.net"),
+        ("RESULTS__tableServiceUri", "RESULTS", "https://ACCOUNT.table.core.windows.net"),
+    ],
+)
+def test_a_missing_connection_is_named_with_both_ways_to_give_it(
+    uri: str, plain: str, example: str, empty: str | None
+) -> None:
+    environment = {name: value for name, value in IDENTITY.items() if name != uri}
+    if empty is not None:
+        environment |= {uri: empty, plain: empty}
+    message = refused(environment)
+    assert message.startswith(f"{uri} is not set; ")
+    assert example in message
+    assert f"{plain} to a connection string" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("FLOW_LOGS__blobServiceUri", "logs", "https://ACCOUNT.blob.core.windows.net"),
+        ("FLOW_LOGS__blobServiceUri", "ftp://logs", "https://ACCOUNT.blob.core.windows.net"),
+        ("FLOW_LOGS__blobServiceUri", "https://", "https://ACCOUNT.blob.core.windows.net"),
+        ("RESULTS__tableServiceUri", "https://a b", "https://ACCOUNT.table.core.windows.net"),
+        (
+            "RESULTS__tableServiceUri",
+            "results.table.core.windows.net",
+            "https://ACCOUNT.table.core.windows.net",
+        ),
+        ("FLOWTALLY_TRIGGER_SOURCE", "eventgrid", "EventGrid or Polling"),
+        ("FLOWTALLY_TRIGGER_SOURCE", "", "EventGrid or Polling"),
+        ("FLOWTALLY_SWEEP_SINCE", "yesterday", "24h or 7d"),
+        ("FLOWTALLY_SWEEP_SINCE", "-1h", "24h or 7d"),
+        ("FLOWTALLY_SWEEP_SINCE", "1w", "24h or 7d"),
+        ("FLOWTALLY_SWEEP_SINCE", "", "24h or 7d"),
+        ("FLOWTALLY_SWEEP_SCHEDULE", "* * * * *", "NCRONTAB of six fields, such as '0 7,37 * * * *'"),
+        ("FLOWTALLY_SWEEP_SCHEDULE", "", "NCRONTAB of six fields"),
+        ("FLOWTALLY_ROLLUP_SCHEDULE", "hourly", "NCRONTAB of six fields, such as '30 */5 * * * *'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_it_wants(name: str, value: str, wanted: str) -> None:
+    message = refused(IDENTITY | {name: value})
+    assert message.startswith(f"{name} is ")
+    assert wanted in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("FLOW_LOGS", KEY.rstrip("=")),
+        ("RESULTS", KEY.rstrip("=")),
+        ("FLOW_LOGS__blobServiceUri", AZURITE),
+        ("RESULTS__tableServiceUri", AZURITE),
+        ("FLOW_LOGS__blobServiceUri", f"{BLOBS}/?sv=2026-01-01&sig={KEY}"),
+        ("RESULTS__tableServiceUri", f"{TABLES}?sig={KEY}"),
+        ("FLOW_LOGS__blobServiceUri", f"ftp://user:{KEY}@logs"),
+    ],
+)
+def test_a_secret_in_the_wrong_place_is_never_quoted(name: str, value: str) -> None:
+    """A connection string or a shared access signature goes into the wrong setting before long."""
+    others = {setting: uri for setting, uri in IDENTITY.items() if not setting.startswith(f"{name}__")}
+    message = refused(others | {name: value})
+    assert message.startswith(f"{name} is ")
+    assert KEY.rstrip("=") not in message
+
+
+def test_settings_can_be_logged() -> None:
+    settings = read_settings({"FLOW_LOGS": AZURITE, "RESULTS": AZURITE})
+    assert KEY not in repr(settings)
+
+
+@given(
+    st.dictionaries(st.sampled_from(["FLOW_LOGS", "RESULTS", *IDENTITY]), st.text(), max_size=4),
+    st.text(),
+    st.text(),
+)
+def test_any_environment_is_read_or_refused(environment: dict[str, str], since: str, schedule: str) -> None:
+    environment |= {"FLOWTALLY_SWEEP_SINCE": since, "FLOWTALLY_ROLLUP_SCHEDULE": schedule}
+    with suppress(BadSettings):
+        read_settings(environment)
+
+
+# Ages and moments
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("90m", timedelta(minutes=90)),
+        ("24h", timedelta(hours=24)),
+        (" 7d ", timedelta(days=7)),
+        ("999999d", timedelta(days=999_999)),
+        ("0h", timedelta()),
+        *[
+            (text, None)
+            for text in ("", "h", "1", "1 h", "1s", "1H", "-1h", "1.5h", "1000000d", "٢h", "1h\n1")
+        ],
+    ],
+)
+def test_ages(text: str, age: timedelta | None) -> None:
+    assert parse_age(text) == age
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("24h", NOW - timedelta(hours=24)),
+        ("2026-11-20", datetime(2026, 11, 20, tzinfo=UTC)),
+        ("2026-11-20T06:30", datetime(2026, 11, 20, 6, 30, tzinfo=UTC)),
+        (" 2026-11-20T06:30Z ", datetime(2026, 11, 20, 6, 30, tzinfo=UTC)),
+        ("2026-11-20T06:30+02:00", datetime(2026, 11, 20, 4, 30, tzinfo=UTC)),
+        ("999999d", None),
+        ("0001-01-01T00:00+01:00", None),
+        ("9999-12-31T23:59-01:00", None),
+        *[(text, None) for text in ("", "yesterday", "2026-13-01", "20:00", "1w")],
+    ],
+)
+def test_moments(text: str, moment: datetime | None) -> None:
+    found = parse_when(text, NOW)
+    assert found == moment
+    assert found is None or found.tzinfo is UTC
+
+
+@given(
+    st.text()
+    | st.datetimes(timezones=st.integers(-23, 23).map(lambda h: timezone(timedelta(hours=h)))).map(str),
+)
+def test_any_text_is_a_moment_or_none(text: str) -> None:
+    found = parse_when(text, NOW)
+    assert found is None or found.tzinfo is UTC

@@ -1,0 +1,232 @@
+"""Sweep makes the count complete: whatever events came or did not come."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from shared.errors import Conflict, MalformedInput, Unavailable
+from shared.ingest import ingest
+from shared.rollup import rollup
+from shared.sweep import compare, sweep
+from tests import naive
+from tests.system import (
+    HOUR,
+    NIGHT,
+    Stores,
+    assert_views_say,
+    blob_of,
+    flow,
+    host,
+    record,
+    results,
+    rows_of,
+    wait_until,
+)
+from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics, hour_of, whole_blob
+
+WEB, DATA, LEGACY = (Nic("nsg-v2", f"00000000000{number}", f"nsg-{number}") for number in range(3))
+
+
+def one_record(hour: datetime = NIGHT) -> bytes:
+    return blob_of(record(hour, flow(hour)))
+
+
+def behind(stores: Stores, since: datetime = NIGHT, until: datetime = NIGHT) -> dict[str, int]:
+    """Bytes behind, by MAC."""
+    found = [*compare(stores.flow_logs, stores.ledger, since, until)]
+    return {each.listed.blob.mac: each.behind for each in found if not isinstance(each, str)}
+
+
+def test_it_counts_what_no_event_told_of(stores: Stores) -> None:
+    for nic in demo_nics(6):
+        for hour in (NIGHT, NIGHT + HOUR):
+            stores.put(
+                nic, hour, whole_blob(hour_of(nic, hour, seed=5, tuples_per_minute=2, minutes=4, bad=0.1))[0]
+            )
+    swept = stores.sweep()
+    stores.rollup()
+    assert (swept.listed, swept.behind, len(swept.ingested)) == (12, 12, 12)
+    assert_views_say(results(stores).stats, naive.count(stores.blobs()))
+
+
+def test_it_reads_on_where_events_left_off(stores: Stores) -> None:
+    items = [record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT), flow(NIGHT))]
+    ingest(stores.put(WEB, NIGHT, blob_of(items[0])), stores.flow_logs, stores.ledger)
+    stores.put(WEB, NIGHT, blob_of(*items))
+    (done,) = stores.sweep().ingested
+    assert (done.records, done.tuples, done.bytes) == (1, 2, len(items[1]) + 1)
+
+
+def test_only_the_hours_asked_for(stores: Stores) -> None:
+    hours = [NIGHT + ago * HOUR for ago in (-30, -5, -1, 0, 1, 2, 24)]
+    for hour in hours:
+        stores.put(WEB, hour, one_record(hour))
+    for since, until in ((-1, 1), (0, 0), (-30, -5), (2, 30), (-30, 24)):
+        listed = {
+            each.listed.blob.hour
+            for each in compare(stores.flow_logs, stores.ledger, NIGHT + since * HOUR, NIGHT + until * HOUR)
+            if not isinstance(each, str)
+        }
+        assert listed == {hour for hour in hours if NIGHT + since * HOUR <= hour <= NIGHT + until * HOUR}
+
+
+def test_behind_is_what_has_not_been_looked_at(stores: Stores) -> None:
+    data = one_record()
+    stores.put(WEB, NIGHT, data)
+    stores.put(DATA, NIGHT, b"")
+    assert behind(stores) == {WEB.mac: len(data), DATA.mac: 0}
+    stores.sweep()
+    assert behind(stores) == {WEB.mac: 0, DATA.mac: 0}
+    stores.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT)), b"x" * 100))
+    assert behind(stores)[WEB.mac] == 103, "the stretch, its comma and the closing two"
+    stores.put(WEB, NIGHT, b"short")
+    assert behind(stores)[WEB.mac] == 5, "all of it: it was rewritten"
+
+
+def test_names_that_are_no_flow_logs_are_reported_and_the_others_done(stores: Stores) -> None:
+    root = WEB.blob_name(NIGHT).partition("/y=")[0]
+    strangers = {
+        NSG_CONTAINER: [
+            "notes.txt",
+            "folder/other.json",
+            f"{root}/readme",
+            f"{root}/{NIGHT:y=%Y/m=%m/d=%d/h=%H}/m=00/macAddress=NOTAMAC/PT1H.json",
+            f"{root}/{NIGHT:y=%Y/m=%m/d=%d/h=%H}/m=00/macAddress=000D3A000002/PT1H.json.bak",
+            f"{root}/{NIGHT:y=%Y/m=%m/d=%d}/h=99/m=00/macAddress=000D3A000002/PT1H.json",
+        ],
+        VNET_CONTAINER: ["flowLogResourceID=/x/é \n%41.json"],
+    }
+    for container, names in strangers.items():
+        for name in names:
+            stores.flow_logs.service.get_blob_client(container, name).upload_blob(b"{}")
+    stores.put(WEB, NIGHT, one_record())
+    swept = stores.sweep()
+    assert sorted(swept.strangers) == sorted(name for names in strangers.values() for name in names)
+    assert (swept.listed, len(swept.ingested)) == (1, 1)
+
+
+def test_containers_that_are_not_there_are_no_failure(stores: Stores) -> None:
+    for container in (NSG_CONTAINER, VNET_CONTAINER):
+        stores.flow_logs.service.delete_container(container)
+    assert stores.sweep().listed == 0
+
+
+def test_tables_that_are_not_there_yet_are_made(stores: Stores) -> None:
+    for table in [*stores.tables.service.list_tables()]:
+        stores.tables.service.delete_table(table.name)
+    for nic in (WEB, DATA, LEGACY):
+        stores.put(nic, NIGHT, one_record())
+    assert len(stores.sweep().ingested) == 3
+
+
+def test_progress_ends_at_all_of_it(stores: Stores) -> None:
+    for nic in (WEB, DATA, LEGACY):
+        stores.put(nic, NIGHT, one_record())
+    said: list[tuple[int, int]] = []
+    sweep(stores.flow_logs, stores.ledger, NIGHT, NIGHT, lambda done, total: said.append((done, total)))
+    size = 3 * len(one_record())
+    assert said == [(size // 3, size), (2 * size // 3, size), (size, size)]
+
+
+# What can't be counted does not hold up the others
+
+
+def test_an_entry_of_a_newer_version_is_refused_and_left_alone_and_the_others_are_done(
+    stores: Stores, other_host: Stores
+) -> None:
+    same_scope = Nic("nsg-v2", "00000000000F", WEB.group)
+    stores.put(WEB, NIGHT, one_record())
+    key = f"nsg~00000000-0000-0000-0000-000000000001~rg-demo~{WEB.group}~{NIGHT:%Y%m%d%H}~{WEB.mac}"
+    newer = {"PartitionKey": key, "RowKey": "counts", "SchemaVersion": 2, "Novel": "thing"}
+    stores.tables.table("flowledger").create_entity(newer)
+    stores.put(WEB, NIGHT + 3 * HOUR, one_record(NIGHT + 3 * HOUR))
+    stores.put(same_scope, NIGHT, one_record())
+    stores.put(DATA, NIGHT, one_record())
+
+    swept = sweep(other_host.flow_logs, other_host.ledger, NIGHT, NIGHT + 24 * HOUR)
+    ((name, error),) = swept.failed
+    assert name == WEB.blob_name(NIGHT)
+    assert isinstance(error, MalformedInput)
+    assert "version 2" in str(error)
+    assert len(swept.ingested) == 3
+    assert rows_of(stores, "flowledger")[key, "counts"] == newer
+
+    done = rollup(other_host.ledger, other_host.views)
+    ((scope, why),) = done.failed
+    assert key.startswith(scope)
+    assert "version 2" in str(why)
+    shown = {
+        (row["Scope"], row["Period"])
+        for row in rows_of(stores, "flowstats").values()
+        if row["View"] == "nics" and row["Grain"] == "hour"
+    }
+    assert shown >= {(scope, NIGHT + 3 * HOUR), (scope.replace(WEB.group, DATA.group), NIGHT)}
+    assert rows_of(stores, "flowledger")[key, "counts"] == newer
+    assert behind(stores)[WEB.mac] > 0, "status tells that it isn't counted"
+
+
+def test_two_names_of_one_entry_are_not_counted_into_each_other(stores: Stores) -> None:
+    """Names that differ by case only would share an entity; the second is refused, and said why."""
+    stores.put(WEB, NIGHT, one_record())
+    stores.sweep()
+    twin = WEB.blob_name(NIGHT).replace("RG-DEMO", "rg-demo")
+    stores.put_named(NSG_CONTAINER, twin, blob_of(*[record(NIGHT, flow(NIGHT))] * 2))
+    stores.put(DATA, NIGHT, one_record())
+    swept = sweep(stores.flow_logs, stores.ledger, NIGHT, NIGHT)
+    ((name, error),) = swept.failed
+    assert (name, len(swept.ingested)) == (twin, 1)
+    assert WEB.blob_name(NIGHT) in str(error)
+
+
+def test_a_host_that_never_gets_its_turn_gives_up_and_says_so(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.ingest._MOST_CONFLICTS", 3)
+
+    def always_second(*_: object) -> None:
+        raise Conflict("somebody else has written")
+
+    monkeypatch.setattr(stores.ledger, "commit", always_second)
+    blob = stores.put(WEB, NIGHT, one_record())
+    with pytest.raises(Unavailable, match="3 conflicts"):
+        ingest(blob, stores.flow_logs, stores.ledger)
+
+
+# Large blobs
+
+
+def test_a_large_blob_is_read_in_windows_and_committed_on_the_way(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.blobs.WINDOW", 10_000)
+    monkeypatch.setattr("shared.ingest.UPDATE_BYTES", 40_000)
+    nic = demo_nics(1)[0]
+    data, _ = whole_blob(hour_of(nic, NIGHT, seed=3, minutes=15, bad=0))
+    assert len(data) > 50_000
+    with host(stores.connection_string) as small_windows:
+        blob = small_windows.put(nic, NIGHT, data)
+        done = ingest(blob, small_windows.flow_logs, small_windows.ledger)
+        assert done.updates > 1
+        assert done.bytes == len(data) - len(b"]}")
+        small_windows.rollup()
+        assert_views_say(results(stores).stats, naive.count(stores.blobs()))
+
+
+def test_a_blob_that_grows_while_it_is_read_is_read_on(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.blobs.WINDOW", 1_000)
+    items = [record(NIGHT + timedelta(seconds=number), flow(NIGHT)) for number in range(40)]
+    read, reads = stores.flow_logs.read, []
+
+    def growing(*arguments: object, **options: object) -> object:
+        reads.append(arguments)
+        stores.put(WEB, NIGHT, blob_of(*items[: 20 + len(reads)]))
+        return read(*arguments, **options)  # type: ignore[arg-type]
+
+    blob = stores.put(WEB, NIGHT, blob_of(*items[:20]))
+    monkeypatch.setattr(stores.flow_logs, "read", growing)
+    wait_until(lambda: ingest(blob, stores.flow_logs, stores.ledger).records == 0, "all has been read")
+    monkeypatch.undo()
+    stores.rollup()
+    assert_views_say(results(stores).stats, naive.count(stores.blobs()))
