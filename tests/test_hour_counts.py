@@ -264,14 +264,18 @@ def test_hours_of_several_interfaces_merge_to_the_count_of_all(
 
 @given(st.data(), st.integers(0, 4))
 @settings(max_examples=40, deadline=None)
-def test_the_order_of_a_records_tuples_makes_no_difference(data: st.DataObject, keys: int) -> None:
+def test_of_the_order_of_a_records_tuples_only_first_appearances_matter(
+    data: st.DataObject, keys: int
+) -> None:
     texts = data.draw(
         st.lists(
             st.integers(0, 30).map(lambda n: v2(HOUR_MS + n, "I", "AD"[n % 2], src=f"10.0.0.{n}")),
             max_size=30,
         )
     )
-    shuffled = data.draw(st.permutations(texts))
+    firsts = [*dict.fromkeys(texts)]
+    again = [text for place, text in enumerate(texts) if text in texts[:place]]
+    shuffled = [*firsts, *data.draw(st.permutations(again))]
     with pytest.MonkeyPatch.context() as patch:
         shrink_families(patch, keys + 1)
         one, other = counted([one_record("nsg-v2", *texts)]), counted([one_record("nsg-v2", *shuffled)])
