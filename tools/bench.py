@@ -13,11 +13,14 @@ import json
 import random
 import resource
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import get_args
 
 import orjson
@@ -41,7 +44,11 @@ def main() -> int:
     parser.add_argument("--megabytes", type=int, nargs="+", default=[10, 100], help="sizes of the bulk")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--memory", action="store_true", help="count a gigabyte and print the memory it took")
+    parser.add_argument("--memory-of", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    if given.memory_of:
+        print(json.dumps(memory_of(given.memory_of)))
+        return 0
     if given.memory:
         print(json.dumps(memory()))
         return 0
@@ -121,15 +128,29 @@ def packings(rounds: int) -> Iterator[Measured]:
 
 def memory() -> Measured:
     """Count a gigabyte in windows, and say how much memory that took beyond the imported process."""
-    hour = busy_hour("nsg-v2", 2500)
-    body = hour[len(b'{"records":[') : -2] + b","
+    body = busy_hour("nsg-v2", 2500)[len(b'{"records":[') : -2] + b","
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(body)
+        file.flush()
+        done = subprocess.run(
+            [sys.executable, "-m", "tools.bench", "--memory-of", file.name],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    measured: Measured = json.loads(done.stdout)
+    return measured
+
+
+def memory_of(path: Path) -> Measured:
+    """The same, of a blob that is this file's records again and again, in a process that does nothing else."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     counter = BlobCounter(BlobCounts(), HOUR, "")
     fed = 0
     while fed < 10**9:
-        for at in range(0, len(body), WINDOW):
-            counter.feed(body[at : at + WINDOW], last=False)
-        fed += len(body)
+        with path.open("rb") as file:
+            while data := file.read(WINDOW):
+                counter.feed(data, last=False)
+                fed += len(data)
     counter.feed(b"]}")
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {"bytes": fed, "tuples": counter.counts.tuples, "MB_more": round((after - before) / 1024, 1)}
