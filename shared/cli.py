@@ -24,7 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from shared import rollup as rollup_job
 from shared import sweep as sweep_job
 from shared.blobs import FlowLogs, floor_hour
-from shared.errors import BadRequest, BadSettings, FlowtallyError
+from shared.errors import BadRequest, BadSettings, FlowtallyError, Unavailable
 from shared.ledger.store import Ledger
 from shared.output import Output, left_out, print_answer
 from shared.settings import parse_when, read_settings
@@ -157,13 +157,20 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
     stores.tables.create()
     span = datetime.now(UTC) - since
     while True:
-        now = stores.flow_logs.now()
-        first = now - span if watch else since
-        swept = _sweep_with_progress(stores, floor_hour(first), until or now + _HOUR)
+        try:
+            now = stores.flow_logs.now()
+            first = now - span if watch else since
+            swept = _sweep_with_progress(stores, floor_hour(first), until or now + _HOUR)
+        except Unavailable as error:
+            if not watch:
+                raise
+            _say(f"flowtally: {error}")
+            time.sleep(watch)
+            continue
         for name in swept.strangers:
             _say(f"not a flow log, passed over: {name}")
-        for name, error in swept.failed:
-            _say(f"failed, to be tried again: {name}: {error}")
+        for name, failure in swept.failed:
+            _say(f"failed, to be tried again: {name}: {failure}")
         if swept.behind or not watch:
             sums = {
                 name: sum(getattr(each, name.lower()) for each in swept.ingested)

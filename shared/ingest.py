@@ -3,20 +3,23 @@
 import logging
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from shared.blobs import FlowLogs, Stretch
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import BlobName
-from shared.flowlog.records import Record, RecordReader
+from shared.flowlog.records import Garbled, Record, RecordReader
 from shared.flowlog.rejects import Reject, reject_garbled
 from shared.ledger.entry import Entry, pack_within
 from shared.ledger.store import Ledger
 
 UPDATE_BYTES = 64 * 1024 * 1024
 """Bytes counted before they are committed at the latest: the most that a crash can cost."""
+
+UPDATE_REJECTS = 10_000
+"""Rejects kept before they are committed at the latest: garbage may hold millions."""
 
 LOOKED_AT = timedelta(hours=3)
 """So long after an hour's end the rollup looks at it by itself; written later, it needs a note."""
@@ -107,15 +110,16 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
     rejects: list[Reject] = []
     resource_id, target_id = entry.resource_id, entry.target_id
     at_end = False
-    for data, last, ends_here in _stretches(blob, first, entry.offset, flow_logs):
+    for item, ends_here in _items(reader, _stretches(blob, first, entry.offset, flow_logs)):
         at_end = ends_here
-        for item in reader.feed(data, last=last):
-            if isinstance(item, Record):
-                rejects += counts.count_record(item, blob.hour, blob.resource_id)
-                resource_id, target_id = item.resource_id or resource_id, item.target_id or target_id
-            else:
-                rejects.append(reject_garbled(item))
-                counts.garbled_bytes += item.end - item.start
+        if isinstance(item, Record):
+            rejects += counts.count_record(item, blob.hour, blob.resource_id)
+            resource_id, target_id = item.resource_id or resource_id, item.target_id or target_id
+        elif isinstance(item, Garbled):
+            rejects.append(reject_garbled(item))
+            counts.garbled_bytes += item.end - item.start
+        if len(rejects) >= UPDATE_REJECTS:
+            break
     left = reader.unread() if at_end else None
     unread = reject_garbled(left) if left else None
     unread_bytes = unread.end - unread.start if unread else 0
@@ -143,6 +147,17 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
         at_end,
         late=first.server_time > blob.hour + timedelta(hours=1) + LOOKED_AT,
     )
+
+
+def _items(
+    reader: RecordReader, stretches: Iterable[tuple[bytes, bool, bool]]
+) -> Iterator[tuple[Record | Garbled | None, bool]]:
+    """The items of all stretches, and in the end ``None`` with whether the blob ends there."""
+    for data, last, at_end in stretches:
+        for item in reader.feed(data, last=last):
+            yield item, False
+        if last:
+            yield None, at_end
 
 
 def _stretches(
