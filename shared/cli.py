@@ -35,6 +35,7 @@ from shared.views.rows import ALL_SCOPES
 from shared.views.store import Views
 
 _HOUR = timedelta(hours=1)
+_INSTANT = timedelta(microseconds=1)
 _STATUS_COLUMNS = (
     *("Scope", "Hour", "Blobs", "Offset", "Length", "Behind", "Tuples", "Malformed", "GarbledBytes"),
     *("LastRecordTime", "LagSeconds"),
@@ -116,7 +117,7 @@ def _since(default: str | None) -> Callable[[click.decorators.FC], click.decorat
     )
 
 
-_until = click.option("--until", type=_When(), help="Until when: as --since. Default: now.")
+_until = click.option("--until", type=_When(), help="Until when: as --since. Default: all that there is.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -342,6 +343,7 @@ def show(
     if last is None:
         raise BadRequest("there is nothing to show yet: run `flowtally sweep` and `flowtally rollup` first")
     if since is None:
+        last = min(last, floor_hour(until - _INSTANT)) if until else last
         since = last.replace(hour=0) if grain == "day" else last
     answer = ask(
         stores.views,
