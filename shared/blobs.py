@@ -44,11 +44,12 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class ListedBlob:
-    """A flow log's blob as a listing shows it."""
+    """A flow log's blob as a listing shows it: the version that was written at ``modified``."""
 
     blob: BlobName
     length: int
     etag: str
+    modified: datetime
 
 
 class FlowLogs:
@@ -180,7 +181,7 @@ def floor_hour(moment: datetime) -> datetime:
 
 def _listed(found: BlobProperties) -> ListedBlob | str:
     try:
-        return ListedBlob(parse_blob_name(found.name), found.size, found.etag.strip('"'))
+        return ListedBlob(parse_blob_name(found.name), found.size, found.etag.strip('"'), found.last_modified)
     except MalformedInput:
         return str(found.name)
 

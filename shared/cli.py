@@ -24,7 +24,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from shared import rollup as rollup_job
 from shared import sweep as sweep_job
 from shared.blobs import FlowLogs, floor_hour
-from shared.errors import BadRequest, BadSettings, FlowtallyError
+from shared.errors import BadRequest, BadSettings, FlowtallyError, Unavailable
 from shared.ledger.store import Ledger
 from shared.output import Output, left_out, print_answer
 from shared.settings import parse_when, read_settings
@@ -35,6 +35,7 @@ from shared.views.rows import ALL_SCOPES
 from shared.views.store import Views
 
 _HOUR = timedelta(hours=1)
+_INSTANT = timedelta(microseconds=1)
 _STATUS_COLUMNS = (
     *("Scope", "Hour", "Blobs", "Offset", "Length", "Behind", "Tuples", "Malformed", "GarbledBytes"),
     *("LastRecordTime", "LagSeconds"),
@@ -116,7 +117,7 @@ def _since(default: str | None) -> Callable[[click.decorators.FC], click.decorat
     )
 
 
-_until = click.option("--until", type=_When(), help="Until when: as --since. Default: now.")
+_until = click.option("--until", type=_When(), help="Until when: as --since. Default: all that there is.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -157,13 +158,20 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
     stores.tables.create()
     span = datetime.now(UTC) - since
     while True:
-        now = stores.flow_logs.now()
-        first = now - span if watch else since
-        swept = _sweep_with_progress(stores, floor_hour(first), until or now + _HOUR)
+        try:
+            now = stores.flow_logs.now()
+            first = now - span if watch else since
+            swept = _sweep_with_progress(stores, floor_hour(first), until or now + _HOUR)
+        except Unavailable as error:
+            if not watch:
+                raise
+            _say(f"flowtally: {error}")
+            time.sleep(watch)
+            continue
         for name in swept.strangers:
             _say(f"not a flow log, passed over: {name}")
-        for name, error in swept.failed:
-            _say(f"failed, to be tried again: {name}: {error}")
+        for name, failure in swept.failed:
+            _say(f"failed, to be tried again: {name}: {failure}")
         if swept.behind or not watch:
             sums = {
                 name: sum(getattr(each, name.lower()) for each in swept.ingested)
@@ -335,6 +343,7 @@ def show(
     if last is None:
         raise BadRequest("there is nothing to show yet: run `flowtally sweep` and `flowtally rollup` first")
     if since is None:
+        last = min(last, floor_hour(until - _INSTANT)) if until else last
         since = last.replace(hour=0) if grain == "day" else last
     answer = ask(
         stores.views,

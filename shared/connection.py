@@ -30,7 +30,7 @@ def _credential(connection: Connection) -> Any:
 
     if connection.credential == "managedidentity":
         return ManagedIdentityCredential(client_id=connection.client_id or None)
-    return DefaultAzureCredential()
+    return DefaultAzureCredential(managed_identity_client_id=connection.client_id or None)
 
 
 def connect(service: Any, connection: Connection, **options: Any) -> Any:

@@ -13,7 +13,7 @@ from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import Reject, reject_garbled
 from shared.ledger.entry import Entry, pack_within
 from shared.ledger.store import Ledger
-from shared.tally.blob_counter import BlobCounter
+from shared.tally.blob_counter import MOST_REJECTS, BlobCounter
 
 UPDATE_BYTES = 64 * 1024 * 1024
 """Bytes counted before they are committed at the latest: the most that a crash can cost."""
@@ -106,8 +106,10 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
     rejects: list[Reject] = []
     at_end = False
     for data, last, ends_here in _stretches(blob, first, entry.offset, flow_logs):
-        at_end = ends_here
         rejects += counter.feed(data, last=last)
+        if len(rejects) >= MOST_REJECTS:
+            break
+        at_end = ends_here
     counts, reader = counter.counts, counter.reader
     left = reader.unread() if at_end else None
     unread = reject_garbled(left) if left else None

@@ -13,12 +13,13 @@ that was first made of its present state a short while ago is made once more, wh
 import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Self
 
 from shared.blobs import floor_hour
-from shared.errors import FlowtallyError
+from shared.errors import FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import parse_blob_name
 from shared.ingest import LOOKED_AT
 from shared.ledger.entry import day_key, hour_key
@@ -37,13 +38,13 @@ SETTLED_AFTER = timedelta(minutes=15)
 NOTES_KEPT = timedelta(hours=1)
 """So long after it was written a note stays: its commit may come a while later."""
 
-WORKERS = 8
+WORKERS = 4
 """Scopes made at the same time."""
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
-_MERGED_KEYS = 100_000
+_MERGED_KEYS = 10_000
 
 
 @dataclass(slots=True)
@@ -65,6 +66,7 @@ class RolledUp:
         self.days += other.days
         self.rows += other.rows
         self.looked_at |= other.looked_at
+        self.failed += other.failed
         return self
 
 
@@ -76,8 +78,11 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
     """
     notes, now = ledger.late_notes()
     looked_at = views.looked_at()
+    if looked_at is None:
+        views.create_tables()
     recent = looked_at - LOOKED_AT - 2 * _HOUR if looked_at else _EVER
-    job = _Rollup(ledger, views, now, floor_hour(min(since or recent, recent)), notes, views.catalog())
+    first = max(min(since or recent, recent), _EVER)
+    job = _Rollup(ledger, views, now, floor_hour(first), notes, views.catalog())
     done = RolledUp()
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="rollup") as pool:
         running = {pool.submit(job.roll_scope, scope): scope for scope in ledger.scopes()}
@@ -88,11 +93,12 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
                 done.failed.append((running[each], error))
     for hour in sorted(done.looked_at):
         done.rows += _write_health(views, ALL_SCOPES, hour, views.health_of_all(hour))
-    failed = {scope for scope, _ in done.failed}
     for note in notes:
-        if note.scope not in failed and now - note.noted > NOTES_KEPT:
+        failed = any(name.startswith(note.scope) for name, _ in done.failed)
+        if not failed and now - note.noted > NOTES_KEPT:
             ledger.drop_note(note)
-    if not failed:
+    # What is malformed stays so until somebody mends it; only what may pass is worth looking at again.
+    if done.scopes and not any(isinstance(error, Unavailable) for _, error in done.failed):
         views.keep_looked_at(now)
     return done
 
@@ -113,18 +119,15 @@ class _Rollup:
         notes = [note for note in self.notes if note.scope == scope]
         spans = [(self.first, self.now + _DAY), *((note.hour - _HOUR, note.hour + _HOUR) for note in notes)]
         done = RolledUp(scopes=1)
-        foreign: list[Foreign] = []
         for first, last in _joined(spans):
             # An hour's rows depend on its neighbours' entries, too.
             found = [*self.ledger.entries(scope, first - _HOUR, last + _HOUR)]
             posted = [each for each in found if isinstance(each, Posted)]
-            unknown = [each for each in found if isinstance(each, Foreign)]
-            blocked = {each.hour + share * _HOUR for each in unknown for share in (-1, 0, 1)}
+            foreign = [each for each in found if isinstance(each, Foreign)]
+            done.failed += [(scope, each.error) for each in foreign]
+            blocked = {each.hour + share * _HOUR for each in foreign for share in (-1, 0, 1)}
             done += self._make_changed(scope, first, last, posted, blocked)
             self._describe(scope, posted)
-            foreign += unknown
-        if foreign:
-            raise foreign[0].error
         return done
 
     def _make_changed(
@@ -132,20 +135,27 @@ class _Rollup:
     ) -> RolledUp:
         """Make those of the hours from ``first`` to ``last`` that have changed, and those of their days.
 
-        Not those that are ``blocked``: they have a part that can't be read, and would be wrong without it.
+        Not those that are ``blocked``, nor their days: they have a part that can't be read, and would be
+        wrong without it.
         """
         concerned = {each.hour + share * _HOUR for each in posted for share in _shares(each)}
-        hours = sorted(hour for hour in concerned - blocked if first <= hour <= last)
+        hours = sorted(hour for hour in concerned if first <= hour <= last)
         done = RolledUp(looked_at=set(hours))
         if not hours:
             return done
         made = self.views.made(scope, hours[0], hours[-1])
         for hour in hours:
             was = made.get(hour_key(hour))
-            if self._is_due(was, _fingerprint(hour, posted)):
-                done.rows += self._make_hour(scope, hour, was)
-                done.hours += 1
-        for day in sorted({hour.replace(hour=0) for hour in hours}):
+            if hour not in blocked and self._is_due(was, _fingerprint(hour, posted)):
+                try:
+                    done.rows += self._make_hour(scope, hour, was)
+                    done.hours += 1
+                except MalformedInput as error:
+                    done.failed.append((f"{scope}~{hour_key(hour)}", error))
+                    blocked.add(hour)
+        for day in sorted(
+            {hour.replace(hour=0) for hour in hours} - {hour.replace(hour=0) for hour in blocked}
+        ):
             was = made.get(day_key(day))
             fingerprint = self._fingerprint_of_day(scope, day)
             if self._is_due(was, fingerprint):
@@ -159,21 +169,19 @@ class _Rollup:
     def _make_hour(self, scope: str, hour: datetime, made: Made | None) -> int:
         """Write the rows of one hour from the entries that have a share in it; gives how many changed."""
         entries = self.ledger.entries
-        posted = [
-            each
-            for found in (
-                entries(scope, hour - _HOUR, hour - _HOUR, counts=True, only="TuplesAfter gt 0L"),
-                entries(scope, hour, hour, counts=True),
-                entries(scope, hour + _HOUR, hour + _HOUR, counts=True, only="TuplesBefore gt 0L"),
-            )
-            for each in found
-            if isinstance(each, Posted)
-        ]
         merged = HourCounts(keys=_MERGED_KEYS)
-        for each in posted:
+        posted = []
+        for each in chain(
+            entries(scope, hour - _HOUR, hour - _HOUR, counts=True, only="TuplesAfter gt 0L"),
+            entries(scope, hour, hour, counts=True),
+            entries(scope, hour + _HOUR, hour + _HOUR, counts=True, only="TuplesBefore gt 0L"),
+        ):
+            if isinstance(each, Foreign):
+                raise each.error
             for share_hour, counts in each.entry.counts().hours(each.hour):
                 if share_hour == hour:
                     merged.merge(counts, each.mac)
+            posted.append(replace(each, entry=replace(each.entry, packed=b"")))
         rows = self._write_rows(scope, hour, merged, ("5m", "hour"), hour + _HOUR)
         health = sum((_health(each) for each in posted if each.hour == hour), Health())
         rows += _write_health(self.views, scope, hour, health)

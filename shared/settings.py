@@ -16,6 +16,7 @@ from shared.errors import BadSettings
 TriggerSource = Literal["EventGrid", "Polling"]
 
 _AGE = re.compile(r"([0-9]{1,6})([mhd])")
+_LONGEST_AGE = timedelta(days=36_500)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -70,10 +71,15 @@ def _connection(environment: Mapping[str, str], name: str, service: str) -> Conn
         if not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", service_uri):
             # Not quoted, nor is a connection string: it may hold a key.
             raise BadSettings(f"{uri_setting} is no service address; it must be a plain one, {wanted}")
+        credential = environment.get(f"{name}__credential", "").strip().lower()
+        if credential not in ("", "managedidentity"):
+            raise BadSettings(
+                f"{name}__credential is {credential!r}; it must be managedidentity, or not be set"
+            )
         return Connection(
             name,
             service_uri=service_uri,
-            credential=environment.get(f"{name}__credential", ""),
+            credential=credential,
             client_id=environment.get(f"{name}__clientId", ""),
         )
     if not connection_string:
@@ -98,7 +104,8 @@ def _schedule(environment: Mapping[str, str], name: str, default: str) -> str:
 def parse_age(text: str) -> timedelta | None:
     """A time span such as ``90m``, ``24h``, ``7d``; ``None`` if it is none."""
     found = _AGE.fullmatch(text.strip())
-    return timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+    age = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
+    return age if age is not None and age <= _LONGEST_AGE else None
 
 
 def parse_when(text: str, now: datetime) -> datetime | None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.blobs import FlowLogs, ListedBlob
 from shared.errors import FlowtallyError
@@ -11,6 +11,7 @@ from shared.ingest import Ingested, ingest
 from shared.ledger.entry import Entry
 from shared.ledger.store import Ledger, Posted
 
+_CLOCK_STEP = timedelta(seconds=2)  # of the times that listings state
 WORKERS = 8
 """Blobs ingested at the same time."""
 
@@ -32,7 +33,11 @@ class Compared:
         if self.listed.etag == self.entry.blob_etag or not self.listed.length:
             return 0
         beyond = self.listed.length - self.entry.offset
-        return beyond if beyond > 0 else self.listed.length  # shorter than the offset: rewritten
+        if beyond > 0:
+            return beyond
+        # Shorter than what was read: the blob was rewritten since, or has grown since it was listed.
+        overtaken = self.written is not None and self.written - self.listed.modified > _CLOCK_STEP
+        return 0 if overtaken else self.listed.length
 
 
 @dataclass(slots=True)

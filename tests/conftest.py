@@ -1,5 +1,6 @@
 """Real storage for the tests: one emulator a session, emptied after each test that used it."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,10 @@ import pytest
 from tests.counting_proxy import Traffic, counted
 from tests.system import Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
+
+# What is exported for a real account must not be touched by a test.
+for name in [name for name in os.environ if name.startswith(("FLOW_LOGS", "RESULTS", "FLOWTALLY"))]:
+    del os.environ[name]
 
 
 @pytest.fixture(scope="session")

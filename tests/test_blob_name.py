@@ -186,7 +186,7 @@ def test_different_logs_have_different_scopes(
 
 @given(st.lists(st.text(min_size=1), min_size=1), st.lists(st.text(min_size=1), min_size=1))
 def test_different_parts_give_different_keys(one: list[str], other: list[str]) -> None:
-    assume([part.lower() for part in one] != [part.lower() for part in other])
+    assume(one != other)
     assert key_join(one) != key_join(other)
 
 

@@ -116,6 +116,15 @@ def test_an_entity_of_another_version_is_refused_with_what_to_do(schema: object)
         from_columns(columns)
 
 
+def test_an_entity_without_a_column_is_refused_with_its_name() -> None:
+    columns = to_columns(Entry(NAME), "the~partition")
+    for missing in READABLE:
+        if missing in {"PartitionKey", "RowKey", "LastRecordTime"}:
+            continue
+        with pytest.raises(MalformedInput, match="the~partition"):
+            from_columns({name: value for name, value in columns.items() if name != missing})
+
+
 def test_the_columns_of_the_contract_are_there() -> None:
     columns = to_columns(Entry(NAME, last_record_time=datetime(2026, 11, 21, tzinfo=UTC)), "p")
     assert columns["PartitionKey"] == "p"

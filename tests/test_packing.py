@@ -218,6 +218,18 @@ def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value
         unpack(zlib.compress(with_header(header, body[end:])))
 
 
+def test_a_column_without_rows_is_no_wider_than_a_number() -> None:
+    """Otherwise the width alone would decide how long reading takes."""
+    family = {"rows": 0, "widths": [10**7], "floor": 1, "rest": [0] * 8}
+    header = {
+        "packing": PACKING,
+        "shares": {"0": {"traffic": [], "families": {"talkers": family}}},
+        "texts": [0, 0, 0],
+    }
+    with pytest.raises(MalformedInput):
+        unpack(zlib.compress(with_header(header, b"")))
+
+
 def with_header(header: object, columns: bytes) -> bytes:
     encoded = json.dumps(header).encode()
     return len(encoded).to_bytes(4, "little") + encoded + columns

@@ -6,6 +6,7 @@ is left unread. THE law is that the reading depends on the blob's bytes alone.
 
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -436,6 +437,7 @@ def test_a_record_inside_a_string_is_text() -> None:
     [
         b'{"flowLogVersion":DEEP,"flowRecords":{"flows":[]}}',
         b'{"targetResourceID":DEEP,"flowRecords":{"flows":[]}}',
+        '{"category":"é","targetResourceID":DEEP,"flowRecords":{"flows":[]}}'.encode(),
         b'{"flowRecords":{"flows":[{"aclID":"a","flowGroups":[{"rule":"r","flowTuples":[DEEP]}]}]}}',
     ],
 )
@@ -552,6 +554,33 @@ def test_every_object_is_decoded_only_a_few_times(
     reading = read(pieces, waits=[True] * len(pieces))
     assert sum(isinstance(item, Record) for item, _, _ in reading.items) in {1, 401}
     assert decoded <= 6 * data.count(b"{")
+
+
+class CountingSearch:
+    """A pattern that counts how many characters it was made to look at."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self.pattern, self.looked_at = pattern, 0
+
+    def search(self, text: str, start: int = 0, end: int = sys.maxsize) -> re.Match[str] | None:
+        found = self.pattern.search(text, start, end)
+        self.looked_at += max((found.end() if found else min(end, len(text))) - start, 0)
+        return found
+
+
+@pytest.mark.parametrize("piece", BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize("end", [b"", VNET])
+@pytest.mark.parametrize("whole", [True, False])
+def test_every_byte_is_searched_only_a_few_times(
+    monkeypatch: pytest.MonkeyPatch, piece: bytes, end: bytes, whole: bool
+) -> None:
+    """Objects of a kind that nobody knows yet must not stop a blob from being passed."""
+    search = CountingSearch(records._RECORD_START)  # noqa: SLF001 -- its effort is what is tested
+    monkeypatch.setattr(records, "_RECORD_START", search)
+    data = piece * 400 + end
+    pieces = [data] if whole else [data[at : at + 64] for at in range(0, len(data), 64)]
+    read(pieces, waits=[True] * len(pieces))
+    assert search.looked_at <= 6 * len(data)
 
 
 def test_position_and_items_belong_together_when_a_caller_stops_in_the_middle() -> None:

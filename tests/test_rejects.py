@@ -166,10 +166,19 @@ def test_what_is_no_string_is_placed_as_wide_as_its_record(element: object) -> N
     assert reject == Reject(record.start, record.end, "not a string", 1, repr(element))
 
 
+@pytest.mark.parametrize("other", ["1", "null", '["b"]', '"]"', '"[]],"', '{"b":"c"}', written_escaped("é]")])
+def test_what_stands_beside_a_tuple_does_not_change_its_place(other: str) -> None:
+    record, places = placed([other, '"a"', other, '"z"'])
+    rejected = [(json.loads(other), "other"), ("a", "one"), (json.loads(other), "other"), ("z", "two")]
+    rejects = {reject.reason: reject for reject in reject_tuples(record, rejected)}
+    assert rejects["one"] == Reject(*places[1], "one", 1, "a")
+    assert rejects["two"] == Reject(*places[3], "two", 1, "z")
+
+
 def test_reasons_that_start_at_the_same_byte_are_joined() -> None:
-    record, _ = placed(["1", written_escaped("a")])
-    assert reject_tuples(record, [(1, "not a string"), ("a", "wrong number of fields")]) == [
-        Reject(record.start, record.end, "not a string; wrong number of fields", 2, "1")
+    record, _ = placed(["1", "null"])
+    assert reject_tuples(record, [(1, "not a string"), (None, "another reason")]) == [
+        Reject(record.start, record.end, "not a string; another reason", 2, "1")
     ]
 
 

@@ -102,6 +102,8 @@ def test_a_missing_connection_is_named_with_both_ways_to_give_it(
             "results.table.core.windows.net",
             "https://ACCOUNT.table.core.windows.net",
         ),
+        ("FLOW_LOGS__credential", "clientsecret", "managedidentity, or not be set"),
+        ("RESULTS__credential", "x", "managedidentity, or not be set"),
         ("FLOWTALLY_TRIGGER_SOURCE", "eventgrid", "EventGrid or Polling"),
         ("FLOWTALLY_TRIGGER_SOURCE", "", "EventGrid or Polling"),
         ("FLOWTALLY_SWEEP_SINCE", "yesterday", "24h or 7d"),
@@ -164,7 +166,9 @@ def test_any_environment_is_read_or_refused(environment: dict[str, str], since: 
         ("90m", timedelta(minutes=90)),
         ("24h", timedelta(hours=24)),
         (" 7d ", timedelta(days=7)),
-        ("999999d", timedelta(days=999_999)),
+        ("36500d", timedelta(days=36_500)),
+        ("36501d", None),
+        ("999999d", None),
         ("0h", timedelta()),
         *[
             (text, None)

@@ -69,6 +69,18 @@ class Azurite:
         )
 
 
+def settings_for(emulator: Azurite) -> dict[str, str]:
+    """The environment of this process with settings for the emulator, and with no others of Flowtally's:
+    what is exported for a real account must not be touched by a demo or a test.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("FLOW_LOGS", "RESULTS", "FLOWTALLY"))
+    }
+    return {**kept, "FLOW_LOGS": emulator.connection_string, "RESULTS": emulator.connection_string}
+
+
 @contextmanager
 def azurite(location: Path | None = None) -> Iterator[Azurite]:
     """Run an emulator inside the `with` block, in memory or, if given, with its data at `location`.

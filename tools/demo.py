@@ -6,7 +6,6 @@ command that people use, and holds the writer's own count against what was count
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.azurite import azurite
+from tools.azurite import azurite, settings_for
 
 FLOWTALLY = str(Path(sys.executable).with_name("flowtally"))
 NICS, HOURS, SEED = 6, 2, 7
@@ -27,12 +26,7 @@ def main() -> int:
     keep = parser.parse_args().keep
     began = time.monotonic()
     with azurite() as emulator:
-        environment = {
-            **os.environ,
-            "FLOW_LOGS": emulator.connection_string,
-            "RESULTS": emulator.connection_string,
-            "COLUMNS": "160",
-        }
+        environment = {**settings_for(emulator), "COLUMNS": "160"}
         say(f"Azurite is up. {NICS} network interfaces write {HOURS} hours of flow logs, in fast motion;")
         say("`flowtally sweep --watch` counts them while they grow:\n")
         written = write_and_sweep(environment)

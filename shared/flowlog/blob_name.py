@@ -46,7 +46,7 @@ _RESOURCE_ID = re.compile(
 )
 _JOINED = re.compile(r"([^/_]+_[^/]+)/([^/]+)")
 _WATCHER_PREFIX = re.compile(r"NETWORKWATCHER_[A-Z0-9]+_(?=.)", _IN_ANY_CASE)
-_KEY_SAFE = re.compile(r"[a-z0-9._()\-]")
+_KEY_SAFE = re.compile(r"[A-Za-z0-9._()\-]")
 _LONGEST_SCOPE = 300
 
 
@@ -92,7 +92,7 @@ def parse_blob_name(name: str) -> BlobName:
     return BlobName(
         name=name,
         kind=kind,
-        scope=key_join([kind, *own]),
+        scope=key_join([kind, *map(str.lower, own)]),
         group=group,
         resource_id="/" + path.lower(),
         hour=hour,
@@ -101,13 +101,12 @@ def parse_blob_name(name: str) -> BlobName:
 
 
 def key_join(parts: Iterable[str], longest: int = _LONGEST_SCOPE) -> str:
-    """Parts joined by ``~`` into a piece of a table key.
+    """Parts joined by ``~`` into a piece of a table key; different parts give different keys.
 
-    Lower case, with every character that a key can't hold as ``!xx`` bytes of its UTF-8: different parts
-    give different keys, but for their case. Keys have a limit of 512 characters: what is longer than
-    ``longest`` ends in a digest of itself.
+    Every character that a key can't hold stands as ``!xx`` bytes of its UTF-8. Keys have a limit of 512
+    characters: what is longer than ``longest`` ends in a digest of itself.
     """
-    key = "~".join("".join(map(_key_safe, part.lower())) for part in parts)
+    key = "~".join("".join(map(_key_safe, part)) for part in parts)
     if len(key) <= longest:
         return key
     return f"{key[: longest - 33]}!{hashlib.sha256(key.encode()).hexdigest()[:32]}"

@@ -40,6 +40,9 @@ UNREAD = "no whole record"
 LONGEST_NAME = 1024
 """Characters of a rule's or resource's name. Azure's own limits are a tenth of that."""
 
+LONGEST_GAP = 1024 * 1024
+"""Bytes between two records; where more say nothing, they are passed by as garbled."""
+
 LONGEST_TAIL = 32
 """Bytes. They are read again with every update, so they are few."""
 
@@ -120,8 +123,9 @@ class RecordReader:
         if not last and len(self._data) < self._wait_for:
             return
         text = self._data.decode("latin-1")
+        scan = Scan(text)
         at = 0
-        while item := _next_item(text, at):
+        while item := scan.next_item(at):
             start, at, found = item
             self.position = base + at
             self.tail = self._data[max(start, at - LONGEST_TAIL) : at]
@@ -155,35 +159,58 @@ def _without_separators_after(text: str) -> str:
 
 
 def _separators_end(text: str, at: int) -> int:
-    found = _SEPARATORS.match(text, at)
+    found = _SEPARATORS.match(text, at, at + LONGEST_GAP)
     return found.end() if found else at
 
 
-def _next_item(text: str, at: int) -> tuple[int, int, _Found] | None:
-    """The next item's start, end and document; ``None`` while that can't be told.
+class Scan:
+    """Finds the items of a text, one after another; looks for the beginnings of records only once."""
 
-    No item contains the beginning of another record, even if it would be JSON: a record that is cut off
-    inside an array would swallow those that follow.
-    """
-    start = _separators_end(text, at)
-    if start == len(text):
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._segment = ""
+        self._segment_start = 0
+        self._following: re.Match[str] | None = None
+        self._segment_end = 0
+
+    def next_item(self, at: int) -> tuple[int, int, _Found] | None:
+        """The next item's start, end and document; ``None`` while that can't be told.
+
+        No item contains the beginning of another record, even if it would be JSON: a record that is cut off
+        inside an array would swallow those that follow.
+        """
+        text = self.text
+        start = _separators_end(text, at)
+        if start - at == LONGEST_GAP:
+            return at, start, "nothing but separators"
+        if start == len(text):
+            return None
+        self._find_following(start)
+        limit = start + LONGEST_RECORD
+        if text[start] == "{":
+            try:
+                document, end = _DECODER.raw_decode(self._segment, start - self._segment_start)
+            except (ValueError, RecursionError):
+                pass
+            else:
+                end += self._segment_start
+                if end <= limit:
+                    return start, end, document
+        if self._following and self._following.end() <= limit:
+            garbled = text[start : self._segment_end].rstrip(" \t\r\n,")
+            return start, start + len(garbled), _why_not(garbled)
+        if len(text) >= limit:
+            return start, limit, f"no record ends within {LONGEST_RECORD} bytes"
         return None
-    following = _RECORD_START.search(text, start + 1, start + LONGEST_RECORD)
-    limit = following.start() if following else start + LONGEST_RECORD
-    piece = text[start:limit]
-    if piece[0] == "{":
-        try:
-            document, length = _DECODER.raw_decode(piece)
-        except (ValueError, RecursionError):
-            pass
-        else:
-            return start, start + length, document
-    if following:
-        end = start + len(piece.rstrip(" \t\r\n,"))
-        return start, end, _why_not(text[start:end])
-    if len(piece) == LONGEST_RECORD:
-        return start, start + LONGEST_RECORD, f"no record ends within {LONGEST_RECORD} bytes"
-    return None
+
+    def _find_following(self, start: int) -> None:
+        """Make the segment that of ``start``: up to where the next record begins, if one does."""
+        if start < self._segment_end:
+            return
+        self._following = _RECORD_START.search(self.text, start + 1)
+        self._segment_start = start
+        self._segment_end = self._following.start() if self._following else len(self.text)
+        self._segment = self.text[start : self._segment_end]
 
 
 def _why_not(text: str) -> str:

@@ -12,7 +12,7 @@ LONGEST_SAMPLE = 1024
 """Bytes, as UTF-8."""
 
 _ARRAY = re.compile(rb'"flowTuples"[ \t\r\n]*:[ \t\r\n]*\[', re.IGNORECASE)
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,14 @@ def reject_tuples(record: Record, rejected: Iterable[tuple[object, str]]) -> lis
     placed as wide as its record. No two rejects start at the same byte.
     """
     by_reason: dict[str, Reject] = {}
-    written = _strings_of_tuples(record.source)
+    written = [*_strings_of_tuples(record.source)]
+    passed = 0
     for element, reason in rejected:
-        place = next((place for place in written if place[2] == element), None)
+        place = None
+        for number in range(passed, len(written)):
+            if written[number][2] == element:
+                place, passed = written[number], number + 1
+                break
         if place:
             start, end = record.start + place[0], record.start + place[1]
             sample = record.source[place[0] : place[1]]
@@ -69,9 +74,14 @@ def _join(one: Reject, other: Reject) -> Reject:
 def _strings_of_tuples(source: bytes) -> Iterator[tuple[int, int, str]]:
     """The strings in a record's arrays of tuples, in order: from and to which byte, and what they say."""
     for array in _ARRAY.finditer(source):
-        for string in _STRING.finditer(source, array.end(), source.find(b"]", array.end())):
-            with suppress(ValueError):
-                yield string.start() + 1, string.end() - 1, json.loads(string[0])
+        depth = 1
+        for token in _TOKEN.finditer(source, array.end()):
+            depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
+            if depth == 0:
+                break
+            if depth == 1 and token[0].startswith(b'"'):
+                with suppress(ValueError):
+                    yield token.start() + 1, token.end() - 1, json.loads(token[0])
 
 
 def _sample(written: bytes) -> str:

@@ -12,7 +12,7 @@ An array is cut from ``["`` to the next ``]``, on trust: that is right if it is 
 ``[0-9A-Za-z.:,_-]`` with nothing between them but commas. Who reads the tuples finds out if it isn't;
 then the stretch is cut once more, with care: each array is looked at before it is cut.
 
-Whatever isn't exactly so, the reference reads (``records._next_item``). So the items are the same, whoever
+Whatever isn't exactly so, the reference reads (``records.Scan``). So the items are the same, whoever
 reads them, and so are the positions after each.
 """
 
@@ -22,7 +22,7 @@ from datetime import datetime
 
 from shared.errors import MalformedInput
 from shared.flowlog import records
-from shared.flowlog.records import Garbled, Record, RecordReader
+from shared.flowlog.records import Garbled, Record, RecordReader, Scan
 from shared.flowlog.tuples import Grammar
 
 BATCH_BYTES = 1024 * 1024
@@ -92,7 +92,7 @@ class SliceReader(RecordReader):
         self.stretch = b""
         self._base = position
         self._at = 0
-        self._text = ""
+        self._scan = Scan("")
         self._text_at = -1
         self._array_start = b'"flowTuples":["'
         self._shapes: dict[bytes, Shape | None] = {}
@@ -150,7 +150,7 @@ class SliceReader(RecordReader):
         """Pass what ``look`` gave."""
         if not items:
             self._wait_for = min(2 * self.waiting, records.LONGEST_RECORD)
-            self.stretch, self._at, self._text = b"", 0, ""
+            self.stretch, self._at, self._scan = b"", 0, Scan("")
             return
         at, item = items[-1]
         start = item.start if isinstance(item, Slice) else item.start - self._base
@@ -160,8 +160,8 @@ class SliceReader(RecordReader):
 
     def _reference(self, at: int) -> tuple[int, Record | Garbled] | None:
         if self._text_at < 0 or at < self._text_at:
-            self._text, self._text_at = self.stretch[at:].decode("latin-1"), at
-        item = records._next_item(self._text, at - self._text_at)  # noqa: SLF001
+            self._scan, self._text_at = Scan(self.stretch[at:].decode("latin-1")), at
+        item = self._scan.next_item(at - self._text_at)
         if item is None:
             return None
         start, end = item[0] + self._text_at, item[1] + self._text_at
@@ -170,9 +170,9 @@ class SliceReader(RecordReader):
     def _slice(self, at: int, *, careful: bool) -> Slice | None:
         """The record that comes next, if it is one that can be cut."""
         data = self.stretch
-        separators = _SEPARATORS.match(data, at)
+        separators = _SEPARATORS.match(data, at, at + records.LONGEST_GAP)
         start = separators.end() if separators else at
-        if not _RECORD_START.match(data, start):
+        if start - at == records.LONGEST_GAP or not _RECORD_START.match(data, start):
             return None
         pieces: list[bytes] = []
         arrays: list[tuple[int, int]] = []

@@ -123,11 +123,20 @@ def to_columns(entry: Entry, partition: str) -> dict[str, Any]:
 
 def from_columns(columns: Mapping[str, Any]) -> Entry:
     """The entry; ``MalformedInput`` if another version of Flowtally wrote it."""
-    if columns["SchemaVersion"] != SCHEMA:
+    name, version = columns["PartitionKey"], columns.get("SchemaVersion")
+    if version != SCHEMA:
         raise MalformedInput(
-            f"the ledger's entity {columns['PartitionKey']} is of schema version {columns['SchemaVersion']}; "
-            f"this Flowtally knows version {SCHEMA}: update it, or process with the one that wrote the entity"
+            f"the ledger's entity {name} is of schema version {version}; "
+            f"this Flowtally knows version {SCHEMA}: "
+            "update it, then run `flowtally rollup --since` for the hours concerned"
         )
+    try:
+        return _read_columns(columns)
+    except KeyError as missing:
+        raise MalformedInput(f"the ledger's entity {name} has no column {missing}") from None
+
+
+def _read_columns(columns: Mapping[str, Any]) -> Entry:
     return Entry(
         blob_name=columns["BlobName"],
         offset=columns["Offset"],

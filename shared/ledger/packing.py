@@ -98,7 +98,7 @@ class _ColumnReader:
         self.body, self.at = body, at
 
     def take(self, rows: int, width: int) -> array[int]:
-        if rows > _MOST_ROWS or rows * width > len(self.body) - self.at:
+        if rows > _MOST_ROWS or width > 8 or rows * width > len(self.body) - self.at:
             raise ValueError("a column is longer than what there is")
         data = bytearray(8 * rows)
         for plane in range(width):

@@ -36,6 +36,9 @@ from shared.tally.keys import CODINGS, Keys
 from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
 from shared.tally.tables import MOST_TUPLES, Codes, Matrix, Table
 
+MOST_REJECTS = 10_000
+"""Rejects kept before they are committed: garbage may hold millions."""
+
 SMALL = 32 * 1024
 """Bytes up to which the reference is faster, where nothing has been counted yet."""
 
@@ -126,7 +129,7 @@ class BlobCounter:
 
     def feed(self, data: bytes, *, last: bool = True) -> list[Reject]:
         """Count the bytes that follow those fed before, as far as they are whole (see ``RecordReader.feed``),
-        and give what of them is rejected.
+        and give what of them is rejected; not all of them, if that is more than ``MOST_REJECTS``.
         """
         if self._tables is None and len(data) + self.reader.waiting < self._worthwhile():
             return self._count_by_reference(self.reader.feed(data, last=last))
@@ -142,7 +145,7 @@ class BlobCounter:
                 batch = self.reader.look(careful=True)
                 rejects += self._count([item for _, item in batch])
             self.reader.go_on(batch)
-            if not batch:
+            if not batch or len(rejects) >= MOST_REJECTS:
                 return rejects
 
     def _worthwhile(self) -> int:

@@ -21,17 +21,14 @@ class Question:
     """One view of table ``flowstats``.
 
     ``key``: the dimensions that its rows stand for; ``ranked_by``: what its ranks are by, ``None`` if all
-    rows are kept; ``counts``: which tuples it counts, so that rows and rest together are their exact total;
-    ``blind_spot``: what the answer can't know.
+    rows are kept.
     """
 
     name: str
     help: str
     key: tuple[str, ...]
     ranked_by: str | None
-    counts: str
     grains: tuple[Grain, ...]
-    blind_spot: str
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -55,13 +52,11 @@ HEALTH_COLUMNS = (
     "LagSeconds",
 )
 
-_SAMPLED = "Traffic that Network Watcher did not log; flows between two logged NICs stand in both NICs' logs."
-_NO_BYTES = "Version 1 logs have no bytes: there, traffic is the number of tuples."
 _BOTH: tuple[Grain, ...] = ("hour", "day")
 
 
-def _family(name: str, text: str, ranked_by: str | None, counts: str, blind_spot: str = _SAMPLED) -> Question:
-    return Question(name, text, FAMILIES[name].columns, ranked_by, counts, _BOTH, blind_spot)
+def _family(name: str, text: str, ranked_by: str | None) -> Question:
+    return Question(name, text, FAMILIES[name].columns, ranked_by, _BOTH)
 
 
 QUESTIONS = {
@@ -72,59 +67,38 @@ QUESTIONS = {
             "How much is going on: tuples, flows and bytes, in and out, allowed and denied.",
             ("Direction", "Status"),
             None,
-            "all tuples",
             ("5m", *_BOTH),
-            _SAMPLED,
         ),
-        _family("rules", "Which rules decide, how often, since when and until when.", None, "all tuples"),
+        _family("rules", "Which rules decide, how often, since when and until when.", None),
         _family(
-            "denied-sources",
-            "Who is being denied: source addresses of denied inbound flows.",
-            "FlowsDenied",
-            "denied inbound tuples",
+            "denied-sources", "Who is being denied: source addresses of denied inbound flows.", "FlowsDenied"
         ),
+        _family("talkers", "Who talks most: remote addresses of allowed flows, by traffic.", "traffic"),
         _family(
-            "talkers",
-            "Who talks most: remote addresses of allowed flows, by traffic.",
-            "traffic",
-            "allowed tuples",
-            _NO_BYTES,
-        ),
-        _family(
-            "denied-ports",
-            "Which ports are knocked at: destination ports of denied flows.",
-            "FlowsDenied",
-            "denied tuples",
+            "denied-ports", "Which ports are knocked at: destination ports of denied flows.", "FlowsDenied"
         ),
         _family(
             "allowed-ports",
             "Which ports are in use: destination ports of allowed flows, by traffic.",
             "traffic",
-            "allowed tuples",
-            _NO_BYTES,
         ),
         _family(
             "conversations",
-            "Who talks to whom: address pairs, port and rule of allowed flows, by traffic.",
+            "Who talks to whom: addresses, port and rule of allowed flows, by traffic.",
             "traffic",
-            "allowed tuples",
-            _NO_BYTES,
         ),
         _family(
             "denied-conversations",
-            "Who is kept from whom, by which rule: address pairs, port and rule of denied flows.",
+            "Who is kept from whom, by which rule: addresses, port and rule of denied flows.",
             "FlowsDenied",
-            "denied tuples",
         ),
-        _family("nics", "Which network interfaces see what.", None, "all tuples"),
+        _family("nics", "Which network interfaces see what.", None),
         Question(
             "health",
             "Is it all there: blobs, bytes, records, tuples, rejects, last record, lag.",
             (),
             None,
-            "what has been read; a blob counts in the hour that it is named after",
             ("hour",),
-            "Blobs that were never read: `flowtally status` compares with what is stored.",
         ),
     )
 }

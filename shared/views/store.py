@@ -43,8 +43,13 @@ class Views:
     """Rows of ``flowstats`` and summaries of ``flowhours``."""
 
     def __init__(self, tables: Tables) -> None:
+        self._tables = tables
         self._stats = tables.table("flowstats")
         self._hours = tables.table("flowhours")
+
+    def create_tables(self) -> None:
+        """Create the tables that aren't there."""
+        self._tables.create()
 
     # flowstats
 
