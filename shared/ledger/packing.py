@@ -97,16 +97,9 @@ class _ColumnReader:
     def __init__(self, body: bytes, at: int) -> None:
         self.body, self.at = body, at
 
-    def take(self, rows: int, width: int) -> array[int]:
-        if rows > _MOST_ROWS or width > 8 or rows * width > len(self.body) - self.at:
-            raise ValueError("a column is longer than what there is")
-        data = bytearray(8 * rows)
-        for plane in range(width):
-            data[plane::8] = self.body[self.at : self.at + rows]
-            self.at += rows
-        return _little_endian(array("Q", bytes(data)))
-
-    def take_columns(self, rows: int, widths: Sequence[int]) -> npt.NDArray[np.int64]:
+    def take(self, rows: int, widths: Sequence[int]) -> npt.NDArray[np.int64]:
+        if rows > _MOST_ROWS or max(widths) > 8 or rows * sum(widths) > len(self.body) - self.at:
+            raise ValueError("columns are longer than what there is")
         planes = np.zeros((len(widths), 8, rows), np.uint8)
         for column, width in zip(planes, widths, strict=True):
             size = width * rows
@@ -147,7 +140,7 @@ def _unpack_shares(header: dict[str, Any], body: bytes, at: int) -> dict[int, Ho
     many, length, width = header["texts"]
     joined_at = len(body) - length
     joined = body[joined_at:].decode("utf-8", "surrogatepass")
-    lengths = _ColumnReader(body, joined_at - many * width).take(many, width)
+    lengths = _ColumnReader(body, joined_at - many * width).take(many, [width])[0].tolist()
     texts = [*_cut(joined, lengths)]
     reader = _ColumnReader(body, at)
     shares: dict[int, HourCounts] = {}
@@ -171,22 +164,21 @@ def _unpack_family(
 ) -> None:
     family = counts.families[name]
     family.floor, family.rest = packed["floor"], packed["rest"]
-    many = packed["rows"]
-    if not many:
+    columns = reader.take(packed["rows"], packed["widths"])
+    if not packed["rows"]:
         return
     key_columns = FAMILIES[name].columns
     keys: list[Key] = [
         *zip(
             *(
                 column if title == "DestPort" else map(texts.__getitem__, column)
-                for title, width in zip(key_columns, packed["widths"], strict=False)
-                for column in [reader.take(many, width)]
+                for title, column in zip(key_columns, columns.tolist(), strict=False)
             ),
             strict=True,
         )
     ]
-    columns = reader.take_columns(many, packed["widths"][len(key_columns) :])
-    missed_at = len(MEASURES)
-    family.fill(keys, columns[:missed_at].T.tolist(), columns[missed_at].tolist())
+    figures_from, missed_at = len(key_columns), len(key_columns) + len(MEASURES)
+    family.fill(keys, columns[figures_from:missed_at].T.tolist(), columns[missed_at].tolist())
     if name == "rules":
-        counts.seen = dict(zip(keys, zip(*columns[missed_at + 1 :].tolist(), strict=True), strict=True))
+        times = columns[missed_at + 1 :].tolist()
+        counts.seen = dict(zip(keys, zip(*times, strict=True), strict=True))
