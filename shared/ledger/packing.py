@@ -98,7 +98,7 @@ class _ColumnReader:
         self.body, self.at = body, at
 
     def take(self, rows: int, widths: Sequence[int]) -> npt.NDArray[np.int64]:
-        if rows > _MOST_ROWS or max(widths) > 8 or rows * sum(widths) > len(self.body) - self.at:
+        if rows > _MOST_ROWS or max(widths, default=0) > 8 or rows * sum(widths) > len(self.body) - self.at:
             raise ValueError("columns are longer than what there is")
         planes = np.zeros((len(widths), 8, rows), np.uint8)
         for column, width in zip(planes, widths, strict=True):
