@@ -205,7 +205,7 @@ class _Scan:
 
     def _find_following(self, start: int) -> None:
         """Make the segment that of ``start``: up to where the next record begins, if one does."""
-        if start < self._segment_end:
+        if self._segment_start <= start < self._segment_end:
             return
         self._following = _RECORD_START.search(self.text, start + 1)
         self._segment_start = start
