@@ -104,17 +104,18 @@ def test_reading_can_stop_after_any_item_and_be_resumed(data: st.DataObject, blo
         assert read(rest, position) == Reading(whole.items[done:], whole.position, whole.unread)
 
 
-@given(st.data(), blobs(), st.integers(100, 600))
+@given(st.data(), blobs(), st.integers(100, 600), st.integers(4, 100))
 @settings(max_examples=200)
-def test_the_law_holds_for_stretches_too_long_to_be_a_record(
-    data: st.DataObject, blob: Blob, longest: int
+def test_the_law_holds_for_stretches_and_gaps_that_are_too_long(
+    data: st.DataObject, blob: Blob, longest: int, gap: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "LONGEST_RECORD", longest)
+        patch.setattr(records, "LONGEST_GAP", gap)
         whole = read([blob.data])
         assert read(data.draw(cuts(blob.data))) == whole
         for done, (item, position, _) in enumerate(whole.items, start=1):
-            assert item.end - item.start <= longest
+            assert item.end - item.start <= max(longest, gap)
             rest = read([blob.data[position:]], position)
             assert rest == Reading(whole.items[done:], whole.position, whole.unread)
         unread = whole.unread

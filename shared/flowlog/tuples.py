@@ -33,6 +33,8 @@ Grammar = Literal["nsg", "nsg-v1", "nsg-v2", "vnet-v4"]
 
 INT64_MAX = 2**63 - 1
 
+_LONGEST_ADDRESS = 45
+
 _DIRECTIONS: dict[str, Direction] = {"I": "Inbound", "O": "Outbound"}
 _PROTOCOLS = {"T": "TCP", "U": "UDP", "6": "TCP", "17": "UDP"}
 _FIELDS: dict[Grammar, frozenset[int]] = {
@@ -151,7 +153,7 @@ def _canonical(text: str) -> str | None:
 
 
 def _address(text: str) -> str:
-    address = _canonical(text)
+    address = _canonical(text) if len(text) <= _LONGEST_ADDRESS else None
     if address is None:
         raise Rejected("not an address")
     return address
