@@ -16,7 +16,7 @@ from shared.flowlog import slices
 from shared.flowlog.records import Garbled, Record, RecordReader
 from shared.flowlog.rejects import Reject, reject_garbled
 from shared.flowlog.texts import Addresses, Texts
-from shared.flowlog.tuples import _canonical
+from shared.flowlog.tuples import canonical
 from shared.ledger.packing import pack, unpack
 from shared.tally import blob_counter, hour_counts, keys
 from shared.tally.blob_counter import BlobCounter
@@ -513,8 +513,8 @@ def test_addresses_are_the_reference_s(texts: list[str]) -> None:
     for _ in range(2):
         found = addresses.addresses_of(texts).tolist()
         for text, number in zip(texts, found, strict=True):
-            canonical = _canonical(text)
-            assert (addresses.text(number).decode() if number >= 0 else None) == canonical
+            address = canonical(text)
+            assert (addresses.text(number).decode() if number >= 0 else None) == address
 
 
 @given(st.lists(st.lists(st.binary(max_size=20), max_size=300), max_size=5))

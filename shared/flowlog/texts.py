@@ -8,7 +8,7 @@ a whole column at a time. Longer texts, IPv6 mostly, go through a ``dict``.
 import numpy as np
 import numpy.typing as npt
 
-from shared.flowlog.tuples import _canonical
+from shared.flowlog.tuples import canonical
 
 type Ints = npt.NDArray[np.int64]
 type Words = npt.NDArray[np.uint64]
@@ -185,11 +185,11 @@ class Addresses(Texts):
     def _canonical_of(self, number: int) -> int:
         written = self.text(number)
         self.lengths[number] = len(written)
-        canonical = _canonical(written.decode("latin-1")) if written.isascii() else None
-        if canonical is None:
+        found = canonical(written.decode("latin-1")) if written.isascii() else None
+        if found is None:
             return -1
-        self.longest = max(self.longest, len(canonical))
-        text = canonical.encode()
+        self.longest = max(self.longest, len(found))
+        text = found.encode()
         return number if text == written else int(self.numbers_of([text])[0])
 
 

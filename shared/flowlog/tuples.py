@@ -144,6 +144,11 @@ def _time(text: str) -> int:
     raise Rejected("time is neither 10 nor 13 digits")
 
 
+def canonical(text: str) -> str | None:
+    """An address in its shortest form; ``None`` if it is none."""
+    return _canonical(text) if len(text) <= _LONGEST_ADDRESS else None
+
+
 @lru_cache(maxsize=65_536)
 def _canonical(text: str) -> str | None:
     try:
@@ -153,7 +158,7 @@ def _canonical(text: str) -> str | None:
 
 
 def _address(text: str) -> str:
-    address = _canonical(text) if len(text) <= _LONGEST_ADDRESS else None
+    address = canonical(text)
     if address is None:
         raise Rejected("not an address")
     return address
