@@ -150,12 +150,16 @@ type _Found = Any  # the document that was decoded, or the reason (a str) why no
 
 
 def _without_separators_after(text: str) -> str:
+    end = len(text)
     while True:
-        text = text.rstrip(" \t\r\n,")
-        inner = text[:-1].rstrip(" \t\r\n") if text.endswith("}") else ""
-        if not inner.endswith("]"):
-            return text
-        text = inner[:-1]
+        while end and text[end - 1] in " \t\r\n,":
+            end -= 1
+        inner = end - 1
+        while inner > 0 and text[inner - 1] in " \t\r\n":
+            inner -= 1
+        if inner < 1 or text[end - 1] != "}" or text[inner - 1] != "]":
+            return text[:end]
+        end = inner - 1
 
 
 def _separators_end(text: str, at: int) -> int:
