@@ -144,9 +144,13 @@ class _Rollup:
         if not hours:
             return done
         made = self.views.made(scope, hours[0], hours[-1])
+        by_hour: dict[datetime, list[Posted]] = {}
+        for each in posted:
+            by_hour.setdefault(each.hour, []).append(each)
         for hour in hours:
             was = made.get(hour_key(hour))
-            if hour not in blocked and self._is_due(was, _fingerprint(hour, posted)):
+            near = chain.from_iterable(by_hour.get(hour + share * _HOUR, ()) for share in (-1, 0, 1))
+            if hour not in blocked and self._is_due(was, _fingerprint(hour, near)):
                 try:
                     done.rows += self._make_hour(scope, hour, was)
                     done.hours += 1

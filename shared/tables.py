@@ -19,6 +19,9 @@ from azure.data.tables import (
 from shared.connection import connect, storage_errors
 from shared.settings import Connection
 
+END = "\x7f"
+"""Sorts behind all that a key of ours can go on with."""
+
 _MOST_OPERATIONS = 100
 TABLES = ("flowledger", "flowrejects", "flowhours", "flowstats")
 
@@ -93,8 +96,13 @@ def query(
                 metadata: Any = entity.metadata
                 yield Found(from_entity(entity), metadata["etag"], metadata["timestamp"])
         except HttpResponseError as error:
-            if getattr(error, "error_code", None) != TableErrorCode.TABLE_NOT_FOUND:
+            if not has_code(error, TableErrorCode.TABLE_NOT_FOUND):
                 raise
+
+
+def has_code(error: HttpResponseError, code: TableErrorCode) -> bool:
+    """Whether the service gave this reason; of a transaction the SDK doesn't promise one."""
+    return getattr(error, "error_code", None) == code
 
 
 def write_batches(table: TableClient, partition: str, upserts: list[Columns], deletes: list[str]) -> None:
@@ -109,7 +117,7 @@ def write_batches(table: TableClient, partition: str, upserts: list[Columns], de
             try:
                 table.submit_transaction([("delete", _key(partition, key)) for key in keys])
             except TableTransactionError as error:
-                if getattr(error, "error_code", None) != TableErrorCode.RESOURCE_NOT_FOUND:
+                if not has_code(error, TableErrorCode.RESOURCE_NOT_FOUND):
                     raise
                 for key in keys:  # somebody else deletes them, too
                     table.delete_entity(_key(partition, key))

@@ -573,6 +573,7 @@ def plain(shares: Mapping[int, HourCounts]) -> dict[int, dict[str, object]]:
 def copy_family(family: HeavyHitters) -> HeavyHitters:
     """An independent copy."""
     copy = HeavyHitters(family.weight, family.capacity)
-    copy.restore(replace(row, figures=[*row.figures]) for row in family.rows())
+    rows = [*family.rows()]
+    copy.fill([row.key for row in rows], [[*row.figures] for row in rows], [row.missed for row in rows])
     copy.floor, copy.rest = family.floor, [*family.rest]
     return copy

@@ -23,6 +23,7 @@ from tests.strategies import (
     HOUR_MS,
     Bad,
     Written,
+    copy_family,
     hour_records,
     plain,
     record_document,
@@ -102,8 +103,7 @@ def test_equal_counts_in_the_same_order_of_admission_are_equal_bytes(
         hour.traffic = {key: counts[share].traffic[key] for key in shuffled(random, counts[share].traffic)}
         hour.seen = {key: counts[share].seen[key] for key in shuffled(random, counts[share].seen)}
         for name, family in counts[share].families.items():
-            hour.families[name].restore(family.rows())
-            hour.families[name].floor, hour.families[name].rest = family.floor, family.rest
+            hour.families[name] = copy_family(family)
     assert pack(other) == pack(counts)
 
 

@@ -13,9 +13,7 @@ order in which their keys were admitted: it decides which of equal ones is dropp
 
 import json
 import zlib
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from sys import byteorder
 from typing import Any
 
 import numpy as np
@@ -47,7 +45,7 @@ def pack(shares: Mapping[int, HourCounts]) -> bytes:
             },
         }
     joined = "".join(texts).encode("utf-8", "surrogatepass")
-    header["texts"] = [len(texts), len(joined), columns.add([len(text) for text in texts])]
+    header["texts"] = [len(texts), len(joined), *columns.add(np.array([[*map(len, texts)]], "<i8"))]
     encoded = json.dumps(header, separators=(",", ":")).encode()
     body = b"".join([len(encoded).to_bytes(4, "little"), encoded, *columns.planes, joined])
     return zlib.compress(body, level=1)
@@ -73,18 +71,10 @@ class _Columns:
     def __init__(self) -> None:
         self.planes: list[bytes] = []
 
-    def add(self, numbers: Sequence[int]) -> int:
-        """Add a column of unsigned numbers below 2**64; returns how many planes it took."""
-        width = _width(max(numbers, default=0))
-        data = _little_endian(array("Q", numbers)).tobytes()
-        self.planes += [data[plane::8] for plane in range(width)]
-        return width
-
-    def add_rows(self, rows: list[list[int]]) -> list[int]:
-        """Add as many columns as each of these rows has numbers."""
-        columns = np.ascontiguousarray(np.array(rows, "<i8").T)
-        widths = [_width(most) for most in columns.max(axis=1).tolist()]
-        planes = columns.view(np.uint8).reshape(len(columns), -1, 8).swapaxes(1, 2)
+    def add(self, columns: npt.NDArray[np.int64]) -> list[int]:
+        """Add columns (a row each) of numbers from 0 on; returns how many planes each took."""
+        widths = [_width(most) for most in columns.max(axis=1, initial=0).tolist()]
+        planes = np.ascontiguousarray(columns).view(np.uint8).reshape(*columns.shape, 8).swapaxes(1, 2)
         self.planes += [plane[:width].tobytes() for plane, width in zip(planes, widths, strict=True)]
         return widths
 
@@ -108,19 +98,11 @@ class _ColumnReader:
         return np.ascontiguousarray(planes.swapaxes(1, 2)).view("<i8").reshape(len(widths), rows)
 
 
-def _little_endian(numbers: "array[int]") -> "array[int]":
-    if byteorder == "big":
-        numbers.byteswap()
-    return numbers
-
-
 def _pack_family(
     family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: dict[str, int]
 ) -> dict[str, Any]:
-    widths = [
-        columns.add(
-            [texts.setdefault(part, len(texts)) if isinstance(part, str) else part for part in column]
-        )
+    keys = [
+        [texts.setdefault(part, len(texts)) if isinstance(part, str) else part for part in column]
         for column in zip(*family.figures, strict=True)
     ]
     missed = family.missed
@@ -130,7 +112,7 @@ def _pack_family(
         rows = [[*row, missed.get(key, 0)] for key, row in family.figures.items()]
     return {
         "rows": len(rows),
-        "widths": widths + (columns.add_rows(rows) if rows else []),
+        "widths": columns.add(np.array(keys, "<i8")) + columns.add(np.array(rows, "<i8").T) if rows else [],
         "floor": family.floor,
         "rest": family.rest,
     }

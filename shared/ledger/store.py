@@ -37,7 +37,7 @@ from shared.flowlog.blob_name import BlobName
 from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
-from shared.tables import Columns, Tables, from_entity, query, to_entity, write_batches
+from shared.tables import END, Columns, Tables, from_entity, has_code, query, to_entity, write_batches
 
 LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
@@ -45,7 +45,6 @@ RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
 
 _REMEMBERED = 100
 _NOTE_GOOD_FOR_SECONDS = 600
-_END = "\x7f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ class Ledger:
                 try:
                     entity = self._ledger.get_entity(partition, ROW_KEY)
                 except ResourceNotFoundError as error:
-                    if getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND:
+                    if has_code(error, TableErrorCode.TABLE_NOT_FOUND):
                         self._tables.create()
                     return Held(Entry(blob.name), "")
             metadata: Any = entity.metadata
@@ -131,11 +130,10 @@ class Ledger:
                     )
                 else:
                     answer = self._ledger.create_entity(to_entity(columns))
-            except (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError) as error:
+            except HttpResponseError as error:
                 self._forget(partition)
-                raise Conflict(f"somebody else has written {partition}") from error
-            except HttpResponseError:
-                self._forget(partition)
+                if isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError):
+                    raise Conflict(f"somebody else has written {partition}") from error
                 raise
         with self._lock:
             self._remembered[partition] = columns, answer["etag"]
@@ -233,7 +231,7 @@ class Ledger:
                 return
             scope = first.columns["PartitionKey"].rsplit("~", 2)[0]
             yield scope
-            after = f"{scope}~{_END}"
+            after = f"{scope}~{END}"
 
     def entries(
         self, scope: str, since: datetime, until: datetime, *, counts: bool = False, only: str = ""
@@ -248,7 +246,7 @@ class Ledger:
             f"{condition} and {only}" if only else condition,
             {
                 "first": f"{scope}~{hour_key(since)}",
-                "last": f"{scope}~{hour_key(until)}~{_END}",
+                "last": f"{scope}~{hour_key(until)}~{END}",
                 "row": ROW_KEY,
             },
             select=None if counts else [*READABLE, "Timestamp"],

@@ -7,7 +7,7 @@ The counter arrives at the same counts, to the byte, by two ways:
 
 - little is counted by the reference itself;
 - much goes through columns. ``SliceReader`` cuts records, ``read_columns`` reads their tuples, ``Keys`` makes
-  the families' keys into numbers and ``Table`` counts them, half a megabyte of tuples at a time.
+  the families' keys into numbers and ``Table`` counts them, a megabyte of tuples at a time.
 
 The reference stays the judge of the second way as well. It reads each record that isn't plainly written and
 each tuple that isn't clean, so that there is one answer to what is rejected, and why. And it counts a whole
@@ -52,13 +52,11 @@ _HOUR_MS = 3_600_000
 _BUCKET_MS = 300_000
 _BUCKETS = 12
 
-type Numbered = list[tuple[int, Item]]
 type Rejections = dict[int, list[tuple[object, str]]]
 
+# From here on the C library keeps freed memory up to this size, instead of mapping it anew each time.
 _room = np.empty(30 * 1024 * 1024, np.uint8)
-del (
-    _room
-)  # From here on the C library keeps freed memory up to this size, instead of mapping it anew each time.
+del _room
 
 
 @dataclass(slots=True)
@@ -134,7 +132,6 @@ class BlobCounter:
         if self._tables is None and len(data) + self.reader.waiting < self._worthwhile():
             return self._count_by_reference(self.reader.feed(data, last=last))
         rejects: list[Reject] = []
-        batch: Numbered = []
         if not self.reader.add(data, last=last):
             return rejects
         while True:

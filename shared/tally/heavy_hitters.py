@@ -98,11 +98,6 @@ class HeavyHitters:
         add_figures(self.rest, other.rest)
         self.floor = _sum(self.floor, other.floor)
 
-    def restore(self, rows: Iterable[Row]) -> None:
-        """Put rows back as they were when they were taken from ``rows``."""
-        for row in rows:
-            self._admit(row.key, row.figures, row.missed)
-
     def fill(self, keys: Sequence[Key], figures: Iterable[Figures], missed: Iterable[int]) -> None:
         """Put back all rows at once, in the order in which they were admitted."""
         self.figures = dict(zip(keys, figures, strict=True))

@@ -9,7 +9,7 @@ from shared.flowlog.blob_name import key_join
 from shared.tally.heavy_hitters import HeavyHitters, Row
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import MEASURES, Figures, add_figures, no_figures
-from shared.views.questions import HEALTH_COLUMNS, QUESTIONS, RANKED_ROWS, Grain, Question
+from shared.views.questions import HEALTH_COLUMNS, RANKED_ROWS, Grain, Question
 
 type ViewRow = dict[str, Any]
 
@@ -86,16 +86,23 @@ class _View:
         self, period: datetime, key: str, dimensions: Sequence[Any], figures: Figures, **more: object
     ) -> ViewRow:
         return {
-            "PartitionKey": partition_of(self.scope, self.question.name, self.grain),
-            "RowKey": f"{period_key(period)}~{key}",
-            "Scope": self.scope,
-            "View": self.question.name,
-            "Grain": self.grain,
-            "Period": period,
+            **_head(self.scope, self.question.name, self.grain, period, key),
             **dict(zip(self.question.key, dimensions, strict=False)),
             **dict(zip(MEASURES, figures, strict=True)),
             **more,
         }
+
+
+def _head(scope: str, view: str, grain: Grain, period: datetime, key: str) -> ViewRow:
+    """What every row begins with."""
+    return {
+        "PartitionKey": partition_of(scope, view, grain),
+        "RowKey": f"{period_key(period)}~{key}",
+        "Scope": scope,
+        "View": view,
+        "Grain": grain,
+        "Period": period,
+    }
 
 
 def _joined(key: Iterable[Any]) -> str:
@@ -152,13 +159,4 @@ class Health:
 
 def health_row(scope: str, period: datetime, health: Health) -> ViewRow:
     """The row of view ``health``."""
-    question = QUESTIONS["health"]
-    return {
-        "PartitionKey": partition_of(scope, question.name, "hour"),
-        "RowKey": f"{period_key(period)}~total",
-        "Scope": scope,
-        "View": question.name,
-        "Grain": "hour",
-        "Period": period,
-        **health.columns(),
-    }
+    return {**_head(scope, "health", "hour", period, "total"), **health.columns()}

@@ -12,9 +12,9 @@ from datetime import datetime
 
 from azure.data.tables import TableClient
 
-from shared.ledger.entry import from_chunks, hour_key, pack_within, to_chunks
+from shared.ledger.entry import day_key, from_chunks, hour_key, pack_within, to_chunks
 from shared.ledger.packing import unpack
-from shared.tables import Columns, Found, Tables, query, write_batches
+from shared.tables import END, Columns, Found, Tables, query, write_batches
 from shared.tally.hour_counts import HourCounts
 from shared.views.questions import Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, partition_of, period_key
@@ -27,8 +27,6 @@ _HEALTH = "~health"
 
 _LOOKED_AT = "~looked-at"
 """PartitionKey in ``flowhours`` of the time up to which nothing was overlooked."""
-
-_END = "\x7f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class Views:
 
     def catalog(self) -> dict[str, ViewRow]:
         """A row for each scope: name, kind, resource ids, first and last hour."""
-        found = self._range(self._stats, CATALOG, "", _END)
+        found = self._range(self._stats, CATALOG, "", END)
         return {row.columns["Scope"]: row.columns for row in found}
 
     def describe_scope(self, row: ViewRow) -> None:
@@ -92,8 +90,8 @@ class Views:
         found = self._range(
             self._hours,
             scope,
-            since.strftime("%Y%m%d"),
-            hour_key(until) + _END,
+            day_key(since),
+            hour_key(until) + END,
             select=["RowKey", "Fingerprint", "Timestamp"],
         )
         return {row.columns["RowKey"]: Made(row.columns["Fingerprint"], row.written) for row in found}
@@ -106,20 +104,20 @@ class Views:
 
     def hours_of_day(self, scope: str, day: datetime) -> Iterator[HourCounts]:
         """The counts of each of a day's hours that has any."""
-        key = day.strftime("%Y%m%d")
+        key = day_key(day)
         for row in self._range(self._hours, scope, f"{key}00", f"{key}24"):
             yield unpack(from_chunks(row.columns))[0]
 
     def keep_day(self, scope: str, day: datetime, fingerprint: str) -> None:
         """Say that a day's rows are written, and from what."""
-        self._put(scope, day.strftime("%Y%m%d"), {"Fingerprint": fingerprint})
+        self._put(scope, day_key(day), {"Fingerprint": fingerprint})
 
     def keep_health(self, scope: str, hour: datetime, health: Health) -> None:
         """Write a scope's share in the health of all, unless it is there."""
         key = f"{hour_key(hour)}~{scope}"
         there = {
             found.columns["RowKey"]: Health.from_columns(found.columns).columns()
-            for found in self._range(self._hours, _HEALTH, key, key + _END)
+            for found in self._range(self._hours, _HEALTH, key, key + END)
         }
         if there.get(key) != health.columns():
             self._put(_HEALTH, key, health.columns())
@@ -127,12 +125,12 @@ class Views:
     def health_of_all(self, hour: datetime) -> Health:
         """The health of all scopes together."""
         key = hour_key(hour)
-        found = self._range(self._hours, _HEALTH, f"{key}~", f"{key}~{_END}")
+        found = self._range(self._hours, _HEALTH, f"{key}~", f"{key}~{END}")
         return sum((Health.from_columns(row.columns) for row in found), Health())
 
     def looked_at(self) -> datetime | None:
         """When the last rollup began that failed nowhere: it saw all that was written long before."""
-        for row in self._range(self._hours, _LOOKED_AT, "", _END):
+        for row in self._range(self._hours, _LOOKED_AT, "", END):
             return row.columns["Time"]  # type: ignore[no-any-return]
         return None
 
