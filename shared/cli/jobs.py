@@ -1,0 +1,148 @@
+"""The commands that work and that watch over it: sweep, rollup, status."""
+
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from shared import rollup as rollup_job
+from shared import sweep as sweep_job
+from shared.blobs import floor_hour
+from shared.cli.frame import (
+    Stores,
+    command,
+    connect,
+    main,
+    output_option,
+    say,
+    since_option,
+    until_option,
+)
+from shared.errors import Unavailable
+from shared.output import Output, print_answer
+from shared.status import COLUMNS, look
+from shared.views.answers import Answer
+
+_HOUR = timedelta(hours=1)
+
+
+@main.command()
+@since_option("24h")
+@until_option
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value=10.0,
+    type=click.FloatRange(min=0.1),
+    metavar="[SECONDS]",
+    help="Go on until interrupted, sweeping every so many seconds (10).",
+)
+@output_option
+@command
+def sweep(since: datetime, until: datetime | None, watch: float | None, output: Output) -> None:
+    """Count all that is behind: of the last 24 hours, or since another time.
+
+    This is the backfill, too: flowtally sweep --since 30d
+    """
+    stores = connect()
+    stores.tables.create()
+    span = datetime.now(UTC) - since
+    while True:
+        try:
+            now = stores.flow_logs.now()
+            first = now - span if watch else since
+            swept = _sweep_with_progress(stores, floor_hour(first), until or now + _HOUR)
+        except Unavailable as error:
+            if not watch:
+                raise
+            say(f"flowtally: {error}")
+            time.sleep(watch)
+            continue
+        for name in swept.strangers:
+            say(f"not a flow log, passed over: {name}")
+        for name, failure in swept.failed:
+            say(f"failed, to be tried again: {name}: {failure}")
+        if swept.behind or not watch:
+            sums = {
+                name: sum(getattr(each, name.lower()) for each in swept.ingested)
+                for name in ("Bytes", "Records", "Tuples", "Malformed")
+            }
+            row = {"Listed": swept.listed, "Behind": swept.behind, "Failed": len(swept.failed), **sums}
+            print_answer(Answer(tuple(row), [row]), output)
+        if not watch:
+            sys.exit(1 if swept.failed else 0)
+        time.sleep(watch)
+
+
+def _sweep_with_progress(stores: Stores, since: datetime, until: datetime) -> sweep_job.Swept:
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("sweep"),
+        BarColumn(),
+        DownloadColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("sweep", total=None)
+        return sweep_job.sweep(
+            stores.flow_logs,
+            stores.ledger,
+            since,
+            until,
+            lambda done, total: progress.update(task, completed=done, total=total),
+        )
+
+
+@main.command()
+@since_option(None)
+@output_option
+@command
+def rollup(since: datetime | None, output: Output) -> None:
+    """Make the views of all hours that have changed.
+
+    Recent and late hours are found by themselves; --since compares older ones, too.
+    """
+    stores = connect()
+    stores.tables.create()
+    done = rollup_job.rollup(stores.ledger, stores.views, since)
+    for scope, error in done.failed:
+        say(f"failed, to be tried again: {scope}: {error}")
+    row = {
+        "Scopes": done.scopes,
+        "Hours": done.hours,
+        "Days": done.days,
+        "Rows": done.rows,
+        "Failed": len(done.failed),
+    }
+    print_answer(Answer(tuple(row), [row]), output)
+    sys.exit(1 if done.failed else 0)
+
+
+@main.command()
+@since_option("24h")
+@until_option
+@output_option
+@command
+def status(since: datetime, until: datetime | None, output: Output) -> None:
+    """Is everything counted: what is stored against what was read, by scope and hour.
+
+    Exits with 1 if something is behind.
+    """
+    stores = connect()
+    now = stores.flow_logs.now()
+    found = look(stores.flow_logs, stores.ledger, floor_hour(since), until or now + _HOUR, now)
+    print_answer(Answer(COLUMNS, found.rows, as_of=now), output)
+    for name in found.strangers:
+        say(f"not a flow log, not counted: {name}")
+    total = found.total()
+    say(
+        f"{total['Blobs']:,} blobs, {total['Behind']:,} bytes behind, {total['Tuples']:,} tuples counted, "
+        f"{total['Malformed']:,} rejected, {total['GarbledBytes']:,} bytes garbled; "
+        f"as of {now:%Y-%m-%d %H:%M:%SZ}"
+    )
+    sys.exit(1 if total["Behind"] else 0)

@@ -1,0 +1,56 @@
+"""Status: is everything counted? What is stored against what was read, by scope and hour."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.blobs import FlowLogs
+from shared.ledger.store import Ledger
+from shared.sweep import Compared, compare
+
+SUMS = ("Blobs", "Offset", "Length", "Behind", "Tuples", "Malformed", "GarbledBytes")
+COLUMNS = ("Scope", "Hour", *SUMS, "LastRecordTime", "LagSeconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A row of ``COLUMNS`` for each scope and hour; names that are no flow log's; the service's clock."""
+
+    rows: list[dict[str, Any]]
+    strangers: list[str]
+    as_of: datetime
+
+    def total(self) -> dict[str, int]:
+        """The sums over all rows: of what can be summed."""
+        return {name: sum(row[name] for row in self.rows) for name in SUMS}
+
+
+def look(flow_logs: FlowLogs, ledger: Ledger, since: datetime, until: datetime, now: datetime) -> Status:
+    """Compare the hours from ``since`` to ``until``, both included; reads listings, but no blob."""
+    rows: dict[tuple[str, datetime], dict[str, Any]] = {}
+    strangers = []
+    for found in compare(flow_logs, ledger, since, until):
+        if isinstance(found, str):
+            strangers.append(found)
+            continue
+        blob = found.listed.blob
+        _add(rows.setdefault((blob.scope, blob.hour), defaultdict(int)), found, now)
+    return Status(
+        [{"Scope": scope, "Hour": hour, **row} for (scope, hour), row in sorted(rows.items())],
+        strangers,
+        now,
+    )
+
+
+def _add(row: dict[str, Any], found: Compared, now: datetime) -> None:
+    """Add a blob to its scope's hour. Lag: from the last record to its commit, or until now if behind."""
+    entry = found.entry
+    values = (1, entry.offset, found.listed.length, found.behind)
+    for name, value in zip(SUMS, (*values, entry.tuples, entry.malformed, entry.garbled_bytes), strict=True):
+        row[name] += value
+    last = entry.last_record_time
+    if last is not None:
+        row["LastRecordTime"] = max(last, row["LastRecordTime"] or last)
+        lag = (now if found.behind else found.written or now) - last
+        row["LagSeconds"] = max(row["LagSeconds"], int(lag.total_seconds()))
