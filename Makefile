@@ -7,13 +7,18 @@ PYTHON := $(or $(shell pyenv which python3.13 2>/dev/null),$(shell uv python fin
 
 .PHONY: setup demo test lint bench lock clean
 
-setup: .venv/.installed node_modules/.installed
+setup: .venv/.installed .venv/worker-protocol/.installed node_modules/.installed
 
 .venv/.installed: requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed: install it with pyenv or uv (pyenv install 3.13, uv python install 3.13)" >&2; exit 1; }
 	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+# The Functions host's protocol, for the tests, out of Python's sight: see tests/worker_process.py.
+.venv/worker-protocol/.installed: tests/worker-protocol.txt | .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) -r $<
 	@touch $@
 
 node_modules/.installed: package.json package-lock.json
@@ -39,6 +44,7 @@ bench: setup
 lock: setup
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --extra dev pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --no-deps --generate-hashes tests/worker-protocol.in -o tests/worker-protocol.txt
 	npm install --package-lock-only
 
 clean:
