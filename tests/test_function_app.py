@@ -1,175 +1,117 @@
-"""The function app: what it is bound to, and that each function does its job on real storage."""
+"""The function app as the host sees it: what it is bound to, and that each function does its job on real
+storage, under Microsoft's own worker code.
+"""
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import naive
 from tests.system import NIGHT, Stores, assert_views_say, blob_of, flow, record, results
+from tests.worker import Worker, WorkerFailed, worker
 from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics, hour_of, whole_blob
 
-ROOT = Path(__file__).parents[1]
 NICS = demo_nics(3)
-
-type Run = Callable[..., subprocess.CompletedProcess[str]]
-
-INDEX = """
-import json
-from function_app import app
-functions = {each.get_function_name(): each.get_bindings_dict()["bindings"] for each in app.get_functions()}
-print(json.dumps(functions, default=lambda value: value.value))
-"""
-
-# As the host does it: deferred binding hands over a client of the SDK, timers a TimerRequest.
-CALL = """
-import json, logging, sys
-from azure.storage.blob import BlobServiceClient
-logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-from function_app import app, settings
-functions = {each.get_function_name(): each.get_user_function() for each in app.get_functions()}
-service = BlobServiceClient.from_connection_string(settings.flow_logs.connection_string)
-for name, container, blob in json.loads(sys.argv[1]):
-    functions[name](service.get_blob_client(container, blob) if container else None)
-"""
+IDENTITY = {
+    "FLOW_LOGS__blobServiceUri": "https://logs.blob.core.windows.net",
+    "FLOW_LOGS__credential": "managedidentity",
+    "RESULTS__tableServiceUri": "https://results.table.core.windows.net",
+    "RESULTS__credential": "managedidentity",
+}
 
 
-@pytest.fixture
-def run(stores: Stores) -> Run:
-    """Run Python in a process of its own, with the settings of a function app."""
-
-    def run_it(code: str, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
-        names = ("FLOW_LOGS", "RESULTS", "FLOWTALLY")
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(names)}
-        return subprocess.run(
-            [sys.executable, "-W", "error::ResourceWarning", "-c", code, *arguments],
-            cwd=ROOT,
-            env=environment | stores.environment | settings,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run_it
-
-
-def index(run: Run, **settings: str) -> dict[str, dict[str, Any]]:
-    """The functions, each with its one binding."""
-    done = run(INDEX, **settings)
-    assert done.returncode == 0, done.stderr
-    functions = json.loads(done.stdout)
-    assert all(len(bindings) == 1 for bindings in functions.values())
-    return {name: bindings[0] for name, bindings in functions.items()}
-
-
-def test_the_functions_and_what_triggers_them(run: Run) -> None:
-    functions = index(run)
-    assert {name: each["type"] for name, each in functions.items()} == {
-        "ingest_nsg": "blobTrigger",
-        "ingest_vnet": "blobTrigger",
-        "sweep": "timerTrigger",
-        "rollup": "timerTrigger",
+def blob_trigger(container: str, source: str = "EventGrid") -> dict[str, Any]:
+    """Deferred: the host hands over the blob's name, and doesn't send its content with each update."""
+    return {
+        "type": "blobTrigger",
+        "direction": "IN",
+        "name": "blob",
+        "path": container + "/{name}",
+        "connection": "FLOW_LOGS",
+        "source": source,
+        "properties": {"SupportsDeferredBinding": True},
     }
-    for name, container in (("ingest_nsg", NSG_CONTAINER), ("ingest_vnet", VNET_CONTAINER)):
-        trigger = functions[name]
-        assert trigger["path"] == container + "/{name}"
-        assert trigger["connection"] == "FLOW_LOGS"
-        assert trigger["source"] == "EventGrid"
-    for name in ("sweep", "rollup"):
-        assert len(functions[name]["schedule"].split()) == 6
 
 
-def test_source_and_schedules_are_settings(run: Run) -> None:
-    functions = index(
-        run,
-        FLOWTALLY_TRIGGER_SOURCE="Polling",
-        FLOWTALLY_SWEEP_SCHEDULE="0 0 * * * *",
-        FLOWTALLY_ROLLUP_SCHEDULE="0 */2 * * * *",
-    )
-    assert {functions[name]["source"] for name in ("ingest_nsg", "ingest_vnet")} == {"LogsAndContainerScan"}
-    assert functions["sweep"]["schedule"] == "0 0 * * * *"
-    assert functions["rollup"]["schedule"] == "0 */2 * * * *"
+def timer_trigger(schedule: str) -> dict[str, Any]:
+    return {"type": "timerTrigger", "direction": "IN", "name": "timer", "schedule": schedule}
 
 
-@pytest.mark.parametrize(
-    ("settings", "named"),
-    [
-        ({"FLOW_LOGS": ""}, "FLOW_LOGS__blobServiceUri"),
-        ({"RESULTS": ""}, "RESULTS__tableServiceUri"),
-        ({"FLOWTALLY_TRIGGER_SOURCE": "Guessing"}, "FLOWTALLY_TRIGGER_SOURCE"),
-        ({"FLOWTALLY_SWEEP_SCHEDULE": "often"}, "FLOWTALLY_SWEEP_SCHEDULE"),
-    ],
-)
-def test_a_missing_or_wrong_setting_fails_at_start_with_one_clear_error(
-    run: Run, settings: dict[str, str], named: str
-) -> None:
-    done = run(INDEX, **settings)
-    last = done.stderr.splitlines()[-1]
-    assert done.returncode != 0
-    assert last.startswith("shared.errors.BadSettings: ")
-    assert named in last
-    assert "During handling" not in done.stderr
+def bindings(running: Worker) -> dict[str, dict[str, Any]]:
+    """The functions, each with its one binding."""
+    assert all(len(function.bindings) == 1 for function in running.functions.values())
+    return {name: function.trigger for name, function in running.functions.items()}
 
 
-def test_identity_settings_need_no_storage_to_be_indexed(run: Run) -> None:
-    functions = index(
-        run,
-        FLOW_LOGS="",
-        FLOW_LOGS__blobServiceUri="https://logs.blob.core.windows.net",
-        FLOW_LOGS__credential="managedidentity",
-        RESULTS="",
-        RESULTS__tableServiceUri="https://results.table.core.windows.net",
-    )
-    assert len(functions) == 4
+def test_the_functions_and_what_triggers_them() -> None:
+    """With identities, and nothing to reach: indexing needs no storage."""
+    with worker(IDENTITY) as running:
+        assert bindings(running) == {
+            "ingest_nsg": blob_trigger(NSG_CONTAINER),
+            "ingest_vnet": blob_trigger(VNET_CONTAINER),
+            "sweep": timer_trigger("0 7,37 * * * *"),
+            "rollup": timer_trigger("30 */5 * * * *"),
+        }
 
 
-def test_the_functions_do_their_jobs(run: Run, stores: Stores) -> None:
-    """Events for some of the blobs, twice and in any order; the sweep for the rest; then the rollup."""
+def test_source_and_schedules_are_settings() -> None:
+    settings = {
+        "FLOWTALLY_TRIGGER_SOURCE": "Polling",
+        "FLOWTALLY_SWEEP_SCHEDULE": "0 0 * * * *",
+        "FLOWTALLY_ROLLUP_SCHEDULE": "0 */2 * * * *",
+    }
+    with worker(IDENTITY | settings) as running:
+        found = bindings(running)
+    assert found["ingest_nsg"] == blob_trigger(NSG_CONTAINER, "LogsAndContainerScan")
+    assert found["ingest_vnet"] == blob_trigger(VNET_CONTAINER, "LogsAndContainerScan")
+    assert found["sweep"] == timer_trigger("0 0 * * * *")
+    assert found["rollup"] == timer_trigger("0 */2 * * * *")
+
+
+def test_a_missing_setting_fails_at_start_with_one_clear_error() -> None:
+    with (
+        pytest.raises(WorkerFailed, match="^BadSettings: RESULTS__tableServiceUri is not set;.*$"),
+        worker(IDENTITY | {"RESULTS__tableServiceUri": ""}),
+    ):
+        pass
+
+
+def test_the_functions_do_their_jobs(stores: Stores) -> None:
+    """Events for some of the blobs, one of them twice; the sweep for the rest; then the rollup."""
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     for nic in NICS:
         stores.put(nic, hour, whole_blob(hour_of(nic, hour, seed=8, tuples_per_minute=2, minutes=5))[0])
     vnet, nsg, _ = NICS
-    events = [
-        ("ingest_vnet", vnet.container, vnet.blob_name(hour)),
-        ("ingest_nsg", nsg.container, nsg.blob_name(hour)),
-        ("ingest_vnet", vnet.container, vnet.blob_name(hour)),
-        ("sweep", None, None),
-        ("rollup", None, None),
-    ]
-    done = run(CALL, json.dumps(events))
-    assert done.returncode == 0, done.stderr
-    assert "swept 3 blobs: 1 were behind, 0 failed" in done.stderr
-    assert "rolled up 3 scopes" in done.stderr
+    with worker(stores.environment) as running:
+        for function, nic in (("ingest_vnet", vnet), ("ingest_nsg", nsg), ("ingest_vnet", vnet)):
+            assert running.invoke_blob(function, nic.container, nic.blob_name(hour)).succeeded
+        sweep, rollup = running.invoke_timer("sweep"), running.invoke_timer("rollup")
+    assert sweep.succeeded
+    assert rollup.succeeded
+    assert [log.message for log in running.logs_of(sweep)] == ["swept 3 blobs: 1 were behind, 0 failed"]
+    assert running.logs_of(rollup)[-1].message.startswith("rolled up 3 scopes")
     assert_views_say(results(stores).stats, naive.count(stores.blobs()))
 
 
-def test_an_event_for_what_can_never_be_counted_is_no_failure(run: Run, stores: Stores) -> None:
+def test_an_event_for_what_can_never_be_counted_is_no_failure(stores: Stores) -> None:
     """The host would deliver it again and again, and then put it among the poisonous."""
     blob = stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
-    events = [
-        ("ingest_nsg", NSG_CONTAINER, "notes.txt"),
-        ("ingest_nsg", NSG_CONTAINER, blob.name.replace("h=23", "h=24")),
-        ("ingest_nsg", NSG_CONTAINER, Nic("nsg-v2", "0" * 12, "nsg-gone").blob_name(NIGHT)),
-        ("ingest_nsg", NSG_CONTAINER, blob.name),
-        ("ingest_nsg", NSG_CONTAINER, blob.name.replace("RG-DEMO", "rg-demo")),
-    ]
-    stores.put_named(NSG_CONTAINER, events[-1][2], blob_of())
-    done = run(CALL, json.dumps(events))
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("WARNING passed over") == 3
+    twin = blob.name.replace("RG-DEMO", "rg-demo")
+    stores.put_named(NSG_CONTAINER, twin, blob_of())
+    gone = Nic("nsg-v2", "0" * 12, "nsg-gone").blob_name(NIGHT)
+    with worker(stores.environment) as running:
+        for name in ("notes.txt", blob.name.replace("h=23", "h=24"), gone, blob.name, twin):
+            assert running.invoke_blob("ingest_nsg", NSG_CONTAINER, name).succeeded
+    passed_over = [log for log in running.logs if log.message.startswith("passed over")]
+    assert [log.level for log in passed_over] == ["Warning"] * 3
     assert len(results(stores).ledger) == 1
 
 
-def test_storage_that_fails_is_a_failure_so_that_the_host_tries_again(run: Run, stores: Stores) -> None:
+def test_storage_that_fails_is_a_failure_so_that_the_host_tries_again(stores: Stores) -> None:
     blob = stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
     wrong_key = stores.connection_string.replace("AccountKey=E", "AccountKey=F")
-    done = run(CALL, json.dumps([("ingest_nsg", NSG_CONTAINER, blob.name)]), RESULTS=wrong_key)
-    assert done.returncode != 0
-    assert done.stderr.splitlines()[-1].startswith("shared.errors.Unavailable: ")
+    with worker({**stores.environment, "RESULTS": wrong_key}) as running:
+        done = running.invoke_blob("ingest_nsg", NSG_CONTAINER, blob.name)
+    assert not done.succeeded
+    assert done.error.startswith("Unavailable: ")
