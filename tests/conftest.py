@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.counting_proxy import Traffic, counted
 from tests.system import Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
+from tools.counting_proxy import Traffic, counted
 
 # What is exported for a real account must not be touched by a test.
 for name in [name for name in os.environ if name.startswith(("FLOW_LOGS", "RESULTS", "FLOWTALLY"))]:

@@ -28,7 +28,6 @@ from shared.ledger.store import Ledger
 from shared.rollup import rollup
 from shared.tables import write_batches
 from tests import naive
-from tests.counting_proxy import Traffic
 from tests.system import (
     HOUR,
     NIGHT,
@@ -47,6 +46,7 @@ from tests.system import (
     results_of_one_pass,
     rows_of,
 )
+from tools.counting_proxy import Traffic
 from tools.network_watcher import BlobWriter, Minute, Nic, Truth, demo_nics, hour_of, write
 
 ROOT = Path(__file__).parents[1]

@@ -10,8 +10,8 @@ from shared.blobs import floor_hour
 from shared.flowlog.blob_name import parse_blob_name
 from shared.ingest import ingest
 from shared.rollup import SETTLED_AFTER
-from tests.counting_proxy import Traffic
 from tests.system import HOUR, NIGHT, Stores, blob_of, flow, host, record, results
+from tools.counting_proxy import Traffic
 from tools.network_watcher import Nic, demo_nics, hour_of, whole_blob
 
 NICS = demo_nics(3)

@@ -13,11 +13,12 @@ from tools.azurite import Azurite
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request that passed, and the length of its answer's body."""
+    """One request that passed, and the lengths of its body and of its answer's."""
 
     method: str
     path: str
     status: int
+    sent_bytes: int
     answer_bytes: int
 
     @property
@@ -95,7 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
             content = answer.read()
         finally:
             onward.close()
-        passed = Request(self.command, self.path, answer.status, len(content))
+        passed = Request(self.command, self.path, answer.status, len(body), len(content))
         self.server.traffic.requests.append(passed)
         if self.server.traffic.lose and self.server.traffic.lose(passed):
             self.close_connection = True
