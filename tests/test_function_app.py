@@ -71,7 +71,7 @@ def test_source_and_schedules_are_settings() -> None:
 
 def test_a_missing_setting_fails_at_start_with_one_clear_error() -> None:
     with (
-        pytest.raises(WorkerFailed, match="^BadSettings: RESULTS__tableServiceUri is not set;.*$"),
+        pytest.raises(WorkerFailed, match=r"^BadSettings: RESULTS__tableServiceUri is not set;.*$"),
         worker(IDENTITY | {"RESULTS__tableServiceUri": ""}),
     ):
         pass

@@ -1,12 +1,16 @@
-"""A forwarder between the SDK and the emulator that counts what passes, and loses answers when told to."""
+"""A forwarder between the SDK and the emulator that counts what passes, and when told to, loses answers or
+refuses everything.
+"""
 
 import http.client
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from tools.azurite import Azurite
 
@@ -34,10 +38,13 @@ class Request:
 
 @dataclass
 class Traffic:
-    """The requests that passed since the last ``clear``. ``lose``: of which requests the answer is lost."""
+    """The requests that passed since the last ``clear``. ``lose``: of which requests the answer is lost.
+    ``refuse``: the status with which all are answered and none is passed on.
+    """
 
     requests: list[Request] = field(default_factory=list)
     lose: Callable[[Request], bool] | None = None
+    refuse: int | None = None
 
     def clear(self) -> None:
         """Forget what has passed."""
@@ -73,6 +80,11 @@ class _Forwarder(ThreadingHTTPServer):
         self.running = threading.Thread(target=self.serve_forever, args=(0.02,))
         self.running.start()
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that was killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
     def stop(self) -> None:
         self.shutdown()
         self.running.join()
@@ -86,6 +98,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _forward(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        if self.server.traffic.refuse:
+            self.send_response_only(self.server.traffic.refuse)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         onward = http.client.HTTPConnection("127.0.0.1", self.server.target)
         try:
             onward.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
