@@ -2,14 +2,16 @@
 storage, under Microsoft's own worker code.
 """
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from shared.settings import read_settings
 from tests import naive
 from tests.system import NIGHT, Stores, assert_views_say, blob_of, flow, record, results
-from tests.worker import Worker, WorkerFailed, worker
+from tests.worker import ROOT, Worker, WorkerFailed, worker
 from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics, hour_of, whole_blob
 
 NICS = demo_nics(3)
@@ -19,6 +21,8 @@ IDENTITY = {
     "RESULTS__tableServiceUri": "https://results.table.core.windows.net",
     "RESULTS__credential": "managedidentity",
 }
+
+HOST_SETTINGS = {"AzureWebJobsStorage", "FUNCTIONS_WORKER_RUNTIME"}
 
 
 def blob_trigger(container: str, source: str = "EventGrid") -> dict[str, Any]:
@@ -75,6 +79,22 @@ def test_a_missing_setting_fails_at_start_with_one_clear_error() -> None:
         worker(IDENTITY | {"RESULTS__tableServiceUri": ""}),
     ):
         pass
+
+
+def test_the_example_for_a_machine_of_ones_own_holds_just_what_is_read() -> None:
+    """Everything that the app reads with a connection string, what the host reads, and nothing else."""
+    values = json.loads((ROOT / "local.settings.example.json").read_text())["Values"]
+    read: set[str] = set()
+
+    class Environment(dict[str, str]):
+        def get(self, name: str, default: Any = None) -> Any:
+            read.add(name)
+            return super().get(name, default)
+
+    read_settings(Environment(values))
+    assert {name for name in read if "__" not in name} == values.keys() - HOST_SETTINGS
+    with worker(values) as running:
+        assert bindings(running)["ingest_nsg"]["source"] == "LogsAndContainerScan"
 
 
 def test_the_functions_do_their_jobs(stores: Stores) -> None:

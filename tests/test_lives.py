@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from itertools import count
 
 from tests import naive
-from tests.counting_proxy import Traffic
 from tests.system import HOUR, NIGHT, Stores, assert_same, assert_views_say, results, results_of_one_pass
 from tests.worker import Worker, WorkerFailed, worker
 from tools.azurite import Azurite
+from tools.counting_proxy import Traffic
 from tools.network_watcher import NSG_CONTAINER, Nic, Truth, demo_nics, write
 
 NICS = demo_nics(2)  # one of each kind of log
