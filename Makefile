@@ -7,7 +7,7 @@ PYTHON := $(or $(shell pyenv which python3.13 2>/dev/null),$(shell uv python fin
 
 .PHONY: setup demo test lint bench lock clean
 
-setup: .venv/.installed .venv/worker-protocol/.installed node_modules/.installed
+setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.installed node_modules/.installed
 
 .venv/.installed: requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed: install it with pyenv or uv (pyenv install 3.13, uv python install 3.13)" >&2; exit 1; }
@@ -16,9 +16,16 @@ setup: .venv/.installed .venv/worker-protocol/.installed node_modules/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
+# What Azure's remote build installs, as it does: the tests index the app with nothing else.
+.venv/production/.installed: requirements.txt | .venv/.installed
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --target $(@D) -r $<
+	@touch $@
+
 # The Functions host's protocol, for the tests, out of Python's sight: see tests/worker_process.py.
 .venv/worker-protocol/.installed: tests/worker-protocol.txt | .venv/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(@D) -r $<
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r $<
 	@touch $@
 
 node_modules/.installed: package.json package-lock.json
@@ -42,7 +49,7 @@ bench: setup
 
 # Pin what pyproject.toml and package.json ask for, anew.
 lock: setup
-	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --generate-hashes pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --extra dev pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --no-deps --generate-hashes tests/worker-protocol.in -o tests/worker-protocol.txt
 	npm install --package-lock-only

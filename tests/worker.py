@@ -259,16 +259,23 @@ class Worker:
 
 
 @contextmanager
-def worker(
-    settings: Mapping[str, str], app: Path = ROOT, python: Path = Path(sys.executable)
-) -> Iterator[Worker]:
-    """Run the app in ``app`` under ``python`` with these settings, and no others."""
+def worker(settings: Mapping[str, str], app: Path = ROOT, packages: Path | None = None) -> Iterator[Worker]:
+    """Run the app in the folder ``app`` with these settings, and no others.
+
+    With ``packages``, a folder that ``pip install --target`` has filled, there are no other packages: no
+    virtual environment, nothing that is installed beside Python.
+    """
+    command = [sys.executable]
+    environment = {"PATH": os.environ["PATH"], **settings}
+    if packages:
+        command = [f"{sys.base_prefix}/bin/python3.13", "-S"]
+        environment["PYTHONPATH"] = str(packages)
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(
-            [python, "-P", ROOT / "tests/worker_process.py", PROTOCOL, app],
+            [*command, "-P", ROOT / "tests/worker_process.py", PROTOCOL, app],
             cwd=app,
-            env={"PATH": os.environ["PATH"], **settings},
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
