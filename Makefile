@@ -44,8 +44,9 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# What it costs, against baselines of the same run: some minutes. `make bench SECTIONS="bulk memory" JSON=file`.
 bench: setup
-	@$(BIN)/python -m tools.bench
+	@$(BIN)/python -m tools.bench $(SECTIONS) $(if $(JSON),--json $(JSON))
 
 # Pin what pyproject.toml and package.json ask for, anew.
 lock: setup

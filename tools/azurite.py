@@ -48,11 +48,12 @@ _LISTENING = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Azurite:
-    """A running emulator: the ports on 127.0.0.1 of its three services."""
+    """A running emulator: the ports on 127.0.0.1 of its three services, and its process."""
 
     blob_port: int
     queue_port: int
     table_port: int
+    process_id: int
 
     @property
     def connection_string(self) -> str:
@@ -121,7 +122,7 @@ def _wait_until_listening(process: subprocess.Popen[bytes], output: IO[bytes]) -
         said = _read_all(output)
         ports = {service: int(port) for service, port in _LISTENING.findall(said)}
         if len(ports) == 3:
-            return Azurite(ports["Blob"], ports["Queue"], ports["Table"])
+            return Azurite(ports["Blob"], ports["Queue"], ports["Table"], process.pid)
         if ended:
             raise RuntimeError(f"Azurite ended with code {process.returncode}: {said}")
         if time.monotonic() > deadline:

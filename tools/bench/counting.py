@@ -1,0 +1,117 @@
+"""Rows from bytes to counts and back, without storage: CPU seconds.
+
+The *floor* is ``orjson.loads`` of the same bytes, the fastest way to look at all of a record that there is in
+Python. The *reference* is the plain reading, one tuple at a time, doing the same counts.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from statistics import median
+from typing import get_args
+
+import orjson
+
+from shared.blobs import WINDOW
+from shared.ledger.packing import pack, unpack
+from shared.tally.hour_counts import BlobCounts
+from tools.bench.logs import (
+    BUSY,
+    FLOODED,
+    count,
+    count_plainly,
+    flood,
+    hour_blob,
+    keys_of,
+    minute_blob,
+    repeated,
+    shares_with,
+)
+from tools.bench.measuring import Row, by_turns, ratios
+from tools.network_watcher import Format
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+_MIB = 1024 * 1024
+
+
+def bulk(megabytes: Sequence[int], rounds: int, tuples_per_minute: int = BUSY) -> Iterator[Row]:
+    """One busy interface's hour, again and again, against the floor and the reference; the latter counts a
+    tenth of the small bulk, a hundredth of the large one.
+    """
+    for form in FORMATS:
+        for shuffled in (False, True):
+            hour = hour_blob(form, tuples_per_minute, shuffled=shuffled)
+            for size in megabytes:
+                blob = repeated(hour, size * 10**6)
+                share = 10 if size <= 10 else 100
+                part = blob[: len(blob) // share]
+                floor, counted, plainly = by_turns(
+                    rounds, partial(orjson.loads, blob), partial(count, blob), partial(count_plainly, part)
+                )
+                what = f"{form}, {size} MB{', keys in any order' if shuffled else ''}"
+                yield Row(
+                    *("bulk", what, "× floor", ratios(counted, floor)),
+                    None if shuffled else 4.5 if size <= 10 else 3.0,
+                    aside={"MB/s": len(blob) / median(counted) / 1e6},
+                )
+                if not shuffled:
+                    faster = ratios(plainly, counted, share)
+                    yield Row("bulk", what, "× faster than the reference", faster, 8, at_least=True)
+
+
+def floods(rounds: int, tuples: int = FLOODED) -> Iterator[Row]:
+    """100,000 sources in an hour, all families full, against as many bytes with few keys."""
+    for form in FORMATS:
+        many, few = flood(form, FLOODED, tuples), flood(form, 50, tuples)
+        of_many, of_few = by_turns(rounds, partial(count, many), partial(count, few))
+        figures = ratios(of_many, of_few, len(few) / len(many))
+        yield Row(
+            *("floods", f"{form}, 100,000 sources", "× few keys", figures, 1.5),
+            aside={"MB": len(many) / 1e6, "MB/s": len(many) / median(of_many) / 1e6},
+        )
+
+
+def small(rounds: int) -> Iterator[Row]:
+    """A minute of about 2 KB and one of about 20 KB, for an empty blob and for one of many keys."""
+    for form in FORMATS:
+        packed = pack(count(hour_blob(form, 300)).shares)
+        for tuples in (20, 260):
+            blob = minute_blob(form, tuples)
+            for what, shares in (("empty", b""), ("full", packed)):
+                known = [BlobCounts(shares=unpack(shares) if shares else {}) for _ in range(2 * rounds)]
+                engine, reference = by_turns(
+                    rounds, partial(_into, known, count, blob), partial(_into, known, count_plainly, blob)
+                )
+                yield Row(
+                    *("small", f"{form}, {len(blob) / 1e3:.1f} KB onto {what} counts", "× reference"),
+                    ratios(engine, reference),
+                    1.0,
+                    aside={"ms": 1e3 * median(engine)},
+                )
+
+
+def _into(known: list[BlobCounts], count: Callable[[bytes, BlobCounts], BlobCounts], blob: bytes) -> None:
+    """Count into the next of these."""
+    count(blob, known.pop())
+
+
+def packing(rounds: int, tuples_per_minute: int = BUSY) -> Iterator[Row]:
+    """Packing and unpacking a typical entity and a full one, in milliseconds."""
+    for form in FORMATS:
+        full = count(hour_blob(form, tuples_per_minute)).shares
+        for what, shares, target in (("typical", shares_with(form, 200), 2.0), ("full", full, 25.0)):
+            packed = pack(shares)
+            packs, unpacks = by_turns(rounds, partial(pack, shares), partial(unpack, packed))
+            both = tuple(1e3 * (a + b) for a, b in zip(packs, unpacks, strict=True))
+            yield Row(
+                *("packing", f"{form}, {what}: {keys_of(shares):,} keys", "ms", both, target),
+                aside={"KB packed": len(packed) / 1e3},
+            )
+
+
+def windows(megabytes: int, rounds: int, tuples_per_minute: int = BUSY) -> Iterator[Row]:
+    """The size of the windows that a large blob is read in, against the one that is in use."""
+    blob = repeated(hour_blob("vnet-v4", tuples_per_minute), megabytes * 10**6)
+    sizes = [_MIB // 4, _MIB, 16 * _MIB]
+    used, *others = by_turns(rounds, *(partial(count, blob, None, size) for size in (WINDOW, *sizes)))
+    for size, taken in zip(sizes, others, strict=True):
+        yield Row("windows", f"{size / _MIB:g} MiB", f"× {WINDOW // _MIB} MiB", ratios(taken, used))
