@@ -92,12 +92,12 @@ def test_the_four_laws_hold_at_any_time(weight: Weight, capacity: int, events: l
 
 
 @given(weights, capacities, streams)
-def test_a_settled_counter_has_at_most_half_as_many_again(
+def test_a_settled_counter_has_at_most_twice_as_many(
     weight: Weight, capacity: int, events: list[Event]
 ) -> None:
     family, truth = fresh(weight, capacity)
     feed(family, truth, [*events, SETTLE])
-    assert 2 * len(family) <= 3 * capacity
+    assert len(family) <= 2 * capacity
     assert len(family) >= min(capacity, len(truth.by_key))
 
 
@@ -218,7 +218,7 @@ def test_a_spoofed_flood_does_not_hide_the_attacker() -> None:
         family.settle()
     first = family.ranked()[0]
     assert first.key == ("attacker",)
-    assert flows_denied(first.figures) == 300
+    assert 299 <= flows_denied(first.figures) <= 300 <= flows_denied(first.figures) + first.missed
     assert first.missed <= 20_000 / 100
 
 
@@ -227,8 +227,11 @@ def test_what_is_dropped_goes_to_the_rest_and_what_comes_back_may_have_missed_it
     for key, weight in (("a", 9), ("b", 8), ("c", 3), ("d", 2)):
         family.add((key,), one_of(weight))
     family.settle()
+    assert len(family) == 4  # twice as many are left alone
+    family.add(("e",), one_of(2))
+    family.settle()
     assert family.ranked() == [Row(("a",), one_of(9), 0), Row(("b",), one_of(8), 0)]
-    assert (family.rest, family.floor) == ([2, 0, 5, 0, 0, 0, 0, 0], 3)
+    assert (family.rest, family.floor) == ([3, 0, 7, 0, 0, 0, 0, 0], 3)
     family.add(("c",), one_of(1))
     assert family.ranked()[2] == Row(("c",), one_of(1), 3)
 
@@ -237,7 +240,7 @@ def test_what_both_parts_of_a_sum_dropped_may_have_been_missed_twice() -> None:
     parts = []
     for _ in range(2):
         part = HeavyHitters(flows_denied, 1)
-        for key, weight in (("a", 9), ("b", 5)):
+        for key, weight in (("a", 9), ("b", 5), ("c", 4)):
             part.add((key,), one_of(weight))
         part.settle()
         parts.append(part)
@@ -249,7 +252,7 @@ def test_what_both_parts_of_a_sum_dropped_may_have_been_missed_twice() -> None:
 
 
 def test_of_keys_of_equal_estimate_those_admitted_last_are_dropped() -> None:
-    for order in ("abcd", "dcba", "bdac"):
+    for order in ("abcde", "edcba", "bdaec"):
         family = HeavyHitters(flows_denied, 2)
         for key in order:
             family.add((key,), one_of(1))

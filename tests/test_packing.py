@@ -332,7 +332,7 @@ def full_hour(random: Random, keys: int) -> HourCounts:
 @pytest.mark.parametrize("settled", [True, False])
 def test_the_fullest_counts_fit_an_entity_and_their_totals_stay(settled: bool) -> None:
     random = Random(1)
-    counts = {share: full_hour(random, 1500) for share in (-1, 0, 1)}
+    counts = {share: full_hour(random, 2000) for share in (-1, 0, 1)}
     expected = {(share, name): totals(counts[share], name) for share in counts for name in FAMILIES}
     if settled:
         BlobCounts(shares=counts).settle()

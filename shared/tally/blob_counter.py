@@ -360,7 +360,7 @@ class BlobCounter:
             add(names[1], keys.code_conversations(some.src, some.dest, some.port, some.kind), some)
             if status is denied:
                 some = some.of(np.flatnonzero(inbound))
-                add("denied-sources", some.src.astype(np.uint64), some)
+                add("denied-sources", some.src, some)
             else:
                 remote = np.where(inbound, some.src, some.dest)
                 add("talkers", keys.code_talkers(remote, inbound), some)
@@ -501,7 +501,7 @@ def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:
     tables: dict[str, Table] = {}
     for name, (code, _) in CODINGS.items():
         family = hour.families[name]
-        table = tables[name] = Table(family.weight, family.capacity, times=name == "rules")
+        table = tables[name] = Table(family.weight, family.capacity, keys.marks, times=name == "rules")
         known = list(family.figures)
         if known:
             table.codes = code(keys, known)

@@ -14,8 +14,8 @@ Laws, for N = the total weight and K = ``capacity`` (tested in tests/test_heavy_
 3. a key whose true weight is above N / K has a row;
 4. with at most K keys, every row is exact, ``rest`` is zero and nothing is missed.
 
-Rows are dropped in batches: only when there are half as many again as ``capacity``, and only in ``settle``,
-which callers call where the log itself has a joint (after each record). Between two settlings the order of
+Rows are dropped in batches: only when there are more than twice ``capacity``, and only in ``settle``, which
+callers call where the log itself has a joint (after each record). Between two settlings the order of
 additions makes no difference, but that of equal keys the one admitted earlier stays. So the result depends on
 the log's bytes alone, not on who read how much when.
 Law 3 holds all the same: dropping to K rows leaves rows that are all at least as large as ``floor``, and
@@ -67,7 +67,7 @@ class HeavyHitters:
 
     def settle(self) -> None:
         """Drop what is too much, if it has become too much."""
-        if 2 * len(self.figures) > 3 * self.capacity:
+        if len(self.figures) > 2 * self.capacity:
             self.trim(self.capacity)
 
     def trim(self, keep: int) -> None:

@@ -15,7 +15,7 @@ from shared.flowlog.columns import Verdicts
 from shared.flowlog.texts import Addresses, Flags, Ints
 from shared.flowlog.tuples import Grammar
 from shared.tally.heavy_hitters import Key, bytes_of_key
-from shared.tally.tables import Codes
+from shared.tally.tables import Codes, Marks
 
 MOST_ADDRESSES = 1 << 18
 MOST_WAYS = 1 << 12
@@ -23,7 +23,9 @@ MOST_WAYS = 1 << 12
 
 _TRAITS = 1 << 10  # 256 protocols, 2 directions, 2 statuses
 
-_SRC, _DEST, _PORT = np.uint64(46), np.uint64(28), np.uint64(12)
+_SRC, _DEST, _PORT = 46, 28, 12
+_PORT_BITS = 16
+_ADDRESS = (1 << 18) - 1
 
 type Rule = tuple[str, str]
 
@@ -65,12 +67,13 @@ class Keys:
         self.services: Numbers[tuple[str, str]] = Numbers()
         self.ways: Numbers[tuple[str, str, str]] = Numbers()
         self.traits: dict[tuple[str, str, str], int] = {}
+        self.marks = Marks()
         self._verdicts: dict[Grammar, Verdicts] = {}
         self._kinds: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         self._known: list[tuple[int, int, int, bool, bool]] = []
-        self.rule: Codes = np.zeros(0, np.uint64)
-        self.service: Codes = np.zeros(0, np.uint64)
-        self.way: Codes = np.zeros(0, np.uint64)
+        self.rule: Codes = np.zeros(0, np.int64)
+        self.service: Codes = np.zeros(0, np.int64)
+        self.way: Codes = np.zeros(0, np.int64)
         self.denied: Flags = np.zeros(0, np.bool_)
         self.inbound: Flags = np.zeros(0, np.bool_)
 
@@ -93,8 +96,8 @@ class Keys:
             for place in np.unique(new).tolist():
                 self._kinds[place] = self._learn(place // _TRAITS, place % _TRAITS)
             rule, service, way, denied, inbound = zip(*self._known, strict=True)
-            self.rule, self.service = np.array(rule, np.uint64), np.array(service, np.uint64)
-            self.way = np.array(way, np.uint64)
+            self.rule, self.service = np.array(rule, np.int64), np.array(service, np.int64)
+            self.way = np.array(way, np.int64)
             self.denied, self.inbound = np.array(denied, np.bool_), np.array(inbound, np.bool_)
             kinds = self._kinds[places].astype(np.int64)
         return kinds
@@ -118,7 +121,7 @@ class Keys:
 
     def lengths(self, family: str, codes: Codes) -> Ints:
         """How many bytes these keys of a family can take when packed (see ``bytes_of_key``)."""
-        numbers: Ints = codes.astype(np.int64)
+        numbers = codes
         addresses: Ints = self.addresses.lengths + 6
         lengths: Ints
         match family:
@@ -130,7 +133,7 @@ class Keys:
                 lengths = addresses[numbers >> 1] + 14 - (numbers & 1)  # "Inbound" is one byte shorter
                 return lengths
             case "denied-ports" | "allowed-ports":
-                lengths = 3 + _lengths(self.services)[numbers & 0xFFF]
+                lengths = 3 + _lengths(self.services)[numbers >> _PORT_BITS]
                 return lengths
             case _:
                 src, dest = _ends(codes)
@@ -153,17 +156,15 @@ class Keys:
 
     def code_ports(self, ports: Ints, kinds: Ints) -> Codes:
         """Codes of (protocol, port, direction)."""
-        return ports.astype(np.uint64) << _PORT | self.service[kinds]
+        return self.service[kinds] << _PORT_BITS | ports
 
     def code_conversations(self, src: Ints, dest: Ints, ports: Ints, kinds: Ints) -> Codes:
         """Codes of (source, destination, port, protocol, direction, rule)."""
-        ends = src.astype(np.uint64) << _SRC | dest.astype(np.uint64) << _DEST
-        codes: Codes = ends | ports.astype(np.uint64) << _PORT | self.way[kinds]
-        return codes
+        return src << _SRC | dest << _DEST | ports << _PORT | self.way[kinds]
 
     def code_talkers(self, remote: Ints, inbound: Flags) -> Codes:
         """Codes of (address, direction)."""
-        return (2 * remote + inbound).astype(np.uint64)
+        return 2 * remote + inbound
 
 
 type Code = Callable[[Keys, Sequence[Key]], Codes]
@@ -171,7 +172,7 @@ type Decode = Callable[[Keys, Codes], Iterable[Key]]
 
 
 def _code_rules(keys: Keys, known: Sequence[Key]) -> Codes:
-    return np.array([keys.rules.number(key) for key in known], np.uint64)  # type: ignore[arg-type]
+    return np.array([keys.rules.number(key) for key in known], np.int64)  # type: ignore[arg-type]
 
 
 def _decode_rules(keys: Keys, codes: Codes) -> Iterable[Key]:
@@ -183,37 +184,36 @@ def _code_sources(keys: Keys, known: Sequence[Key]) -> Codes:
 
 
 def _decode_sources(keys: Keys, codes: Codes) -> Iterable[Key]:
-    return zip(keys.addresses.texts(codes.astype(np.int64)), strict=True)
+    return zip(keys.addresses.texts(codes), strict=True)
 
 
 def _code_talkers(keys: Keys, known: Sequence[Key]) -> Codes:
-    remote = _addresses(keys, known, 0).astype(np.int64)
+    remote = _addresses(keys, known, 0)
     return keys.code_talkers(remote, np.array([key[1] == "Inbound" for key in known], np.bool_))
 
 
 def _decode_talkers(keys: Keys, codes: Codes) -> Iterable[Key]:
-    remote = keys.addresses.texts((codes >> np.uint64(1)).astype(np.int64))
+    remote = keys.addresses.texts(codes >> 1)
     directions = ["Inbound" if code & 1 else "Outbound" for code in codes.tolist()]
     return zip(remote, directions, strict=True)
 
 
 def _code_ports(keys: Keys, known: Sequence[Key]) -> Codes:
     service = [keys.services.number((str(key[0]), str(key[2]))) for key in known]
-    ports = np.array([key[1] for key in known], np.uint64)
-    return ports << _PORT | np.array(service, np.uint64)
+    ports = np.array([key[1] for key in known], np.int64)
+    return np.array(service, np.int64) << _PORT_BITS | ports
 
 
 def _decode_ports(keys: Keys, codes: Codes) -> Iterable[Key]:
-    found = [(code >> 12, keys.services.things[code & 0xFFF]) for code in codes.tolist()]
+    found = [(code & 0xFFFF, keys.services.things[code >> _PORT_BITS]) for code in codes.tolist()]
     return ((protocol, port, direction) for port, (protocol, direction) in found)
 
 
 def _code_conversations(keys: Keys, known: Sequence[Key]) -> Codes:
-    ports = np.array([key[2] for key in known], np.uint64)
+    ports = np.array([key[2] for key in known], np.int64)
     way = [keys.ways.number((str(key[3]), str(key[4]), str(key[5]))) for key in known]
     ends = _addresses(keys, known, 0) << _SRC | _addresses(keys, known, 1) << _DEST
-    codes: Codes = ends | ports << _PORT | np.array(way, np.uint64)
-    return codes
+    return ends | ports << _PORT | np.array(way, np.int64)
 
 
 def _decode_conversations(keys: Keys, codes: Codes) -> Iterable[Key]:
@@ -225,13 +225,12 @@ def _decode_conversations(keys: Keys, codes: Codes) -> Iterable[Key]:
 
 
 def _addresses(keys: Keys, known: Sequence[Key], place: int) -> Codes:
-    return keys.addresses.addresses_of([str(key[place]) for key in known]).astype(np.uint64)
+    return keys.addresses.addresses_of([str(key[place]) for key in known])
 
 
 def _ends(conversations: Codes) -> tuple[Ints, Ints]:
     """Source and destination."""
-    src = (conversations >> _SRC).astype(np.int64)
-    return src, (conversations >> _DEST).astype(np.int64) & ((1 << 18) - 1)
+    return conversations >> _SRC & _ADDRESS, conversations >> _DEST & _ADDRESS
 
 
 CODINGS: dict[str, tuple[Code, Decode]] = {

@@ -29,17 +29,51 @@ from shared.tally.measures import MEASURES, Weight
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-type Codes = npt.NDArray[np.uint64]
+type Codes = npt.NDArray[np.int64]
 type Matrix = npt.NDArray[np.int64]
 
 _ROW_BITS = 20
 _ROW_BITS_64 = np.uint64(_ROW_BITS)
 _ROWS = np.uint64((1 << _ROW_BITS) - 1)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+_MOST_MARKS = 1 << 20
 _LATEST = np.iinfo(np.int64).max
 
 MOST_TUPLES = 1 << _ROW_BITS - 1
 """The most tuples that can be added at once, so that there is room for the table's keys as well."""
+
+
+class Marks:
+    """A mark for each small code, all of them empty between two uses, so that tables can share them."""
+
+    def __init__(self) -> None:
+        self._marks = np.zeros(1024, np.int32)
+
+    def slots(self, known: Codes, codes: Codes) -> tuple[Ints, Ints, Codes] | None:
+        """The slot of each of ``codes``, the rows in which codes appear that aren't ``known``, and the code
+        of each slot: the known ones, then the new ones in the order of their first appearance.
+
+        ``None`` if a code is too large to have a mark.
+        """
+        largest = max(known.max(initial=0), codes.max(initial=0))
+        if largest >= _MOST_MARKS or min(known.min(initial=0), codes.min(initial=0)) < 0:
+            return None
+        if largest >= len(self._marks):
+            self._marks = np.zeros(1 << int(largest).bit_length(), np.int32)
+        marks = self._marks
+        marks[known] = np.arange(1, len(known) + 1)
+        slots = marks[codes]
+        rows = np.flatnonzero(slots == 0)
+        universe = known
+        if len(rows):
+            new = codes[rows]
+            marks[new[::-1]] = -rows[::-1]  # of equal codes the first is the last to be written
+            rows = rows[marks[new] == -rows]
+            universe = np.concatenate([known, codes[rows]])
+            marks[universe] = np.arange(1, len(universe) + 1)
+            slots = marks[codes]
+        marks[universe] = 0
+        return slots.astype(np.int64) - 1, rows, universe
 
 
 class Table:
@@ -48,10 +82,11 @@ class Table:
     ``first`` and ``last``: the times of each key's first and last tuple, if they are wanted.
     """
 
-    def __init__(self, weight: Weight, capacity: int, *, times: bool = False) -> None:
+    def __init__(self, weight: Weight, capacity: int, marks: Marks, *, times: bool = False) -> None:
+        self.marks = marks
         self.weight = weight
         self.capacity = capacity
-        self.codes: Codes = np.zeros(0, np.uint64)
+        self.codes: Codes = np.zeros(0, np.int64)
         self.figures: Matrix = np.zeros((len(MEASURES), 0), np.int64)
         self.missed: Ints = np.zeros(0, np.int64)
         self.times: Matrix | None = np.zeros((2, 0), np.int64) if times else None
@@ -64,7 +99,7 @@ class Table:
     @property
     def most(self) -> int:
         """The most keys that are left alone at the end of a record."""
-        return 3 * self.capacity // 2
+        return 2 * self.capacity
 
     def copy(self) -> "Table":
         """The same as it is now; arrays are replaced, never changed, so that they can be shared."""
@@ -77,7 +112,8 @@ class Table:
         Gives the codes of all keys that were tracked at one time or another.
         """
         known = len(self)
-        slots, admitted, universe = _slots(self.codes, codes)
+        found = self.marks.slots(self.codes, codes) or _slots(self.codes, codes)
+        slots, admitted, universe = found
         size = len(universe)
         before = self.figures.sum(axis=1) + sums
         kept = np.arange(known)
@@ -123,38 +159,78 @@ class Table:
         estimates = missed.copy()
         estimates[:known] += self._weigh(self.figures)
         since = np.full(size, -1)
-        last_rows = np.full(size, -1)
-        last_rows[slots] = np.arange(len(slots))
-        rows_of_slots: Ints | None = None
-        live, coming, coming_rows, at = np.arange(known), np.arange(known, size), admitted, 0
+        coming = _Coming(slots, np.arange(known, size), admitted)
+        live, at = np.arange(known), 0
         while (over := self.most + 1 - len(live)) <= len(coming):
-            record = records[coming_rows[over - 1]] if over > 0 else 0
+            record = records[coming.row(over)] if over > 0 else 0
             end = int(np.searchsorted(records, record, "right"))
-            many = int(np.searchsorted(coming_rows, end))
-            new = coming[:many]
+            new = coming.take(end)
             missed[new] = estimates[new] = self.floor
             np.add.at(estimates, slots[at:end], weights[at:end])
             live = np.concatenate([live, new])
             keep = _largest(estimates[live], self.capacity)
             gone, live = live[~keep], live[keep]
             self.floor = max(self.floor, int(estimates[gone].max()))
-            coming, coming_rows, at = coming[many:], coming_rows[many:], end
-            back = gone[last_rows[gone] >= end]
-            if back.size:
-                if rows_of_slots is None:
-                    rows_of_slots = np.sort((slots << _ROW_BITS) + np.arange(len(slots)))
-                since[back] = back_rows = _next_rows(rows_of_slots, back, end)
-                coming, coming_rows = np.concatenate([coming, back]), np.concatenate([coming_rows, back_rows])
-                order = np.argsort(coming_rows)
-                coming, coming_rows = coming[order], coming_rows[order]
-        missed[coming] = self.floor
-        return np.concatenate([live, coming]), since, missed
+            back, rows = coming.put_back(gone, end)
+            since[back] = rows
+            at = end
+        new = coming.take(len(slots))
+        missed[new] = self.floor
+        return np.concatenate([live, new]), since, missed
+
+
+class _Coming:
+    """The slots that are still to be admitted, each with the row at which it will be.
+
+    Those that were never admitted, by row, and beside them the few that were dropped and come back.
+    """
+
+    def __init__(self, slots: Ints, new: Ints, rows: Ints) -> None:
+        self._slots = slots
+        self._last_rows = np.full(len(new) + int(new[0]), -1)
+        self._last_rows[slots] = np.arange(len(slots))
+        self._sorted: Ints | None = None
+        self._new, self._rows = new, rows
+        self._back = self._back_rows = new[:0]
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._back)
+
+    def row(self, many: int) -> int:
+        """The row at which so many will have been admitted."""
+        rows = self._rows[:many]
+        if len(self._back):
+            rows = np.partition(np.concatenate([rows, self._back_rows]), many - 1)
+        return int(rows[many - 1])
+
+    def take(self, end: int) -> Ints:
+        """The slots that are admitted before row ``end``, in that order."""
+        many = int(np.searchsorted(self._rows, end))
+        taken, rows = self._new[:many], self._rows[:many]
+        self._new, self._rows = self._new[many:], self._rows[many:]
+        if len(self._back):
+            now = self._back_rows < end
+            taken = np.concatenate([taken, self._back[now]])
+            taken = taken[np.argsort(np.concatenate([rows, self._back_rows[now]]))]
+            self._back, self._back_rows = self._back[~now], self._back_rows[~now]
+        return taken
+
+    def put_back(self, gone: Ints, end: int) -> tuple[Ints, Ints]:
+        """Of the slots that were dropped before row ``end``, those that come back, and at which rows."""
+        back = gone[self._last_rows[gone] >= end]
+        if not len(back):
+            return back, back
+        if self._sorted is None:
+            self._sorted = np.sort((self._slots << _ROW_BITS) + np.arange(len(self._slots)))
+        places = np.searchsorted(self._sorted, (back << _ROW_BITS) + end)
+        rows = self._sorted[places] & ((1 << _ROW_BITS) - 1)
+        self._back = np.concatenate([self._back, back])
+        self._back_rows = np.concatenate([self._back_rows, rows])
+        return back, rows
 
 
 def _slots(known: Codes, codes: Codes) -> tuple[Ints, Ints, Codes]:
-    """The slot of each of ``codes``, the rows in which codes appear that aren't ``known``, and the code
-    of each slot: the known ones, then the new ones in the order of their first appearance.
-    """
+    """The same as ``Marks.slots`` for codes of any size, by sorting."""
     every = np.concatenate([known, codes])
     order, fresh = _grouped(every)
     firsts = order[fresh]
@@ -174,7 +250,7 @@ def _grouped(codes: Codes) -> tuple[Ints, Flags]:
     Codes are mixed, and sorted by their upper bits with their places below. Should two codes be equal in
     those (one in millions of batches), sorting is left to a slower way.
     """
-    mixed = codes * _MIX
+    mixed = codes.view(np.uint64) * _MIX
     mixed &= ~_ROWS
     mixed |= np.arange(len(codes), dtype=np.uint64)
     mixed.sort()
@@ -196,9 +272,3 @@ def _largest(estimates: Ints, many: int) -> Flags:
     keep: Flags = estimates > least
     keep[np.flatnonzero(estimates == least)[: many - np.count_nonzero(keep)]] = True
     return keep
-
-
-def _next_rows(rows_of_slots: Ints, slots: Ints, at: int) -> Ints:
-    """The first row from ``at`` on of each of ``slots``, which have one."""
-    places = np.searchsorted(rows_of_slots, (slots << _ROW_BITS) + at)
-    return rows_of_slots[places] & ((1 << _ROW_BITS) - 1)
