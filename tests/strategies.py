@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shared.flowlog.records import Record, RecordReader
 from shared.flowlog.tuples import INT64_MAX, FlowTuple
 from shared.tally import hour_counts
-from shared.tally.heavy_hitters import HeavyHitters
+from shared.tally.heavy_hitters import HeavyHitters, bytes_of_key
 from shared.tally.hour_counts import FAMILIES, HourCounts
 
 type Layout = Literal["nsg-v1", "nsg-v2", "vnet-v4"]
@@ -574,6 +574,11 @@ def copy_family(family: HeavyHitters) -> HeavyHitters:
     """An independent copy."""
     copy = HeavyHitters(family.weight, family.capacity)
     rows = [*family.rows()]
-    copy.fill([row.key for row in rows], [[*row.figures] for row in rows], [row.missed for row in rows])
+    copy.fill(
+        [row.key for row in rows],
+        [[*row.figures] for row in rows],
+        [row.missed for row in rows],
+        sum(bytes_of_key(row.key) for row in rows),
+    )
     copy.floor, copy.rest = family.floor, [*family.rest]
     return copy

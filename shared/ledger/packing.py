@@ -12,15 +12,14 @@ order in which their keys were admitted: it decides which of equal ones is dropp
 """
 
 import json
+import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from shared.errors import MalformedInput
-from shared.tally.heavy_hitters import HeavyHitters, Key
+from shared.tally.heavy_hitters import HeavyHitters, Key, bytes_of_part
 from shared.tally.hour_counts import FAMILIES, HourCounts
 from shared.tally.measures import MEASURES
 
@@ -45,7 +44,7 @@ def pack(shares: Mapping[int, HourCounts]) -> bytes:
             },
         }
     joined = "".join(texts).encode("utf-8", "surrogatepass")
-    header["texts"] = [len(texts), len(joined), *columns.add(np.array([[*map(len, texts)]], "<i8"))]
+    header["texts"] = [len(texts), len(joined), *columns.add([[*map(len, texts)]])]
     encoded = json.dumps(header, separators=(",", ":")).encode()
     body = b"".join([len(encoded).to_bytes(4, "little"), encoded, *columns.planes, joined])
     return zlib.compress(body, level=1)
@@ -71,66 +70,78 @@ class _Columns:
     def __init__(self) -> None:
         self.planes: list[bytes] = []
 
-    def add(self, columns: npt.NDArray[np.int64]) -> list[int]:
-        """Add columns (a row each) of numbers from 0 on; returns how many planes each took."""
-        widths = [_width(most) for most in columns.max(axis=1, initial=0).tolist()]
-        planes = np.ascontiguousarray(columns).view(np.uint8).reshape(*columns.shape, 8).swapaxes(1, 2)
-        self.planes += [plane[:width].tobytes() for plane, width in zip(planes, widths, strict=True)]
+    def add(self, columns: Iterable[Collection[int]]) -> list[int]:
+        """Add columns of numbers from 0 on; returns how many planes each took."""
+        widths = []
+        for column in columns:
+            width = (max(column, default=0).bit_length() + 7) // 8
+            numbers = struct.pack(f"<{len(column)}q", *column)
+            self.planes += [numbers[plane::8] for plane in range(width)]
+            widths.append(width)
         return widths
-
-
-def _width(most: int) -> int:
-    return (most.bit_length() + 7) // 8
 
 
 class _ColumnReader:
     def __init__(self, body: bytes, at: int) -> None:
         self.body, self.at = body, at
 
-    def take(self, rows: int, widths: Sequence[int]) -> npt.NDArray[np.int64]:
+    def take(self, rows: int, widths: Sequence[int]) -> list[tuple[int, ...]]:
         if rows > _MOST_ROWS or max(widths, default=0) > 8 or rows * sum(widths) > len(self.body) - self.at:
             raise ValueError("columns are longer than what there is")
-        planes = np.zeros((len(widths), 8, rows), np.uint8)
-        for column, width in zip(planes, widths, strict=True):
-            size = width * rows
-            column[:width] = np.frombuffer(self.body, np.uint8, size, self.at).reshape(width, rows)
-            self.at += size
-        return np.ascontiguousarray(planes.swapaxes(1, 2)).view("<i8").reshape(len(widths), rows)
+        return [self._take(rows, width) for width in widths]
+
+    def _take(self, rows: int, width: int) -> tuple[int, ...]:
+        if not width:
+            return (0,) * rows
+        numbers = bytearray(8 * rows)
+        for plane in range(width):
+            numbers[plane::8] = self.body[self.at : self.at + rows]
+            self.at += rows
+        return struct.unpack(f"<{rows}q", numbers)
 
 
 def _pack_family(
     family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: dict[str, int]
 ) -> dict[str, Any]:
-    keys = [
-        [texts.setdefault(part, len(texts)) if isinstance(part, str) else part for part in column]
-        for column in zip(*family.figures, strict=True)
-    ]
+    keys = family.figures
     missed = family.missed
-    if seen:
-        rows = [[*row, missed.get(key, 0), *seen[key]] for key, row in family.figures.items()]
-    else:
-        rows = [[*row, missed.get(key, 0)] for key, row in family.figures.items()]
+    numbers = chain(
+        (_numbered(column, texts) for column in zip(*keys, strict=True)),
+        zip(*keys.values(), strict=True),
+        [[missed.get(key, 0) for key in keys] if missed else (0,) * len(keys)],
+        zip(*map(seen.__getitem__, keys), strict=True) if seen else (),
+    )
     return {
-        "rows": len(rows),
-        "widths": columns.add(np.array(keys, "<i8")) + columns.add(np.array(rows, "<i8").T) if rows else [],
+        "rows": len(keys),
+        "widths": columns.add(numbers) if keys else [],
         "floor": family.floor,
         "rest": family.rest,
     }
+
+
+def _numbered(column: Sequence[Any], texts: dict[str, int]) -> Sequence[int]:
+    """A column of keys: its numbers, or those of its texts."""
+    if isinstance(column[0], int):
+        return column
+    for text in dict.fromkeys(column):
+        texts.setdefault(text, len(texts))
+    return [*map(texts.__getitem__, column)]
 
 
 def _unpack_shares(header: dict[str, Any], body: bytes, at: int) -> dict[int, HourCounts]:
     many, length, width = header["texts"]
     joined_at = len(body) - length
     joined = body[joined_at:].decode("utf-8", "surrogatepass")
-    lengths = _ColumnReader(body, joined_at - many * width).take(many, [width])[0].tolist()
+    lengths = _ColumnReader(body, joined_at - many * width).take(many, [width])[0]
     texts = [*_cut(joined, lengths)]
+    sizes = [*map(bytes_of_part, texts)]
     reader = _ColumnReader(body, at)
     shares: dict[int, HourCounts] = {}
     for share, packed in header["shares"].items():
         counts = shares[int(share)] = HourCounts()
         counts.traffic = {(row[0], row[1], row[2]): row[3:] for row in packed["traffic"]}
         for name, family in packed["families"].items():
-            _unpack_family(counts, name, family, reader, texts)
+            _unpack_family(counts, name, family, reader, texts, sizes)
     return shares
 
 
@@ -142,25 +153,31 @@ def _cut(joined: str, lengths: Iterable[int]) -> Iterator[str]:
 
 
 def _unpack_family(
-    counts: HourCounts, name: str, packed: dict[str, Any], reader: _ColumnReader, texts: Sequence[str]
+    counts: HourCounts,
+    name: str,
+    packed: dict[str, Any],
+    reader: _ColumnReader,
+    texts: Sequence[str],
+    sizes: Sequence[int],
 ) -> None:
+    """Put the rows of a family back; ``sizes`` are ``bytes_of_part`` of the texts, each asked for once."""
     family = counts.families[name]
     family.floor, family.rest = packed["floor"], packed["rest"]
     columns = reader.take(packed["rows"], packed["widths"])
     if not packed["rows"]:
         return
-    key_columns = FAMILIES[name].columns
-    keys: list[Key] = [
-        *zip(
-            *(
-                column if title == "DestPort" else map(texts.__getitem__, column)
-                for title, column in zip(key_columns, columns.tolist(), strict=False)
-            ),
-            strict=True,
-        )
-    ]
-    figures_from, missed_at = len(key_columns), len(key_columns) + len(MEASURES)
-    family.fill(keys, columns[figures_from:missed_at].T.tolist(), columns[missed_at].tolist())
+    parts: list[Iterable[str | int]] = []
+    key_bytes = 0
+    for title, column in zip(FAMILIES[name].columns, columns, strict=False):
+        if title == "DestPort":
+            parts.append(column)
+            key_bytes += len(column) * bytes_of_part(0)
+        else:
+            parts.append(map(texts.__getitem__, column))
+            key_bytes += sum(map(sizes.__getitem__, column))
+    keys: list[Key] = [*zip(*parts, strict=True)]
+    missed_at = len(parts) + len(MEASURES)
+    figures = map(list, zip(*columns[len(parts) : missed_at], strict=True))
+    family.fill(keys, figures, columns[missed_at], key_bytes)
     if name == "rules":
-        times = columns[missed_at + 1 :].tolist()
-        counts.seen = dict(zip(keys, zip(*times, strict=True), strict=True))
+        counts.seen = dict(zip(keys, zip(*columns[missed_at + 1 :], strict=True), strict=True))

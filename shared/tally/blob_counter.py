@@ -517,6 +517,7 @@ def _family_of(name: str, table: Table, keys: Keys) -> HeavyHitters:
     """A table as a family."""
     family = HeavyHitters(table.weight, table.capacity)
     known = list(CODINGS[name][1](keys, table.codes))
-    family.fill(known, table.figures.T.tolist(), table.missed.tolist())
+    key_bytes = int(keys.lengths(name, table.codes).sum())
+    family.fill(known, table.figures.T.tolist(), table.missed.tolist(), key_bytes)
     family.rest, family.floor = table.rest, table.floor
     return family

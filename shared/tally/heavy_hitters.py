@@ -98,11 +98,15 @@ class HeavyHitters:
         add_figures(self.rest, other.rest)
         self.floor = _sum(self.floor, other.floor)
 
-    def fill(self, keys: Sequence[Key], figures: Iterable[Figures], missed: Iterable[int]) -> None:
-        """Put back all rows at once, in the order in which they were admitted."""
+    def fill(
+        self, keys: Sequence[Key], figures: Iterable[Figures], missed: Iterable[int], key_bytes: int
+    ) -> None:
+        """Put back all rows at once, in the order in which they were admitted; ``key_bytes`` is the sum of
+        ``bytes_of_key`` of the keys.
+        """
         self.figures = dict(zip(keys, figures, strict=True))
         self.missed = {key: missed_by for key, missed_by in zip(keys, missed, strict=True) if missed_by}
-        self.key_bytes = sum(map(bytes_of_key, keys))
+        self.key_bytes = key_bytes
 
     def rows(self) -> Iterator[Row]:
         """All rows, in no order."""
@@ -135,10 +139,11 @@ def _sum(one: int, other: int) -> int:
 
 def bytes_of_key(key: Key) -> int:
     """The most bytes that the key can take when packed (see ``ledger/packing.py``)."""
-    total = 0
-    for part in key:
-        if isinstance(part, int):
-            total += 3
-        else:
-            total += 6 + (len(part) if part.isascii() else 4 * len(part))
-    return total
+    return sum(map(bytes_of_part, key))
+
+
+def bytes_of_part(part: str | int) -> int:
+    """The same of one of its columns."""
+    if isinstance(part, int):
+        return 3
+    return 6 + (len(part) if part.isascii() else 4 * len(part))

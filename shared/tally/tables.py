@@ -3,12 +3,12 @@
 Theory of operation
 -------------------
 A key is a number here, its *code*. A table has a slot for each key it tracks, in the order in which they were
-admitted, as a ``dict`` would have it. To add tuples, the table's codes and theirs are sorted together; equal
-codes are neighbours then, and each tuple gets the slot of its key: one of the table's, or a new one, numbered
-by first appearance. Adding up is one ``np.add.at`` for each measure.
+admitted, as a ``dict`` would have it. To add tuples, each gets the slot of its key: one of the table's, or a
+new one, numbered by first appearance. Small codes find it in an array (``Marks``). Others are sorted together
+with the table's, so that equal ones are neighbours. Adding up is one ``np.add.at`` for each measure.
 
 That is all as long as the table doesn't settle. It does at the end of the first record after which it has
-more than half as many keys again as its capacity. When that is, is known beforehand, because each key is
+more than twice as many keys as its capacity. When that is, is known beforehand, because each key is
 admitted where it first appears: so the tuples up to there are weighed, the smallest keys dropped, and it goes
 on from there. A key that was dropped and comes back is admitted again, at its next appearance. In the end
 every key that is tracked gets the figures of its tuples since it was admitted; ``rest`` is what remains of
