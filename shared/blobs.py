@@ -8,9 +8,9 @@ from typing import Any
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobPrefix, BlobProperties, BlobServiceClient, ExponentialRetry
+from azure.storage.blob import BlobPrefix, BlobProperties, BlobServiceClient
 
-from shared.connection import connect, server_time, storage_errors
+from shared.connection import Patience, Transport, connect, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, BlobName, parse_blob_name
 from shared.settings import Connection
@@ -56,10 +56,13 @@ class FlowLogs:
     """The storage account that Network Watcher writes to. Only ever read."""
 
     def __init__(self, connection: Connection) -> None:
-        # The SDK's own patience (15 s, then 18 s …) outlasts an update and an engineer at a terminal.
-        patience = ExponentialRetry(initial_backoff=1, increment_base=2, retry_total=4, random_jitter_range=1)
+        self._transport = Transport()
         self.service: BlobServiceClient = connect(
-            BlobServiceClient, connection, max_single_get_size=WINDOW, retry_policy=patience
+            BlobServiceClient,
+            connection,
+            self._transport,
+            max_single_get_size=WINDOW,
+            retry_policy=Patience(),
         )
 
     def read(self, blob: BlobName, start: int, *, unless: str = "", only_if: str = "") -> Stretch | None:
@@ -74,15 +77,9 @@ class FlowLogs:
             condition = {"etag": f'"{unless}"', "match_condition": MatchConditions.IfModified}
         elif only_if:
             condition = {"etag": f'"{only_if}"', "match_condition": MatchConditions.IfNotModified}
-        dates: list[datetime] = []
         with storage_errors(f"reading {blob.name} from byte {start}"):
             try:
-                download = client.download_blob(
-                    offset=start,
-                    length=WINDOW,
-                    raw_response_hook=lambda answer: dates.append(server_time(answer)),
-                    **condition,
-                )
+                download = client.download_blob(offset=start, length=WINDOW, **condition)
                 data = download.readall()
             except HttpResponseError as error:
                 if error.status_code in (304, 404):
@@ -91,25 +88,21 @@ class FlowLogs:
                     raise Conflict(f"{blob.name} has changed while it was read") from error
                 if error.status_code == 416:
                     response: Any = error.response
-                    return Stretch(b"", start, _total(response.headers["Content-Range"]), "", dates[-1])
+                    length = _total(response.headers["Content-Range"])
+                    return Stretch(b"", start, length, "", self._transport.server_time())
                 raise
         length = _total(str(download.properties.content_range))
         if len(data) != min(WINDOW, max(length - start, 0)):
             raise Unavailable(f"reading {blob.name} from byte {start}: the answer was cut short")
-        return Stretch(data, start, length, download.properties.etag.strip('"'), dates[-1])
+        return Stretch(
+            data, start, length, download.properties.etag.strip('"'), self._transport.server_time()
+        )
 
     def now(self) -> datetime:
         """The storage service's clock."""
-        dates: list[datetime] = []
         with storage_errors("asking the flow logs' account for its time"):
-            next(
-                iter(
-                    self.service.list_containers(
-                        results_per_page=1, raw_response_hook=lambda answer: dates.append(server_time(answer))
-                    ).by_page()
-                )
-            )
-        return dates[-1]
+            next(iter(self.service.list_containers(results_per_page=1).by_page()))
+        return self._transport.server_time()
 
     def list_blobs(self, since: datetime, until: datetime) -> Iterator[ListedBlob | str]:
         """All flow-log blobs of the hours from ``since`` to ``until``, both included.

@@ -70,9 +70,11 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
             if update is None:
                 if conflicts:
                     ledger.keep_rejects(blob, held.entry, [], None, doubtful=True)
+                    ledger.drop_rejects_before(blob, held.entry)
                 return done
             _keep(blob, held.entry, update, ledger, doubtful=conflicts > 0)
             ledger.commit(blob, held, update.entry)
+            ledger.drop_rejects_before(blob, update.entry)
         except Conflict as conflict:
             conflicts += 1
             if conflicts == _MOST_CONFLICTS:
@@ -166,7 +168,7 @@ def _stretches(
 def _keep(blob: BlobName, before: Entry, update: _Update, ledger: Ledger, *, doubtful: bool) -> None:
     """Write what has to be there before the commit: rejects, and the note for the rollup.
 
-    It is ``doubtful`` what was kept before, if that was done for a reading that somebody else overtook.
+    It is ``doubtful`` what is unread, if that was said for a reading that somebody else overtook.
     """
     rejects = [*update.rejects, *filter(None, [update.unread])]
     if rejects:
@@ -178,7 +180,7 @@ def _keep(blob: BlobName, before: Entry, update: _Update, ledger: Ledger, *, dou
             sum(reject.end - reject.start for reject in rejects if not reject.count),
             *(before.offset, first.start, first.end, first.reason),
         )
-    doubtful = doubtful or before.unread_bytes > 0 or before.rewrites != update.entry.rewrites
+    doubtful = doubtful or before.unread_bytes > 0
     if rejects or doubtful:
         ledger.keep_rejects(blob, update.entry, update.rejects, update.unread, doubtful=doubtful)
     if update.late:

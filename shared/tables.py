@@ -1,12 +1,14 @@
 """The edge to the results' storage account: tables, and how plain values travel in their entities."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import (
     EdmType,
     EntityProperty,
@@ -16,13 +18,14 @@ from azure.data.tables import (
     TableTransactionError,
 )
 
-from shared.connection import connect, storage_errors
+from shared.connection import MOST_RETRIES, Transport, connect, storage_errors
 from shared.settings import Connection
 
 END = "\x7f"
 """Sorts behind all that a key of ours can go on with."""
 
 _MOST_OPERATIONS = 100
+_CHANGED = (TableErrorCode.RESOURCE_NOT_FOUND, TableErrorCode.UPDATE_CONDITION_NOT_SATISFIED)
 TABLES = ("flowledger", "flowrejects", "flowhours", "flowstats")
 
 type Columns = dict[str, Any]
@@ -42,11 +45,21 @@ class Tables:
     """The storage account that holds the results."""
 
     def __init__(self, connection: Connection) -> None:
-        self.service: TableServiceClient = connect(TableServiceClient, connection, retry_total=4)
+        self._connection, self._transport = connection, Transport()
+        self.service: TableServiceClient = self._connect(TableServiceClient)
 
     def table(self, name: str) -> TableClient:
         """A client of one table."""
-        return self.service.get_table_client(name)
+        # Not `service.get_table_client`: what that gives doesn't ask our transport to wait.
+        client: TableClient = self._connect(TableClient, table_name=name)
+        return client
+
+    def _connect(self, client: Any, **options: Any) -> Any:
+        return connect(client, self._connection, self._transport, retry_total=MOST_RETRIES, **options)
+
+    def server_time(self) -> datetime:
+        """The storage service's clock when it last answered this thread."""
+        return self._transport.server_time()
 
     def create(self) -> None:
         """Create those of our tables that aren't there."""
@@ -80,7 +93,6 @@ def query(
     select: Sequence[str] | None = None,
     *,
     page: int | None = None,
-    on_answer: Callable[[Any], None] | None = None,
 ) -> Iterator[Found]:
     """The entities that fulfil an OData condition, page by page; none if there is no such table yet.
 
@@ -88,8 +100,6 @@ def query(
     how many to ask for at a time, where fewer than a thousand are wanted.
     """
     options: dict[str, Any] = {"select": select, "results_per_page": page}
-    if on_answer:
-        options["raw_response_hook"] = on_answer
     with storage_errors(f"reading {table.table_name}"):
         try:
             for entity in table.query_entities(condition, parameters=dict(parameters), **options):
@@ -105,23 +115,28 @@ def has_code(error: HttpResponseError, code: TableErrorCode) -> bool:
     return getattr(error, "error_code", None) == code
 
 
-def write_batches(table: TableClient, partition: str, upserts: list[Columns], deletes: list[str]) -> None:
+def write_batches(table: TableClient, partition: str, upserts: list[Columns], deletes: list[Found]) -> None:
     """Write and delete rows of one partition, a hundred at a time (the most that a transaction takes).
 
-    What is to be deleted may be gone already.
+    What is to be deleted stays if it isn't any more what was found, and may be gone already.
     """
     with storage_errors(f"writing to {table.table_name}"):
         for rows in batched(upserts, _MOST_OPERATIONS, strict=False):
             table.submit_transaction([("upsert", to_entity(row), {"mode": "replace"}) for row in rows])
-        for keys in batched(deletes, _MOST_OPERATIONS, strict=False):
+        for some in batched(deletes, _MOST_OPERATIONS, strict=False):
             try:
-                table.submit_transaction([("delete", _key(partition, key)) for key in keys])
+                table.submit_transaction([("delete", _key(partition, row), _if_found(row)) for row in some])
             except TableTransactionError as error:
-                if not has_code(error, TableErrorCode.RESOURCE_NOT_FOUND):
+                if not any(has_code(error, code) for code in _CHANGED):
                     raise
-                for key in keys:  # somebody else deletes them, too
-                    table.delete_entity(_key(partition, key))
+                for row in some:  # somebody else writes or deletes them, too
+                    with suppress(ResourceModifiedError, ResourceNotFoundError):
+                        table.delete_entity(_key(partition, row), **_if_found(row))
 
 
-def _key(partition: str, key: str) -> dict[str, Any]:
-    return {"PartitionKey": partition, "RowKey": key}
+def _key(partition: str, row: Found) -> dict[str, Any]:
+    return {"PartitionKey": partition, "RowKey": row.columns["RowKey"]}
+
+
+def _if_found(row: Found) -> dict[str, Any]:
+    return {"etag": row.etag, "match_condition": MatchConditions.IfNotModified}

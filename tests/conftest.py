@@ -7,7 +7,7 @@ import pytest
 
 from tests.system import Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
-from tools.counting_proxy import Traffic, counted
+from tools.proxy import Traffic, forwarded
 
 # What is exported for a real account must not be touched by a test.
 for name in [name for name in os.environ if name.startswith(("FLOW_LOGS", "RESULTS", "FLOWTALLY"))]:
@@ -41,5 +41,12 @@ def other_host(stores: Stores) -> Iterator[Stores]:
 def counted_stores(storage: Azurite, stores: Stores) -> Iterator[tuple[Stores, Traffic]]:
     """A host whose requests are counted, on the same storage as ``stores``."""
     assert stores.connection_string == storage.connection_string
-    with counted(storage) as (connection_string, traffic), host(connection_string) as clients:
+    with forwarded(storage) as (connection_string, traffic), host(connection_string) as clients:
         yield clients, traffic
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """How hard the tests try: more than usual takes hours."""
+    group = parser.getgroup("flowtally")
+    group.addoption("--plans", type=int, default=100, help="fault plans, in percent of the usual number")
+    group.addoption("--plan", type=int, help="only the fault plan of this number")

@@ -15,8 +15,8 @@ from tests import naive
 from tests.system import HOUR, NIGHT, Stores, assert_same, assert_views_say, results, results_of_one_pass
 from tests.worker import Worker, WorkerFailed, worker
 from tools.azurite import Azurite
-from tools.counting_proxy import Traffic
 from tools.network_watcher import NSG_CONTAINER, Nic, Truth, demo_nics, write
+from tools.proxy import Fault, Traffic
 
 NICS = demo_nics(2)  # one of each kind of log
 HOURS = (NIGHT, NIGHT + HOUR)
@@ -95,7 +95,7 @@ def test_whole_lives(counted_stores: tuple[Stores, Traffic], storage: Azurite) -
         def pass_minute(_: Truth) -> None:
             """What happens after each minute of the logs: its events, and now and then something else."""
             now = next(minutes)
-            traffic.refuse = 403 if now in range(30, 40) else None
+            traffic.fault = (lambda _: Fault.FORBIDDEN) if now in range(30, 40) else None
             if now in {20, 70}:
                 host.kill_one()
             begun = HOURS[: 1 + now // 60]

@@ -308,7 +308,9 @@ def test_a_blob_that_is_rewritten_is_counted_afresh(
     if second:
         wanted = results_of_one_pass(stores)
         assert got == figures(*wanted.ledger.values())
-        assert [{**kept, "Rewrites": 0} for kept in rejects] == [*wanted.rejects.values()]
+        assert [{**kept, "Rewrites": 0, "RowKey": kept["RowKey"][:20]} for kept in rejects] == [
+            *wanted.rejects.values()
+        ]
         assert shown == {
             key: row for key, row in wanted.stats.items() if row["View"] not in {"health", "scopes"}
         }

@@ -11,8 +11,8 @@ from shared.flowlog.blob_name import parse_blob_name
 from shared.ingest import ingest
 from shared.rollup import SETTLED_AFTER
 from tests.system import HOUR, NIGHT, Stores, blob_of, flow, host, record, results
-from tools.counting_proxy import Traffic
 from tools.network_watcher import Nic, demo_nics, hour_of, whole_blob
+from tools.proxy import Traffic
 
 NICS = demo_nics(3)
 

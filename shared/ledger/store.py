@@ -31,13 +31,13 @@ from azure.core.exceptions import (
 )
 from azure.data.tables import TableErrorCode, UpdateMode
 
-from shared.connection import server_time, storage_errors
+from shared.connection import storage_errors
 from shared.errors import Conflict, MalformedInput
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
-from shared.tables import END, Columns, Tables, from_entity, has_code, query, to_entity, write_batches
+from shared.tables import END, Columns, Found, Tables, from_entity, has_code, query, to_entity, write_batches
 
 LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
@@ -152,22 +152,15 @@ class Ledger:
 
         Keys are byte positions, so a repeat overwrites itself. ``unread`` is provisional, and takes no
         other's place: who reads on may have written already what has become of it. If it is ``doubtful``
-        that all that was kept before still holds, what doesn't goes: rejects of a blob that was rewritten
-        since, and what was unread and has been read.
+        that what was unread before still is, it goes where that has been read.
         """
         partition = partition_of(blob)
-        stale: list[str] = []
-        if doubtful:
-            found = query(
-                self._rejects,
-                "PartitionKey eq @partition",
-                {"partition": partition},
-                select=["RowKey", "Reason", "ByteFrom", "Rewrites"],
-            )
-            stale = [row.columns["RowKey"] for row in found if _is_stale(row.columns, entry)]
-        kept = {f"{reject.start:020d}" for reject in rejects}
-        write_batches(self._rejects, partition, [], [key for key in stale if key not in kept])
         rows = [_reject_columns(blob, reject, entry.rewrites) for reject in rejects]
+        if doubtful:
+            kept = {row["RowKey"] for row in rows}
+            read = [row for row in self._rejects_of(blob) if _has_been_read(row.columns, entry)]
+            gone = [row for row in read if row.columns["RowKey"] not in kept]
+            write_batches(self._rejects, partition, [], gone)
         write_batches(self._rejects, partition, rows, [])
         if unread:
             row = to_entity(_reject_columns(blob, unread, entry.rewrites))
@@ -177,6 +170,20 @@ class Ledger:
                 except ResourceExistsError:
                     if doubtful:
                         self._rejects.upsert_entity(row, mode=UpdateMode.REPLACE)
+
+    def drop_rejects_before(self, blob: BlobName, entry: Entry) -> None:
+        """Delete what was rejected of the blob before it was rewritten; to be called once ``entry``, which
+        says that it was, is committed. Until then those rows are the ledger's.
+        """
+        if entry.rewrites:
+            found = self._rejects_of(blob)
+            older = [row for row in found if row.columns["Rewrites"] < entry.rewrites]
+            write_batches(self._rejects, partition_of(blob), [], older)
+
+    def _rejects_of(self, blob: BlobName) -> Iterator[Found]:
+        columns = ["RowKey", "Reason", "ByteFrom", "Rewrites"]
+        partition = {"partition": partition_of(blob)}
+        return query(self._rejects, "PartitionKey eq @partition", partition, select=columns)
 
     def note_late(self, blob: BlobName) -> None:
         """Tell the rollup that an hour is written to that it doesn't look at by itself any more.
@@ -196,17 +203,11 @@ class Ledger:
 
     def late_notes(self) -> tuple[list[LateNote], datetime]:
         """All notes, and the storage service's clock."""
-        times: list[datetime] = []
         notes = []
-        for found in query(
-            self._ledger,
-            "PartitionKey eq @late",
-            {"late": LATE},
-            on_answer=lambda answer: times.append(server_time(answer)),
-        ):
+        for found in query(self._ledger, "PartitionKey eq @late", {"late": LATE}):
             scope, _, hour = found.columns["RowKey"].rpartition("~")
             notes.append(LateNote(scope, _hour(hour), found.written, found.etag))
-        return notes, times[-1]
+        return notes, self._tables.server_time()
 
     def drop_note(self, note: LateNote) -> None:
         """Remove a note, unless it has been said again."""
@@ -265,17 +266,19 @@ def _hour(key: str) -> datetime:
     return datetime.strptime(f"{key}+0000", "%Y%m%d%H%z")
 
 
-def _is_stale(row: Columns, entry: Entry) -> bool:
-    """Whether a reject that was kept before doesn't hold for ``entry`` any more."""
-    if row["Rewrites"] < entry.rewrites:
-        return True
-    return row["Reason"] == UNREAD and (row["ByteFrom"] < entry.offset or not entry.unread_bytes)
+def _has_been_read(row: Columns, entry: Entry) -> bool:
+    """Whether a reject says of bytes that they are unread, which they aren't any more."""
+    if row["Reason"] != UNREAD or row["Rewrites"] != entry.rewrites:
+        return False
+    return row["ByteFrom"] < entry.offset or not entry.unread_bytes
 
 
 def _reject_columns(blob: BlobName, reject: Reject, rewrites: int) -> Columns:
+    # A host that is late with what it rejected before a rewrite must not write over what is there since.
+    since = f"~{rewrites}" if rewrites else ""
     return {
         "PartitionKey": partition_of(blob),
-        "RowKey": f"{reject.start:020d}",
+        "RowKey": f"{reject.start:020d}{since}",
         "BlobName": blob.name,
         "ByteFrom": reject.start,
         "ByteTo": reject.end,

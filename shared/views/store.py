@@ -57,12 +57,11 @@ class Views:
         Gives the number of rows that had to be written or deleted: none if they are there already.
         """
         first, last = period_key(since), period_key(until)
-        there = {
-            row.columns["RowKey"]: row.columns for row in self._range(self._stats, partition, first, last)
-        }
+        found = [*self._range(self._stats, partition, first, last)]
+        there = {row.columns["RowKey"]: row.columns for row in found}
         wanted = {row["RowKey"]: row for row in rows}
         changed = [row for key, row in wanted.items() if there.get(key) != row]
-        gone = sorted(there.keys() - wanted.keys())
+        gone = [row for row in found if row.columns["RowKey"] not in wanted]
         write_batches(self._stats, partition, changed, gone)
         return len(changed) + len(gone)
 

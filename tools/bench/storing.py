@@ -32,8 +32,8 @@ from shared.views.store import Views
 from tools.azurite import Azurite, azurite
 from tools.bench.logs import BUSY, HOUR, hour_blob, repeated, shares_with
 from tools.bench.measuring import CPU, WALL, Row, by_turns, ratios
-from tools.counting_proxy import Request, counted
 from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, BlobWriter, Nic, hour_of, whole_blob
+from tools.proxy import Request, forwarded
 
 _HOUR = timedelta(hours=1)
 _LARGE = 12_000_000
@@ -262,7 +262,7 @@ def _requests_of(
     storage: Azurite, growing: Growing, update: Callable[[Host, Growing], None]
 ) -> Iterator[Request]:
     """What passes in some updates; one before them makes the host warm."""
-    with counted(storage) as (connection_string, traffic), host(connection_string) as at:
+    with forwarded(storage) as (connection_string, traffic), host(connection_string) as at:
         for number in range(1 + _COUNTED):
             growing.grow()
             traffic.clear()
@@ -297,7 +297,7 @@ def sweeping(storage: Azurite, at: Host) -> Iterator[Row]:
     """A sweep such as the timer's over blobs of which none has changed: what it asks for, and its time."""
     until = _this_hour() + _HOUR
     since = until - 25 * _HOUR
-    with counted(storage) as (connection_string, traffic), host(connection_string) as through:
+    with forwarded(storage) as (connection_string, traffic), host(connection_string) as through:
         swept = sweep(through.flow_logs, through.ledger, since, until)
     assert not swept.behind
     assert not swept.failed

@@ -1,0 +1,341 @@
+"""Storage fails in every way that it can, by seeded plans; then one quiet pass, and every count is right.
+
+A plan is a number. It says how a blob lives, who counts it when, and which requests meet which fault. A
+failure names its plan. To see it again, and to try more than usual:
+
+    .venv/bin/python -m pytest tests/test_faults.py --plan 1234
+    .venv/bin/python -m pytest tests/test_faults.py --plans 5000
+"""
+
+import gc
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+
+from shared.errors import Unavailable
+from shared.flowlog.blob_name import BlobName, parse_blob_name
+from shared.flowlog.records import UNREAD
+from shared.ingest import ingest
+from shared.ledger.entry import ROW_KEY, from_columns, pack_within, partition_of
+from shared.rollup import rollup
+from shared.sweep import sweep
+from shared.tables import from_entity
+from shared.tally.blob_counter import BlobCounter
+from shared.tally.hour_counts import BlobCounts
+from tests import naive
+from tests.system import (
+    HOUR,
+    NIGHT,
+    Stores,
+    assert_views_say,
+    blob_of,
+    create_all,
+    flow,
+    forget_all,
+    host,
+    record,
+    results,
+)
+from tools.azurite import Azurite
+from tools.network_watcher import OPENER, Nic
+from tools.proxy import Fault, OldBlob, Request, Traffic, forwarded
+
+# The SDK leaves the socket of an answer that broke off to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+
+NOISE = b"#no record#"
+PARTS = 4
+SECOND = timedelta(seconds=1)
+
+
+# Plans
+
+
+class Plan:
+    """Which requests meet which fault.
+
+    That depends on what is asked for, and on how often it was asked before; not on which thread is first.
+    """
+
+    def __init__(self, name: str) -> None:
+        rng = random.Random(name)
+        self.name = name
+        self.rate = rng.choice([0.03, 0.1, 0.3, 0.6])
+        self.faults = rng.sample([*Fault], k=rng.randint(1, len(Fault)))
+        self.met: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
+
+    def __call__(self, request: Request) -> Fault | None:
+        """What this request meets."""
+        keys = re.findall(rb"(?:PartitionKey|RowKey)='[^']*'", request.body)
+        what = f"{request.method} {request.path} {keys[:2]}"
+        self._asked[what] += 1
+        rng = random.Random(f"{self.name} {what} {self._asked[what]}")
+        if rng.random() > self.rate:
+            return None
+        fault: Fault = rng.choice(self.faults)
+        if fault is Fault.CUT and request.reads_blob and rng.random() < 0.95:
+            fault = Fault.SHORTENED  # a blob's answer that breaks off costs a second: the SDK's, not ours
+        self.met[fault.name] += 1
+        return fault
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it shows what was."""
+        return Fault.STALE in self.faults
+
+
+@contextmanager
+def explained(plan: Plan) -> Iterator[None]:
+    """Say of a failure which plan it is, and how to see it again."""
+    try:
+        yield
+    except BaseException as error:
+        number = plan.name.rpartition(" ")[2]
+        error.add_note(f"plan {number} ({plan.name}) met {dict(plan.met)}")
+        error.add_note(f"again: .venv/bin/python -m pytest tests/test_faults.py --plan {number}")
+        raise
+
+
+def items(rng: random.Random, most: int) -> Iterator[bytes]:
+    """What a blob grows by: records, some with bad tuples, some behind a stretch that is none."""
+    for _ in range(rng.randint(1, most)):
+        if rng.random() < 0.25:
+            yield NOISE
+        when = NIGHT + timedelta(seconds=rng.randint(-30, 3_500))
+        decisions = [(rng.randint(1, 9), rng.choice("AD")) for _ in range(rng.randint(0, 5))]
+        bad = ["?"] * (rng.random() < 0.3)
+        yield record(when, *(flow(when, port=port, decision=decision) for port, decision in decisions), *bad)
+
+
+def life(rng: random.Random) -> Iterator[bytes | None]:
+    """What a blob is, one after the other: it grows, ends in half a record, is rewritten, is deleted
+    (``None``); at last it is whole.
+    """
+    there = [record(NIGHT, flow(NIGHT)), *items(rng, 3)]
+    for _ in range(rng.randint(2, 5)):
+        yield blob_of(*there)
+        event = rng.random()
+        if event < 0.1:
+            yield None
+        elif event < 0.2:
+            there = [record(NIGHT, flow(NIGHT, port=rng.randint(1, 9)))]
+        elif event < 0.35:
+            half = record(NIGHT, flow(NIGHT), flow(NIGHT))
+            yield OPENER + b",".join([*there, half[: rng.randint(1, len(half) - 1)]])
+        there += items(rng, 4)
+    yield blob_of(*there)
+
+
+# Where plans are carried out
+
+
+@dataclass
+class Stage:
+    """Hosts whose requests meet faults, and one whose requests don't."""
+
+    traffic: Traffic
+    unlucky: list[Stores]
+    quiet: Stores
+
+    def put(self, nic: Nic, data: bytes | None) -> BlobName:
+        """Write the night's blob as a whole, or delete it. What it was is what stale reads show."""
+        name = nic.blob_name(NIGHT)
+        client = self.quiet.flow_logs.service.get_blob_client(nic.container, name)
+        was = OldBlob(b"", "")
+        with suppress(ResourceNotFoundError):
+            there = client.download_blob()
+            was = OldBlob(there.readall(), there.properties.etag)
+        self.traffic.old_blobs[name] = was
+        if data is None:
+            client.delete_blob()
+        else:
+            client.upload_blob(data, overwrite=True)
+        return parse_blob_name(name)
+
+    @contextmanager
+    def disturbed_by(self, plan: Plan) -> Iterator[None]:
+        """Let the plan's faults come true."""
+        self.traffic.clear()
+        self.traffic.old_answers.clear()
+        self.traffic.fault = plan
+        try:
+            yield
+        finally:
+            self.traffic.fault = None
+
+
+@pytest.fixture
+def stage(storage: Azurite, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """Empty storage with a forwarder before it; small windows, little patience."""
+    monkeypatch.setattr("shared.connection.LONGEST_WAIT_SECONDS", 0.002)
+    monkeypatch.setattr("shared.blobs.WINDOW", 1_500)
+    monkeypatch.setattr("shared.ingest.UPDATE_BYTES", 4_000)
+    with ExitStack() as leaving:
+        connection_string, traffic = leaving.enter_context(forwarded(storage))
+        unlucky = [leaving.enter_context(host(connection_string)) for _ in range(2)]
+        yield Stage(traffic, unlucky, leaving.enter_context(host(stores.connection_string)))
+    gc.collect()
+
+
+def numbers_of_plans(config: pytest.Config, default: int, part: int) -> Iterable[int]:
+    """The plans of one part of all."""
+    only = config.getoption("--plan")
+    if only is not None:
+        return [only] if only % PARTS == part else []
+    return range(part, max(config.getoption("--plans") * default // 100, PARTS), PARTS)
+
+
+def run_all(jobs: Iterable[Callable[[], Any]]) -> None:
+    """Run some jobs at once; each may fail as ``Unavailable``, and in no other way."""
+    with ThreadPoolExecutor(2) as pool:
+        for job in [pool.submit(job) for job in jobs]:
+            with suppress(Unavailable):
+                job.result()
+
+
+# One fault at a time
+
+ASKS: dict[str, Callable[[Request], bool]] = {
+    "the blob": lambda request: request.reads_blob,
+    "the ledger": lambda request: request.method == "GET" and "/flowledger" in request.path,
+    "rejects": lambda request: request.path.endswith("$batch"),
+    "a new entity": lambda request: request.method == "POST" and request.path.endswith("/flowledger"),
+    "the entity": lambda request: request.method == "PUT" and "RowKey='counts'" in unquote(request.path),
+}
+
+
+@pytest.mark.parametrize("asked", ASKS)
+@pytest.mark.parametrize("fault", [*Fault], ids=lambda fault: fault.name)
+def test_one_fault(stage: Stage, fault: Fault, asked: str) -> None:
+    """The update is done, or ends as ``Unavailable``; what is done in the end is done once."""
+    nic = Nic("nsg-v2", "000D3A000002", "nsg-web")
+    met: list[Request] = []
+
+    def meets(request: Request) -> Fault | None:
+        if met or not ASKS[asked](request):
+            return None
+        met.append(request)
+        return fault
+
+    grown: list[bytes] = []
+    for number in range(2 if asked == "the entity" else 1):
+        grown.append(record(NIGHT, flow(NIGHT, port=number), "?"))
+        blob = stage.put(nic, blob_of(*grown))
+        stage.traffic.fault = meets
+        run_all([partial(ingest, blob, stage.unlucky[0].flow_logs, stage.unlucky[0].ledger)])
+    assert met
+    stage.traffic.fault = None
+    ingest(blob, stage.unlucky[0].flow_logs, stage.unlucky[0].ledger)
+    assert_counted(stage.quiet, nic, blob, blob_of(*grown), rewritten=False)
+
+
+# Ingest: each plan has a blob of its own
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_a_blob_is_counted_once_whatever_storage_answers(
+    stage: Stage, pytestconfig: pytest.Config, part: int
+) -> None:
+    for number in numbers_of_plans(pytestconfig, 160, part):
+        plan = Plan(f"ingest {number}")
+        with explained(plan):
+            live_and_count(stage, plan, number)
+
+
+def live_and_count(stage: Stage, plan: Plan, number: int) -> None:
+    rng = random.Random(f"life {number}")
+    nic = Nic("nsg-v2", f"{number:012X}", f"nsg-{number}")
+    data: bytes | None = b""
+    beginnings: set[bytes] = set()
+    with stage.disturbed_by(plan):
+        for data in life(rng):
+            blob = stage.put(nic, data)
+            beginnings |= {data.partition(b"]}]}")[0]} if data else set()
+            for _ in range(rng.randint(0, 3)):
+                at = stage.unlucky if rng.random() < 0.4 else [rng.choice(stage.unlucky)]
+                run_all(partial(ingest, blob, each.flow_logs, each.ledger) for each in at)
+    ingest(blob, stage.quiet.flow_logs, stage.quiet.ledger)
+    assert data is not None
+    assert_counted(stage.quiet, nic, blob, data, rewritten=len(beginnings) > 1)
+
+
+def assert_counted(stores: Stores, nic: Nic, blob: BlobName, data: bytes, *, rewritten: bool) -> None:
+    """The blob's entry is that of one pass over its bytes, and the naive count agrees; what was rejected is
+    there. Of what was rejected before the blob was rewritten something may be left.
+    """
+    partition = partition_of(blob)
+    entry = from_columns(from_entity(stores.tables.table("flowledger").get_entity(partition, ROW_KEY)))
+    truth = naive.count({nic.blob_name(NIGHT): data}, [NOISE] * data.count(NOISE)).health["all", NIGHT]
+    said = (entry.offset, entry.records, entry.tuples, entry.malformed, entry.garbled_bytes)
+    assert said == (truth.bytes, truth.records, truth.tuples, truth.malformed, truth.garbled_bytes)
+
+    counter = BlobCounter(BlobCounts(), NIGHT, blob.resource_id)
+    rejects = counter.feed(data)
+    assert entry.packed == pack_within(counter.counts.shares)
+    found = stores.tables.table("flowrejects").query_entities(f"PartitionKey eq '{partition}'")
+    kept = {row["RowKey"]: row for row in map(from_entity, found)}
+    for reject in rejects:
+        row = kept.pop(f"{reject.start:020d}" + (f"~{entry.rewrites}" if entry.rewrites else ""))
+        assert (row["ByteTo"], row["Reason"], row["Count"], row["Sample"]) == (
+            *(reject.end, reject.reason, reject.count, reject.sample),
+        )
+    held = [row for row in kept.values() if row["Rewrites"] == entry.rewrites and row["Reason"] != UNREAD]
+    assert rewritten or not held
+
+
+# All of it: each plan has the storage to itself
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_the_views_are_right_whatever_storage_answers(
+    stage: Stage, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    for number in numbers_of_plans(pytestconfig, 8, part):
+        plan = Plan(f"views {number}")
+        with explained(plan), monkeypatch.context() as patch:
+            live_and_roll_up(stage, plan, number, patch)
+
+
+def live_and_roll_up(stage: Stage, plan: Plan, number: int, patch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(f"views {number}")
+    alone = rng.random() < 0.5
+    if alone and not plan.is_stale:
+        # Nothing is made once more for having been made just now: the fingerprints have to tell.
+        patch.setattr("shared.rollup.SETTLED_AFTER", -SECOND)
+        patch.setattr("shared.rollup.NOTES_KEPT", -SECOND)
+        patch.setattr("shared.ledger.store._NOTE_GOOD_FOR_SECONDS", 0)
+    nics = [Nic("nsg-v2", f"{number:08X}{mac:04X}", f"nsg-{number}-{mac % 2}") for mac in range(3)]
+    with stage.disturbed_by(plan):
+        for data in life(rng):
+            for nic in rng.sample(nics, k=2):
+                stage.put(nic, data or blob_of())
+            at = [rng.choice(stage.unlucky)] if alone else stage.unlucky
+            run_all(partial(count_and_roll_up, each) for each in at)
+    with host(stage.quiet.connection_string) as quiet:
+        quiet.sweep()
+        quiet.rollup()
+        blobs = quiet.blobs()
+        noise = [NOISE] * sum(data.count(NOISE) for data in blobs.values())
+        assert_views_say(results(quiet).stats, naive.count(blobs, noise))
+        forget_all(quiet)
+        create_all(quiet)
+
+
+def count_and_roll_up(stores: Stores) -> None:
+    with suppress(Unavailable):
+        sweep(stores.flow_logs, stores.ledger, NIGHT - HOUR, NIGHT + HOUR)
+    rollup(stores.ledger, stores.views)

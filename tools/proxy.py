@@ -1,0 +1,242 @@
+"""A forwarder between the SDK and the emulator: it counts what passes, and does harm when told to.
+
+What harm is done is a function of the request alone, asked once for each; ``None`` lets it pass. So one
+mechanism counts requests, loses an answer, throttles, and carries out the seeded plans of
+tests/test_faults.py.
+"""
+
+import http.client
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.message import Message
+from email.utils import formatdate
+from enum import Enum
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+from tools.azurite import Azurite
+
+
+class Fault(Enum):
+    """What can be done to a request."""
+
+    ERROR = "answered with 500"
+    BUSY = "answered with 503 and Retry-After"
+    THROTTLED = "answered with 429"
+    FORBIDDEN = "answered with 403"
+    REFUSED = "reset before storage has seen it"
+    LOST = "reset after storage has done it"
+    CUT = "the answer breaks off in the middle"
+    SHORTENED = "the answer lacks its second half, and its length says so"
+    SLOW = "answered late"
+    STALE = "answered as it would have been earlier"
+
+
+_STATUS = {Fault.ERROR: 500, Fault.BUSY: 503, Fault.THROTTLED: 429, Fault.FORBIDDEN: 403}
+_HOP_BY_HOP = re.compile(r"transfer-encoding|connection|keep-alive|content-length", re.IGNORECASE)
+_SLOW_SECONDS = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, with its body; once it has passed, with the lengths of its body and of its answer's."""
+
+    method: str
+    path: str
+    body: bytes = field(default=b"", repr=False)
+    status: int = 0
+    sent_bytes: int = 0
+    answer_bytes: int = 0
+
+    @property
+    def reads_blob(self) -> bool:
+        """Whether it asks for a blob's content."""
+        return self.method == "GET" and "/PT1H.json" in self.path
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes anything."""
+        return self.method not in {"GET", "HEAD"}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the storage."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class OldBlob:
+    """A blob as it was once: its content and its ETag, with the quotes; no ETag where there was no blob."""
+
+    content: bytes
+    etag: str
+
+
+@dataclass
+class Traffic:
+    """The requests that passed since the last ``clear``. ``fault``: what is done to which request.
+
+    For stale answers: ``old_blobs`` by name; other answers are those that the same request got first.
+    """
+
+    requests: list[Request] = field(default_factory=list)
+    fault: Callable[[Request], Fault | None] | None = None
+    old_blobs: dict[str, OldBlob] = field(default_factory=dict)
+    old_answers: dict[str, Answer] = field(default_factory=dict)
+
+    def clear(self) -> None:
+        """Forget what has passed."""
+        self.requests.clear()
+
+    def taken(self) -> list[Request]:
+        """What has passed, to be forgotten here."""
+        requests, self.requests[:] = [*self.requests], []
+        return requests
+
+    def old_answer(self, request: Request, headers: Message) -> Answer | None:
+        """What storage would have answered earlier, if that is known."""
+        if request.reads_blob:
+            old = self.old_blobs.get(unquote(request.path.partition("?")[0]).split("/", 3)[3])
+            return _read_old_blob(old, headers) if old else None
+        return self.old_answers.get(request.path)
+
+
+def _read_old_blob(old: OldBlob, headers: Message) -> Answer:
+    """A ranged, conditional read of a blob that isn't there any more."""
+    size, about = len(old.content), [("Date", formatdate(usegmt=True)), ("ETag", old.etag)]
+    asked = re.fullmatch(r"bytes=(\d+)-(\d+)", headers["x-ms-range"])
+    assert asked, "the code under test reads ranges"
+    start, end = int(asked[1]), min(int(asked[2]) + 1, size)
+    if not old.etag:
+        return Answer(404, about[:1], b"")
+    if headers["If-Match"] not in {None, old.etag}:
+        return Answer(412, about, b"")
+    if headers["If-None-Match"] == old.etag:
+        return Answer(304, about, b"")
+    if start >= size:
+        return Answer(416, [*about, ("Content-Range", f"bytes */{size}")], b"")
+    span = ("Content-Range", f"bytes {start}-{end - 1}/{size}")
+    kind = ("x-ms-blob-type", "BlockBlob")
+    return Answer(
+        206, [*about, span, kind, ("Last-Modified", formatdate(0, usegmt=True))], old.content[start:end]
+    )
+
+
+@contextmanager
+def forwarded(storage: Azurite) -> Iterator[tuple[str, Traffic]]:
+    """Put a forwarder in front of an emulator's blobs and tables: a connection string, and what passes."""
+    traffic = Traffic()
+    blobs, tables = (_Forwarder(port, traffic) for port in (storage.blob_port, storage.table_port))
+    try:
+        text = storage.connection_string
+        for forwarder in (blobs, tables):
+            text = text.replace(f":{forwarder.target}/", f":{forwarder.server_port}/")
+        yield text, traffic
+    finally:
+        for forwarder in (blobs, tables):
+            forwarder.stop()
+
+
+class _Forwarder(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, target: int, traffic: Traffic) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.target, self.traffic = target, traffic
+        self.running = threading.Thread(target=self.serve_forever, args=(0.02,))
+        self.running.start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a client that was killed."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.running.join()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Forwarder
+
+    def _serve(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        traffic = self.server.traffic
+        request = Request(self.command, self.path, body)
+        fault = traffic.fault(request) if traffic.fault else None
+        if fault in _STATUS:
+            # Without a date, as what stands in front of a service answers.
+            self._answer(Answer(_STATUS[fault], [("Retry-After", "0")] if fault is Fault.BUSY else [], b""))
+            return
+        if fault is Fault.REFUSED:
+            self._reset()
+            return
+        if fault is Fault.SLOW:
+            time.sleep(_SLOW_SECONDS)
+        answer = traffic.old_answer(request, self.headers) if fault is Fault.STALE else None
+        if not answer:
+            answer = self._forward(body)
+            if request.method == "GET" and traffic.fault:
+                traffic.old_answers.setdefault(request.path, answer)
+            lengths = len(body), len(answer.content)
+            traffic.requests.append(Request(request.method, request.path, b"", answer.status, *lengths))
+        if fault is Fault.LOST:
+            self._reset()
+        elif fault is Fault.CUT:
+            self._answer(answer, len(answer.content) // 2)
+            self._reset()
+        elif fault is Fault.SHORTENED:
+            half = answer.content[: len(answer.content) // 2]
+            self._answer(Answer(answer.status, answer.headers, half))
+        else:
+            self._answer(answer)
+
+    def _forward(self, body: bytes) -> Answer:
+        onward = http.client.HTTPConnection("127.0.0.1", self.server.target)
+        try:
+            onward.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                onward.putheader(name, value)
+            onward.endheaders(body or None)
+            answer = onward.getresponse()
+            return Answer(answer.status, answer.getheaders(), answer.read())
+        finally:
+            onward.close()
+
+    def _answer(self, answer: Answer, only: int | None = None) -> None:
+        """Answer, or break off after ``only`` so many bytes of the body."""
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            if not _HOP_BY_HOP.fullmatch(name):
+                self.send_header(name, value)
+        if self.command != "HEAD" and answer.status not in (204, 304):
+            self.send_header("Content-Length", str(len(answer.content)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.content[:only])
+
+    def _reset(self) -> None:
+        """Break the connection off, so that the other side sees a reset."""
+        self.close_connection = True
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = do_MERGE = _serve  # noqa: N815 -- HTTP's names
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
