@@ -19,8 +19,8 @@ WINDOW = 4 * 1024 * 1024
 """Bytes read in one request at the most."""
 
 _HOUR = timedelta(hours=1)
+_DAY = timedelta(days=1)
 _YEAR_FOLDER = re.compile(r"(.*/)y=[0-9]{4}/", re.IGNORECASE)
-_HOURS_LISTED_SINGLY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,8 @@ class FlowLogs:
                     if not isinstance(root, _Root):
                         yield root
                         continue
-                    for folder in _folders(since, until):
-                        for found in client.list_blobs(name_starts_with=root.prefix + folder):
+                    for prefix in hour_prefixes(since, until):
+                        for found in client.list_blobs(name_starts_with=root.prefix + prefix):
                             listed = _listed(found)
                             if isinstance(listed, str) or since <= listed.blob.hour <= until:
                                 yield listed
@@ -149,22 +149,27 @@ class _Root:
     prefix: str
 
 
-def _folders(since: datetime, until: datetime) -> Iterator[str]:
-    """Folders that cover the hours from ``since`` to ``until``: whole months and days, or a few hours."""
+def hour_prefixes(since: datetime, until: datetime) -> Iterator[str]:
+    """What the folders of the hours from ``since`` to ``until`` begin with, below a scope's own, and no other
+    hour's: as few prefixes as months, days, tens of hours and hours can make.
+
+    Hours next to those asked for would cost nothing more to ask for, but a large scope has thousands of blobs
+    in each.
+    """
     hour, end = floor_hour(since), floor_hour(until) + _HOUR
     while hour < end:
-        folder = hour.strftime(HOUR_FOLDER)
-        next_day = hour.replace(hour=0) + timedelta(days=1)
-        next_month = (hour.replace(day=1, hour=0) + timedelta(days=32)).replace(day=1)
-        if hour.day == 1 and hour.hour == 0 and next_month <= end:
-            yield folder[: len("y=2000/m=01/")]
-            hour = next_month
-        elif min(next_day, end) - hour <= _HOURS_LISTED_SINGLY * _HOUR:
-            yield folder
-            hour += _HOUR
-        else:
-            yield folder[: len("y=2000/m=01/d=01/")]
-            hour = next_day
+        month, day = hour.replace(day=1, hour=0), hour.replace(hour=0)
+        ten = day + hour.hour // 10 * 10 * _HOUR
+        for begins, ends, prefix in (
+            (month, (month + 32 * _DAY).replace(day=1), "y=2000/m=01/"),
+            (day, day + _DAY, "y=2000/m=01/d=01/"),
+            (ten, min(ten + 10 * _HOUR, day + _DAY), "y=2000/m=01/d=01/h=0"),
+            (hour, hour + _HOUR, "y=2000/m=01/d=01/h=00/"),
+        ):
+            if begins == hour and ends <= end:
+                yield hour.strftime(HOUR_FOLDER)[: len(prefix)]
+                hour = ends
+                break
 
 
 def floor_hour(moment: datetime) -> datetime:

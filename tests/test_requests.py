@@ -2,12 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from shared.blobs import floor_hour
-from shared.flowlog.blob_name import parse_blob_name
+from shared.blobs import floor_hour, hour_prefixes
+from shared.flowlog.blob_name import HOUR_FOLDER, parse_blob_name
 from shared.ingest import ingest
 from shared.rollup import SETTLED_AFTER
 from tests.system import HOUR, NIGHT, Stores, blob_of, flow, host, record, results
@@ -47,6 +52,48 @@ def test_a_second_sweep_over_unchanged_blobs_reads_no_blob_and_writes_nothing(
     assert (swept.listed, swept.behind) == (len(odd) + len(NICS), 0)
     assert [request for request in again if request.reads_blob or request.writes] == []
     assert results(stores) == before
+
+
+@given(
+    st.datetimes(datetime(2023, 12, 1), datetime(2024, 4, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.integers(0, 24 * 70),
+)
+def test_prefixes_cover_the_hours_asked_for_once_and_no_other(since: datetime, hours: int) -> None:
+    first, until = floor_hour(since), since + hours * HOUR
+    prefixes = [*hour_prefixes(since, until)]
+    for number in range(-24, hours + 25):
+        folder = (first + number * HOUR).strftime(HOUR_FOLDER)
+        assert sum(map(folder.startswith, prefixes)) == (0 <= number <= hours), folder
+    assert len(prefixes) <= 11 + 30 + 3 + 30 + 11, "hours, days, months, days, hours"
+
+
+def test_a_sweep_lists_what_it_is_asked_for_and_nothing_else(
+    counted_stores: tuple[Stores, Traffic], stores: Stores
+) -> None:
+    """Folders down to the flow logs, one request each; then for each flow log the hours; then its ledger."""
+    host_counted, traffic = counted_stores
+    nics = [*NICS, replace(NICS[1], mac="000D3AAAAAAA"), replace(NICS[1], group="nsg-other")]
+    for nic in nics:
+        for hours in (-27, -26, -1, 0, 1, 2):
+            stores.put(nic, NIGHT + hours * HOUR, blob_of())
+    swept = host_counted.sweep(NIGHT - 26 * HOUR, NIGHT + HOUR)
+    assert swept.listed == 4 * len(nics)
+    traffic.clear()
+    host_counted.sweep(NIGHT - 26 * HOUR, NIGHT + HOUR)
+
+    asked = [parse_qs(urlsplit(each.path).query) for each in traffic.requests if "comp=list" in each.path]
+    folders = [each.get("prefix", [""])[0] for each in asked if "delimiter" in each]
+    prefixes = [each["prefix"][0].partition("/y=2026/") for each in asked if "delimiter" not in each]
+    flow_logs = {nic.blob_name(NIGHT).partition("/y=")[0] for nic in nics}
+    assert len(flow_logs) == 4
+    parts = [flow_log.split("/") for flow_log in flow_logs]
+    above = {"/".join(part[:deep]) + "/" for part in parts for deep in range(1, len(part) + 1)}
+    assert sorted(folders) == ["", "", *sorted(above)], "once each, and two containers"
+    night = ["m=10/d=30/h=21/", "m=10/d=30/h=22/", "m=10/d=30/h=23/", "m=10/d=31/", "m=11/d=01/h=00/"]
+    assert sorted((root, hours) for root, _, hours in prefixes) == sorted(product(flow_logs, night))
+    others = [each.path for each in traffic.requests if "comp=list" not in each.path]
+    assert len(others) == len(flow_logs)
+    assert all("/flowledger()" in path for path in others)
 
 
 def test_ingest_of_an_unchanged_blob_transfers_no_content_and_writes_nothing(
@@ -110,6 +157,27 @@ def test_sixty_updates_read_only_what_is_new(
     size = sum(map(len, stores.blobs().values()))
     assert tuples > 1000
     assert fetched <= 1.05 * size
+
+
+def test_an_update_costs_the_same_however_many_interfaces_there_are(
+    counted_stores: tuple[Stores, Traffic],
+) -> None:
+    stores, traffic = counted_stores
+    hour = this_hour()
+    items = [record(hour, flow(hour, port=port)) for port in range(20)]
+
+    def cost_of_two_updates(number: int) -> list[tuple[str, int, int]]:
+        nic = replace(NICS[1], mac=f"000D3A{number:06X}")
+        traffic.clear()
+        for most in (10, 20):
+            blob = stores.put(nic, hour, blob_of(*items[:most]))
+            assert ingest(blob, stores.flow_logs, stores.ledger).records == 10
+        return [(each.method, each.sent_bytes, each.answer_bytes) for each in traffic.taken()]
+
+    among_few = cost_of_two_updates(0)
+    for number in range(1, 30):
+        cost_of_two_updates(number)
+    assert cost_of_two_updates(30) == among_few
 
 
 def test_rejects_cost_one_request_more(counted_stores: tuple[Stores, Traffic]) -> None:
