@@ -32,4 +32,8 @@ class BadSettings(FlowtallyError):
 
 
 class BadRequest(FlowtallyError):
-    """A question can't be answered as it was asked."""
+    """A question can't be answered as it was asked; ``parameter`` is the one that is wrong, if it is one."""
+
+    def __init__(self, message: str, parameter: str = "") -> None:
+        super().__init__(f"{parameter}: {message}" if parameter else message)
+        self.parameter = parameter

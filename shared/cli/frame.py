@@ -4,7 +4,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,12 +12,15 @@ from functools import wraps
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from shared.blobs import FlowLogs
 from shared.errors import BadRequest, BadSettings, FlowtallyError
 from shared.ledger.store import Ledger
 from shared.settings import parse_when, read_settings
 from shared.tables import Tables
+from shared.views.formats import printable
+from shared.views.query import Parameter
 from shared.views.store import Views
 
 
@@ -39,8 +42,8 @@ def connect() -> Stores:
 
 
 def say(message: str) -> None:
-    """Say something that is no data: on stderr."""
-    click.echo(message, err=True)
+    """Say something that is no data: on stderr, in one line, harmless to a terminal."""
+    click.echo(printable(message), err=True)
 
 
 @contextmanager
@@ -104,6 +107,73 @@ def since_option(default: str | None) -> Callable[[click.decorators.FC], click.d
 until_option = click.option(
     "--until", type=_When(), help="Until when: as --since. Default: all that there is."
 )
+
+
+def watch_option(function: click.decorators.FC) -> click.decorators.FC:
+    """The option ``--watch``."""
+    return click.option(
+        "--watch",
+        is_flag=False,
+        flag_value=10.0,
+        type=click.FloatRange(min=0.1),
+        metavar="[SECONDS]",
+        help="Go on until interrupted, looking again every so many seconds (10).",
+    )(function)
+
+
+class _Given(click.ParamType[str]):
+    """A text that is read elsewhere, by the same rules as over HTTP; its choices are offered by the shell."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        self.name = parameter.name
+        self.parameter = parameter
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 -- click's signature
+        param: click.Parameter,  # noqa: ARG002 -- the same
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        wanted = incomplete.lower()
+        return [CompletionItem(each) for each in self.parameter.choices if each.lower().startswith(wanted)]
+
+
+def parameter_options(
+    parameters: Iterable[Parameter],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """An option for each parameter; the command gets them together, as ``given``."""
+    known = [*parameters]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def wrapped(**options: Any) -> None:
+            given = {}
+            for parameter in known:
+                value = options.pop(_argument(parameter))
+                if isinstance(value, bool):
+                    given[parameter.name] = ["true"] if value else []
+                elif value:
+                    given[parameter.name] = [value] if isinstance(value, str) else [*value]
+            function(given=given, **options)
+
+        for parameter in reversed(known):
+            default = f" [{parameter.default}]" if parameter.default and not parameter.is_flag else ""
+            wrapped = click.option(
+                f"--{parameter.name}",
+                _argument(parameter),
+                type=None if parameter.is_flag else _Given(parameter),
+                is_flag=parameter.is_flag,
+                metavar=f"[{'|'.join(parameter.choices)}]" if parameter.choices else None,
+                multiple=parameter.many,
+                help=parameter.help + default,
+            )(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def _argument(parameter: Parameter) -> str:
+    return "given_" + parameter.name.replace("-", "_")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -4,7 +4,6 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -20,11 +19,12 @@ from shared.cli.frame import (
     say,
     since_option,
     until_option,
+    watch_option,
 )
 from shared.errors import Unavailable
-from shared.output import Output, print_answer
+from shared.output import Output, print_rows
 from shared.status import COLUMNS, look
-from shared.views.answers import Answer
+from shared.views.formats import plain
 
 _HOUR = timedelta(hours=1)
 
@@ -32,14 +32,7 @@ _HOUR = timedelta(hours=1)
 @main.command()
 @since_option("24h")
 @until_option
-@click.option(
-    "--watch",
-    is_flag=False,
-    flag_value=10.0,
-    type=click.FloatRange(min=0.1),
-    metavar="[SECONDS]",
-    help="Go on until interrupted, sweeping every so many seconds (10).",
-)
+@watch_option
 @output_option
 @command
 def sweep(since: datetime, until: datetime | None, watch: float | None, output: Output) -> None:
@@ -71,7 +64,7 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
                 for name in ("Bytes", "Records", "Tuples", "Malformed")
             }
             row = {"Listed": swept.listed, "Behind": swept.behind, "Failed": len(swept.failed), **sums}
-            print_answer(Answer(tuple(row), [row]), output)
+            print_rows(tuple(row), [row], output)
         if not watch:
             sys.exit(1 if swept.failed else 0)
         time.sleep(watch)
@@ -119,7 +112,7 @@ def rollup(since: datetime | None, output: Output) -> None:
         "Rows": done.rows,
         "Failed": len(done.failed),
     }
-    print_answer(Answer(tuple(row), [row]), output)
+    print_rows(tuple(row), [row], output)
     sys.exit(1 if done.failed else 0)
 
 
@@ -136,7 +129,7 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
     stores = connect()
     now = stores.flow_logs.now()
     found = look(stores.flow_logs, stores.ledger, floor_hour(since), until or now + _HOUR, now)
-    print_answer(Answer(COLUMNS, found.rows, as_of=now), output)
+    print_rows(COLUMNS, found.rows, output, {"as_of": plain(now)})
     for name in found.strangers:
         say(f"not a flow log, not counted: {name}")
     total = found.total()

@@ -1,20 +1,18 @@
 """The commands that ask: scopes, show."""
 
-from datetime import datetime, timedelta
-from typing import Any
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import click
 
-from shared.blobs import floor_hour
-from shared.cli.frame import command, connect, main, output_option, say, since_option, until_option
-from shared.errors import BadRequest
-from shared.output import Output, left_out, print_answer
-from shared.views.answers import Answer, ask, find_scopes
+from shared.cli.frame import command, connect, main, output_option, parameter_options, say, watch_option
+from shared.errors import Unavailable
+from shared.output import Output, left_out, print_answer, print_rows
+from shared.views.asking import ask
+from shared.views.query import PARAMETERS, Given, read_query
 from shared.views.questions import QUESTIONS
-from shared.views.rows import ALL_SCOPES
-
-_HOUR = timedelta(hours=1)
-_INSTANT = timedelta(microseconds=1)
 
 
 @main.command()
@@ -27,63 +25,63 @@ def scopes(output: Output) -> None:
         *("Name", "Kind", "Scope", "FirstPeriod", "LastPeriod"),
         *(() if output == "table" else ("ResourceId", "TargetResourceId")),
     )
-    print_answer(Answer(columns, rows), output)
+    print_rows(columns, rows, output)
     if not rows:
         say("no scope yet: run `flowtally sweep` and `flowtally rollup`, or wait for the function app")
 
 
 @main.command(
-    epilog="Questions: " + " ".join(f"{question.name}: {question.help}" for question in QUESTIONS.values())
+    epilog="""\b
+Examples:
+  flowtally show denied-sources --scope nsg-web
+  flowtally show talkers --since 7d --limit 20 -o csv
+  flowtally show rules --rule deny --since 2026-11-20 --until 2026-11-21
+  flowtally show conversations --ip 10.0.0.0/8 --port 443 --order-by Bytes
+  flowtally show denied-ports --since 24h --compare --order-by Change
+  flowtally show traffic --grain hour --watch
+
+\b
+Questions:
+"""
+    + "\n".join(f"  {question.name:22}{question.help}" for question in QUESTIONS.values())
 )
-@click.argument("question", type=click.Choice(list(QUESTIONS)))
-@click.option("--scope", help="A scope's name or key, or a part of it. Default: all scopes.")
-@since_option(None)
-@until_option
-@click.option("--grain", type=click.Choice(["5m", "hour", "day"]), default="hour", show_default=True)
-@click.option("--limit", type=click.IntRange(min=1), help="Rows a period; the others go to its rest. [10]")
-@click.option("--order-by", metavar="MEASURE", help="Another order than the ranks'.")
+@click.argument(
+    "question", shell_complete=lambda _, __, text: [name for name in QUESTIONS if name.startswith(text)]
+)
+@parameter_options(PARAMETERS)
+@watch_option
 @output_option
 @command
-def show(
-    question: str,
-    scope: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    grain: Any,
-    limit: int | None,
-    order_by: str | None,
-    output: Output,
-) -> None:
-    """Answer a question; without --since for the last period that there is.
+def show(question: str, given: Given, watch: float | None, output: Output) -> None:
+    """Answer a question: of the last 24 hours, as one list, unless asked otherwise.
 
-    Example: flowtally show denied-sources --scope nsg-web --since 24h
+    Figures are summed over the time asked for; rows that may lack something say by how much at the most.
+    What has no row is in the rest.
     """
-    asked = QUESTIONS[question]
-    if grain not in asked.grains:
-        raise BadRequest(f"{question} has no grain {grain}; it has {', '.join(asked.grains)}")
-    stores = connect()
-    catalog = stores.views.catalog()
-    found = find_scopes(catalog.values(), None if scope == ALL_SCOPES else scope)
-    keys = [ALL_SCOPES] if scope == ALL_SCOPES else [row["Scope"] for row in found]
-    if scope == ALL_SCOPES and question != "health":
-        raise BadRequest("only health is kept for all scopes together; leave --scope out to see each")
-    last = max((row["LastPeriod"] for row in found), default=None)
-    if last is None:
-        raise BadRequest("there is nothing to show yet: run `flowtally sweep` and `flowtally rollup` first")
-    if since is None:
-        last = min(last, floor_hour(until - _INSTANT)) if until else last
-        since = last.replace(hour=0) if grain == "day" else last
-    answer = ask(
-        stores.views,
-        asked,
-        keys,
-        grain,
-        floor_hour(since) if grain != "day" else floor_hour(since).replace(hour=0),
-        until or last + 2 * _HOUR,
-        limit=limit or (10 if asked.ranked_by else None),
-        order_by=order_by,
-    )
-    print_answer(answer, output)
-    if not answer.rows:
-        say("no rows for that time: `flowtally scopes` says from when to when there are some")
-    say(left_out(answer))
+    views = connect().views
+
+    def look() -> None:
+        query = read_query(question, given, datetime.now(UTC))
+        answer = ask(views, query)
+        print_answer(answer, query, output)
+        for line in left_out(answer, query):
+            say(line)
+
+    _repeat(look, watch)
+
+
+def _repeat(look: Callable[[], None], watch: float | None) -> None:
+    """Look once, or again and again: on a terminal, each time on an empty screen."""
+    while True:
+        if watch and sys.stdout.isatty():
+            click.clear()
+        try:
+            look()
+        except Unavailable as error:
+            if not watch:
+                raise
+            say(f"flowtally: {error}")
+        if not watch:
+            return
+        sys.stdout.flush()
+        time.sleep(watch)

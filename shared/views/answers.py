@@ -1,124 +1,352 @@
-"""Answers to questions: rows of a view, what they leave out, and how fresh they are."""
+"""Rows of a view → the answer to a question (pure).
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import datetime
-from itertools import groupby
+Theory of operation
+-------------------
+A view's rows of one period say of each key what it has, and by how much that may be too little (``Missed``).
+Everything without a row is in the rest, exactly. Summed over periods, a key's figures are the sum of its
+rows'. In a period where it has no row, it may have had some all the same: no more than is in that period's
+rest, and no more than the least of the rows kept there may have (a key with more would have been kept
+instead). That bound is added to what it has missed. So the laws of one period hold for all together, for
+every measure and, as to ``Missed``, in the unit that the view is ranked by:
 
-from shared.errors import BadRequest
-from shared.tally.measures import MEASURES, Figures, add_figures, no_figures
-from shared.views.questions import HEALTH_COLUMNS, Grain, Question
-from shared.views.rows import ViewRow
-from shared.views.store import Views
+1. rows + rest = total, exactly;
+2. a row ≤ its key's truth ≤ the row + ``Missed``;
+3. no key without a row has more than ``missed`` of the answer.
+
+Conditions can be held against rows only, not against what is in the rest. So with conditions, ``total`` is of
+the rows that fulfil them, and the view's rest stands by itself as ``unfiltered``: the truth is between
+``total`` and ``total`` + ``unfiltered``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import Any
+
+from shared.tally.measures import Figures, add_figures
+from shared.views.query import Query, Range, Span
+from shared.views.questions import Question
+
+type Row = dict[str, Any]
+type LineKey = tuple[Any, ...]
+
+_HOUR = timedelta(hours=1)
+_FRESH = timedelta(hours=1)
+
+BEFORE = "Before"
+"""Columns that begin with this are those of the time before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Rows with the columns to show; ``total`` of everything that the view counts in the periods asked for,
-    ``shown`` of the rows that stand for one key, ``rest`` of what has no row of its own: shown + rest =
-    total, for every measure. ``as_of`` is the time of the last record that was counted.
+    """The answer to a question: flat rows, and what they leave out.
+
+    - ``columns``: the columns of ``rows``, in order. A row with ``IsRest`` true stands for all that has no
+      row in its list, so that the rows of a list are its total.
+    - ``total`` = ``shown`` + ``rest``, for every measure; ``shown`` is of the rows that stand for a key.
+    - ``missed``: the most that a key may have which none of the periods has a row of, in ``unit``.
+    - ``unfiltered``: with conditions, what couldn't be held against them, beside ``total``; else ``None``.
+    - ``before``: in a comparison, the total of the time before.
+    - ``since``, ``until``: the time that it is of; ``as_of`` the time of the last record that was counted.
+    - ``notes``: what has to be known to read it rightly. ``why_empty``: why there are no rows, if so.
     """
 
+    question: Question
+    scopes: tuple[str, ...]
+    since: datetime
+    until: datetime
     columns: tuple[str, ...]
-    rows: list[ViewRow]
-    total: dict[str, int] | None = None
-    shown: dict[str, int] | None = None
-    rest: dict[str, int] | None = None
-    as_of: datetime | None = None
+    rows: list[Row]
+    total: dict[str, int]
+    shown: dict[str, int]
+    rest: dict[str, int]
+    unfiltered: dict[str, int] | None
+    before: dict[str, int] | None
+    missed: int
+    unit: str
+    as_of: datetime | None
+    notes: tuple[str, ...]
+    why_empty: str
 
 
-def find_scopes(catalog: Iterable[ViewRow], wanted: str | None) -> list[ViewRow]:
-    """The catalog's rows for a scope, given as its key, its name or a part of either; all for ``None``.
+@dataclass(slots=True)
+class Line:
+    """What a list has of one key: its measures, how much they may lack, and what isn't summed.
 
-    ``BadRequest`` lists what there is, if nothing fits.
+    In a comparison the time before stands behind the present one: twice the measures, two numbers of
+    ``missed``.
     """
-    rows = [*catalog]
-    if wanted is None:
-        return rows
-    text = wanted.lower()
-    for fits in (
-        [row for row in rows if text in (row["Scope"], row["Name"].lower())],
-        [row for row in rows if text in row["Scope"] or text in row["Name"].lower()],
-    ):
-        if fits:
-            return fits
-    known = ", ".join(sorted(row["Name"] for row in rows)) or "none yet: has `flowtally rollup` been run?"
-    raise BadRequest(f"no scope is called {wanted!r}; there are: {known}")
+
+    figures: Figures
+    missed: list[int]
+    extremes: Row = field(default_factory=dict)
 
 
-def ask(
-    views: Views,
-    question: Question,
-    scopes: list[str],
-    grain: Grain,
-    since: datetime,
-    until: datetime,
-    *,
-    limit: int | None = None,
-    order_by: str | None = None,
-) -> Answer:
-    """Answer a question for periods that begin from ``since`` up to and without ``until``.
-
-    With ``limit``, so many rows are shown of each scope and period, the largest by ``order_by`` (else by
-    rank); what is cut off is added to that period's rest.
+@dataclass(slots=True)
+class List:
+    """A list in the making: ``cut`` is what lines had that were cut off, ``rest`` what never had a line,
+    ``bound`` the most that a key without a line may have, ``everything`` what the view holds, whatever the
+    conditions.
     """
-    found = [row for scope in scopes for row in views.rows(scope, question.name, grain, since, until)]
-    as_of = max(
-        (
-            row["LastRecordTime"]
-            for scope in scopes
-            for row in views.rows(scope, "health", "hour", since, until)
-            if "LastRecordTime" in row
-        ),
-        default=None,
+
+    lines: dict[LineKey, Line]
+    cut: Figures
+    rest: Figures
+    bound: list[int]
+    everything: Figures
+
+
+def list_scope(
+    query: Query, scope: str, read: Callable[[Range], Iterable[Row]]
+) -> dict[datetime | None, List]:
+    """The lists of one scope, cut to the limit: one for each period (with ``grain``), or one of the whole
+    time (under ``None``). ``read`` gives the rows of a range of periods, in their order.
+    """
+    grains = [query.grain] if query.grain else query.question.grains
+
+    def lists_of(span: Span) -> dict[datetime | None, List]:
+        return _list_periods(query, scope, chain.from_iterable(map(read, span.ranges(grains))))
+
+    lists = lists_of(query.span())
+    if query.compare:
+        before, none = lists_of(query.span().before), nothing(query.question)
+        lists = {None: compare(lists.get(None, none), before.get(None, none))}
+    return {period: cut(its, query) for period, its in lists.items()}
+
+
+def join_scopes(query: Query, found: Iterable[dict[datetime | None, List]]) -> dict[datetime | None, List]:
+    """The lists of several scopes, joined period by period and cut to the limit."""
+    lists: dict[datetime | None, List] = {}
+    for each in found:
+        for period, its in each.items():
+            lists[period] = cut(join(lists[period], its), query) if period in lists else its
+    return lists
+
+
+def _list_periods(query: Query, scope: str, rows: Iterable[Row]) -> dict[datetime | None, List]:
+    lists: dict[datetime | None, List] = {}
+    for (_, period), group in groupby(rows, key=itemgetter("Grain", "Period")):
+        its = lists.setdefault(period if query.grain else None, nothing(query.question))
+        _add_period(its, query, scope, group)
+    for its in lists.values():
+        for line in its.lines.values():
+            line.missed[0] += its.bound[0]
+    return lists
+
+
+def _add_period(its: List, query: Query, scope: str, rows: Iterable[Row]) -> None:
+    """Add one period to a list. What a line has missed is counted less ``bound`` here, so that the periods
+    in which it has no row need no visit.
+    """
+    question = query.question
+    weigh = question.weigh(question.unit)
+    rest = [0] * len(question.measures)
+    named = []
+    for row in rows:
+        figures = [row.get(name, 0) for name in question.measures]
+        add_figures(its.everything, figures)
+        if row.get("IsRest"):
+            add_figures(rest, figures)
+        else:
+            named.append((row, figures, row.get("Missed", 0)))
+    add_figures(its.rest, rest)
+    unnamed = weigh(rest)
+    bound = min([unnamed, *(weigh(figures) + missed for _, figures, missed in named)])
+    its.bound[0] += bound
+    for row, figures, missed in named:
+        if query.holds(row):
+            key = (scope, *(row.get(name) for name in question.key))
+            line = its.lines.setdefault(key, Line([0] * len(figures), [0]))
+            add_figures(line.figures, figures)
+            line.missed[0] += min(missed, unnamed) - bound
+            for name, choose in question.extremes.items():
+                values = [value for value in (line.extremes.get(name), row.get(name)) if value is not None]
+                if values:
+                    line.extremes[name] = choose(values)
+
+
+def compare(now: List, before: List) -> List:
+    """Both times side by side, in the same lines: keys of either have one."""
+    width = len(now.rest)
+    lines = {}
+    for key in now.lines.keys() | before.lines.keys():
+        one, other = (its.lines.get(key) or Line([0] * width, [*its.bound]) for its in (now, before))
+        lines[key] = Line(one.figures + other.figures, one.missed + other.missed, one.extremes)
+    return List(
+        lines,
+        now.cut + before.cut,
+        now.rest + before.rest,
+        now.bound + before.bound,
+        now.everything + before.everything,
     )
-    return _answer(question, found, limit, order_by, as_of)
 
 
-def _answer(
-    question: Question, found: list[ViewRow], limit: int | None, order_by: str | None, as_of: datetime | None
+def nothing(question: Question) -> List:
+    """A list of nothing."""
+    width = len(question.measures)
+    return List({}, [0] * width, [0] * width, [0], [0] * width)
+
+
+def join(one: List, other: List) -> List:
+    """A list of two scopes' lines."""
+    for name in ("cut", "rest", "everything"):
+        add_figures(getattr(one, name), getattr(other, name))
+    bound = [*map(max, one.bound, other.bound)]
+    return List(one.lines | other.lines, one.cut, one.rest, bound, one.everything)
+
+
+def cut(its: List, query: Query) -> List:
+    """Put the lines in the order that is asked for, and cut off those beyond the limit."""
+    keys = sorted(its.lines)
+    if query.order:
+        weigh = _weigher(query)
+        keys.sort(key=lambda key: weigh(its.lines[key].figures), reverse=True)
+    for key in keys[query.limit :]:
+        add_figures(its.cut, its.lines[key].figures)
+    return List(
+        {key: its.lines[key] for key in keys[: query.limit]}, its.cut, its.rest, its.bound, its.everything
+    )
+
+
+def _weigher(query: Query) -> Callable[[Figures], tuple[int, int]]:
+    weigh = query.question.weigh(compared_by(query))
+    width = len(query.question.measures)
+    if query.order == "Change":
+        return lambda figures: (abs(weigh(figures) - weigh(figures[width:])), 0)
+    return lambda figures: (weigh(figures), weigh(figures[width:]) if query.compare else 0)
+
+
+def compared_by(query: Query) -> str:
+    """The measure that the rows are ordered by, and that a change is a change of."""
+    return query.question.unit if query.order in ("", "Change") else query.order
+
+
+def make_answer(
+    query: Query, scopes: Sequence[Row], lists: Mapping[datetime | None, List], as_of: datetime | None
 ) -> Answer:
-    measures = HEALTH_COLUMNS[:-2] if question.name == "health" else MEASURES
-    if order_by is not None and order_by not in measures:
-        raise BadRequest(f"order-by {order_by!r} is no measure; it must be one of {', '.join(measures)}")
-    columns = question.columns if len({row["Scope"] for row in found}) < 2 else ("Scope", *question.columns)
-    if question.name == "health":
-        rows = sorted(found, key=lambda row: -row[order_by]) if order_by else found
-        return Answer(columns, rows[:limit], as_of=as_of)
-    if "IsRest" not in question.columns:
-        limit = None  # a handful of rows, and nowhere to put what is cut
-    shown, rest, rows = no_figures(), no_figures(), []
-    for _, period in groupby(found, key=lambda row: (row["Scope"], row["Period"])):
-        kept = _cut([*period], question, limit, order_by)
-        for row in kept:
-            add_figures(rest if row.get("IsRest") else shown, _figures(row))
-        rows += kept
+    """The answer that these lists make; ``scopes`` are the catalog's rows of the scopes that were asked."""
+    question, span = query.question, query.span()
+    width = len(question.measures) * (2 if query.compare else 1)
+    shown, rest, unnamed, everything = ([0] * width for _ in range(4))
+    rows: list[Row] = []
+    for period, its in sorted(lists.items(), key=lambda each: each[0] or span.since):
+        left = [*its.cut]
+        if not query.conditions:
+            add_figures(left, its.rest)
+        for rank, (key, line) in enumerate(its.lines.items(), start=1):
+            add_figures(shown, line.figures)
+            rows.append(_row(query, period, rank, key, line))
+        if any(left):
+            nobody = (None,) * (1 + len(question.key))
+            rows.append(_row(query, period, 0, nobody, Line(left, [0, 0])))
+        for into, figures in ((rest, left), (unnamed, its.rest), (everything, its.everything)):
+            add_figures(into, figures)
     total = [one + other for one, other in zip(shown, rest, strict=True)]
-    return Answer(columns, rows, _named(total), _named(shown), _named(rest), as_of)
+    missed = max((its.bound[0] for its in lists.values()), default=0)
+    return Answer(
+        question=question,
+        scopes=tuple(scope["Scope"] for scope in scopes),
+        since=span.since,
+        until=span.end,
+        columns=_columns(query),
+        rows=rows,
+        total=_named(question, total),
+        shown=_named(question, shown),
+        rest=_named(question, rest),
+        unfiltered=_named(question, unnamed) if query.conditions else None,
+        before=_named(question, total[len(question.measures) :]) if query.compare else None,
+        missed=missed,
+        unit=question.unit,
+        as_of=as_of,
+        notes=tuple(_notes(query, scopes, unnamed, missed, as_of)),
+        why_empty=""
+        if any(row["IsRest"] is False for row in rows)
+        else _why_empty(query, scopes, everything, as_of),
+    )
 
 
-def _named(figures: Figures) -> dict[str, int]:
-    return dict(zip(MEASURES, figures, strict=True))
+def _columns(query: Query) -> tuple[str, ...]:
+    question = query.question
+    return (
+        "Scope",
+        *(["Period"] if query.grain else []),
+        *(["Rank"] if question.ranked_by else []),
+        *question.key,
+        *question.measures,
+        *question.extremes,
+        *(["Missed"] if question.bounded else []),
+        "IsRest",
+        *([BEFORE + name for name in (*question.measures, "Missed")] if query.compare else []),
+        *(["Change"] if query.compare else []),
+    )
 
 
-def _cut(rows: list[ViewRow], question: Question, limit: int | None, order_by: str | None) -> list[ViewRow]:
-    """One period's rows, in order and no more than ``limit``, and then its rest."""
-    rests = [row for row in rows if row.get("IsRest")]
-    rows = [row for row in rows if not row.get("IsRest")]
-    if order_by:
-        rows.sort(key=lambda row: -row[order_by])
-    elif question.ranked_by is None and limit is not None:
-        rows.sort(key=lambda row: -row["Tuples"])
-    beyond = rows[limit:] if limit is not None else []
-    if beyond:
-        figures = no_figures()
-        for row in [*rests, *beyond]:
-            add_figures(figures, _figures(row))
-        like = (rests or rows)[0]
-        kept = {name: like[name] for name in ("Scope", "View", "Grain", "Period")}
-        rests = [{**kept, "Rank": 0, "Missed": 0, "IsRest": True, **_named(figures)}]
-    return [*rows[:limit], *rests]
+def _row(query: Query, period: datetime | None, rank: int, key: LineKey, line: Line) -> Row:
+    question = query.question
+    width = len(question.measures)
+    row = {
+        "Scope": key[0],
+        "Period": period,
+        "Rank": rank,
+        **dict(zip(question.key, key[1:], strict=True)),
+        **_named(question, line.figures),
+        **line.extremes,
+        "Missed": line.missed[0],
+        "IsRest": rank == 0,
+    }
+    if query.compare:
+        weigh = question.weigh(compared_by(query))
+        before = line.figures[width:]
+        row |= {BEFORE + name: value for name, value in _named(question, before).items()}
+        row |= {BEFORE + "Missed": line.missed[1], "Change": weigh(line.figures) - weigh(before)}
+    return {name: row.get(name) for name in _columns(query)}
 
 
-def _figures(row: ViewRow) -> Figures:
-    return [row[name] for name in MEASURES]
+def _named(question: Question, figures: Figures) -> dict[str, int]:
+    return dict(zip(question.measures, figures, strict=False))
+
+
+def _notes(
+    query: Query, scopes: Sequence[Row], unnamed: Figures, missed: int, as_of: datetime | None
+) -> Iterator[str]:
+    question = query.question
+    tuples = question.measures.index("Tuples")
+    if query.conditions and unnamed[tuples]:
+        yield (
+            f"{unnamed[tuples]:,} tuples have no row of their own and can't be filtered: "
+            "some of them may belong here, too"
+        )
+    if unnamed[tuples] and compared_by(query) != question.unit:
+        yield f"rows are kept by {question.unit}: by {compared_by(query)}, larger ones may have no row"
+    if missed and question.ranked_by:
+        yield f"no key without a row has more than {missed:,} ({question.unit})"
+    if {"nsg", "vnet"} <= {scope["Kind"] for scope in scopes}:
+        yield "NSG logs and VNet logs of the same machines record the same traffic: it may be in here twice"
+    if as_of and as_of < query.span().end - _FRESH:
+        yield f"nothing is counted after {as_of:%Y-%m-%d %H:%M:%SZ}"
+
+
+def _why_empty(query: Query, scopes: Sequence[Row], everything: Figures, as_of: datetime | None) -> str:
+    """Why no key has a row: nothing there yet, nothing there any more, or nothing that fits."""
+    span = query.span()
+    if not scopes:
+        return (
+            "nothing has been counted yet: run `flowtally sweep` and `flowtally rollup`, "
+            "or wait for the function app"
+        )
+    tuples = everything[query.question.measures.index("Tuples")]
+    if tuples and query.conditions:
+        asked = ", ".join(f"{each.name} {each.text}" for each in query.conditions)
+        return f"no row fulfils {asked}, of {tuples:,} tuples that this question is about"
+    first = min(scope["FirstPeriod"] for scope in scopes)
+    last = max(scope["LastPeriod"] for scope in scopes) + _HOUR
+    if span.since >= last:
+        return (
+            f"nothing is counted after {as_of or last:%Y-%m-%d %H:%M:%SZ}: either nothing was logged since, "
+            "or counting is behind, which `flowtally status` tells"
+        )
+    if span.end <= first:
+        return f"what is counted begins only at {first:%Y-%m-%d %H:%MZ}"
+    return "there was no such traffic in that time"

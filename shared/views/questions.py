@@ -1,11 +1,13 @@
 """The registry of questions: each view declared once.
 
-The rollup fills the views from this list; the command line offers them from it. Adding a question is adding
-an entry here (and its group-by in ``tally/hour_counts.py``, if it counts something new).
+The rollup fills the views from this list; the command line, the HTTP routes, the page and docs/questions.md
+offer them from it. Adding a question is adding an entry here (and its group-by in ``tally/hour_counts.py``,
+if it counts something new).
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from shared.tally.hour_counts import FAMILIES
 from shared.tally.measures import MEASURES
@@ -15,48 +17,97 @@ Grain = Literal["5m", "hour", "day"]
 RANKED_ROWS = 100
 """Rows of a ranked view in one period at the most, beside the one that holds the rest."""
 
+SHOWN_ROWS = 10
+"""Rows of a ranked question's answer, unless it is asked for more or fewer."""
+
+_SUMS: Mapping[str, tuple[str, ...]] = {
+    "Bytes": ("BytesSrcToDest", "BytesDestToSrc"),
+    "Packets": ("PacketsSrcToDest", "PacketsDestToSrc"),
+    "Traffic": ("BytesSrcToDest", "BytesDestToSrc", "Tuples"),
+}
+"""What can be ordered by beside the measures themselves: sums of them."""
+
+HEALTH_MEASURES = ("Blobs", "Bytes", "Records", "Tuples", "Malformed", "GarbledBytes")
+HEALTH_COLUMNS = (*HEALTH_MEASURES, "LastRecordTime", "LagSeconds")
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One view of table ``flowstats``.
+    """One view of table ``flowstats``, and what can be asked of it.
 
-    ``key``: the dimensions that its rows stand for; ``ranked_by``: what its ranks are by, ``None`` if all
-    rows are kept.
+    - ``key``: the dimensions that its rows stand for;
+    - ``ranked_by``: what its ranks are by, ``None`` if all rows are kept;
+    - ``order``: what an answer is ordered by (one of ``orders``), empty for its key;
+    - ``grains``: the periods that it is kept for, the longest last;
+    - ``unknown``: what it can't know, a sentence each;
+    - ``measures``: the columns that are summed over periods; ``extremes``: those of which the least or
+      largest is taken.
     """
 
     name: str
     help: str
     key: tuple[str, ...]
     ranked_by: str | None
+    order: str
     grains: tuple[Grain, ...]
+    unknown: tuple[str, ...]
+    measures: tuple[str, ...] = MEASURES
+    extremes: Mapping[str, Callable[[list[Any]], Any]] = field(default_factory=dict)
 
     @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns of an answer, in order."""
-        if self.name == "health":
-            return ("Period", *HEALTH_COLUMNS)
-        ranked = ("Rank",) if self.ranked_by else ()
-        seen = ("FirstSeen", "LastSeen") if self.name == "rules" else ()
-        bounded = ("Missed", "IsRest") if self.name in FAMILIES else ()
-        return ("Period", *ranked, *self.key, *MEASURES, *seen, *bounded)
+    def bounded(self) -> bool:
+        """Whether rows may be missing, or have missed something."""
+        return self.name in FAMILIES
 
+    @property
+    def unit(self) -> str:
+        """What ``Missed`` is counted in: one of ``orders``."""
+        return self.ranked_by or self.order or "Tuples"
 
-HEALTH_COLUMNS = (
-    "Blobs",
-    "Bytes",
-    "Records",
-    "Tuples",
-    "Malformed",
-    "GarbledBytes",
-    "LastRecordTime",
-    "LagSeconds",
-)
+    @property
+    def orders(self) -> dict[str, tuple[int, ...]]:
+        """What an answer can be ordered by: of each, the places of the measures that make it up."""
+        single = {name: (place,) for place, name in enumerate(self.measures)}
+        sums = {
+            name: tuple(map(self.measures.index, parts))
+            for name, parts in _SUMS.items()
+            if name not in single and set(parts) <= single.keys()
+        }
+        return single | sums
+
+    def weigh(self, order: str) -> Callable[[Sequence[int]], int]:
+        """A function that gives the value of ``order`` (one of ``orders``) of a row's measures."""
+        places = self.orders[order]
+        return lambda figures: sum(figures[place] for place in places)
+
 
 _BOTH: tuple[Grain, ...] = ("hour", "day")
+_TWICE = "A flow between two logged interfaces stands in both logs, outbound at one and inbound at the other."
+_BYTES = (
+    "Bytes and packets are those that the log states: version 1 has none, NSG logs lack those of inbound TCP "
+    "rules of one's own unless the network has a flow timeout, VNet logs can state some twice."
+)
+_DENIED = "What was denied has no bytes and no packets: the log doesn't state any."
+_KEPT = "Of a period the 100 largest are kept by name; all others together are the rest."
 
 
-def _family(name: str, text: str, ranked_by: str | None) -> Question:
-    return Question(name, text, FAMILIES[name].columns, ranked_by, _BOTH)
+def _family(
+    name: str,
+    text: str,
+    ranked_by: str | None,
+    *unknown: str,
+    extremes: Mapping[str, Callable[[list[Any]], Any]] | None = None,
+) -> Question:
+    return Question(
+        name,
+        text,
+        FAMILIES[name].columns,
+        ranked_by,
+        ranked_by or "Tuples",
+        _BOTH,
+        (*unknown, *([_KEPT] if ranked_by else [])),
+        extremes=extremes or {},
+    )
 
 
 QUESTIONS = {
@@ -67,38 +118,75 @@ QUESTIONS = {
             "How much is going on: tuples, flows and bytes, in and out, allowed and denied.",
             ("Direction", "Status"),
             None,
+            "",
             ("5m", *_BOTH),
+            (_TWICE, _BYTES),
         ),
-        _family("rules", "Which rules decide, how often, since when and until when.", None),
         _family(
-            "denied-sources", "Who is being denied: source addresses of denied inbound flows.", "FlowsDenied"
+            "rules",
+            "Which rules decide, how often, since when and until when.",
+            None,
+            "A rule that has decided nothing has no row: the log doesn't name it.",
+            "NSG logs name the rule, but not its priority or what it says.",
+            extremes={"FirstSeen": min, "LastSeen": max},
         ),
-        _family("talkers", "Who talks most: remote addresses of allowed flows, by traffic.", "traffic"),
         _family(
-            "denied-ports", "Which ports are knocked at: destination ports of denied flows.", "FlowsDenied"
+            "denied-sources",
+            "Who is being denied: source addresses of denied inbound flows.",
+            "FlowsDenied",
+            "Source addresses of denied flows can be forged.",
+            _DENIED,
+        ),
+        _family(
+            "talkers",
+            "Who talks most: remote addresses of allowed flows, by traffic.",
+            "Traffic",
+            _BYTES,
+        ),
+        _family(
+            "denied-ports",
+            "Which ports are knocked at: destination ports of denied flows.",
+            "FlowsDenied",
+            _DENIED,
         ),
         _family(
             "allowed-ports",
             "Which ports are in use: destination ports of allowed flows, by traffic.",
-            "traffic",
+            "Traffic",
+            "An allowed flow need not have been answered: the port may be closed behind the rule.",
+            _BYTES,
         ),
         _family(
             "conversations",
             "Who talks to whom: addresses, port and rule of allowed flows, by traffic.",
-            "traffic",
+            "Traffic",
+            "Source ports are not kept: flows that differ in them alone are one conversation.",
+            _TWICE,
+            _BYTES,
         ),
         _family(
             "denied-conversations",
             "Who is kept from whom, by which rule: addresses, port and rule of denied flows.",
             "FlowsDenied",
+            "Source ports are not kept: flows that differ in them alone are one conversation.",
+            _DENIED,
         ),
-        _family("nics", "Which network interfaces see what.", None),
+        _family(
+            "nics",
+            "Which network interfaces see what.",
+            None,
+            "An interface is its MAC address: the log doesn't name the machine.",
+        ),
         Question(
             "health",
             "Is it all there: blobs, bytes, records, tuples, rejects, last record, lag.",
             (),
             None,
+            "",
             ("hour",),
+            ("Only what has been read is known: `flowtally status` compares it with what is stored.",),
+            measures=HEALTH_MEASURES,
+            extremes={"LastRecordTime": max, "LagSeconds": max},
         ),
     )
 }

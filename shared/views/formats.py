@@ -1,0 +1,96 @@
+"""Rows and answers as data: JSON, a JSON document a line, CSV, TSV (pure).
+
+What programs read is exact: times in ISO 8601 (UTC), numbers as they are, texts as logged, with two cares.
+In JSON, what doesn't print is written as an escape. In CSV and TSV a text that a spreadsheet would take for
+a formula has an apostrophe before it; so has a text that begins with one. Who drops one apostrophe from the
+beginning of a text has it as it was logged.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from shared.views.answers import Answer
+
+Format = Literal["json", "ndjson", "csv", "tsv"]
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
+"""What a spreadsheet may take for the beginning of a formula, the wide forms too; and the mark itself."""
+
+
+def document(answer: Answer) -> dict[str, Any]:
+    """An answer as a JSON document: its rows, and what they leave out."""
+    return {
+        "question": answer.question.name,
+        "scopes": answer.scopes,
+        "since": plain(answer.since),
+        "until": plain(answer.until),
+        "rows": [plain_row(answer.columns, row) for row in answer.rows],
+        "total": answer.total,
+        "shown": answer.shown,
+        "rest": answer.rest,
+        "unfiltered": answer.unfiltered,
+        "before": answer.before,
+        "missed": answer.missed,
+        "unit": answer.unit,
+        "as_of": plain(answer.as_of),
+        "notes": answer.notes,
+        "why_empty": answer.why_empty,
+    }
+
+
+def dump(value: Any, indent: int | None = None) -> str:
+    """JSON in which every character prints."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
+
+
+def lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Format) -> Iterator[str]:
+    """Rows in one of the formats that have a row a line; each with the end of its line."""
+    if form == "ndjson":
+        for row in rows:
+            yield dump(plain_row(columns, row)) + "\n"
+        return
+    page = io.StringIO(newline="")
+    writer = csv.writer(page, delimiter="," if form == "csv" else "\t", lineterminator="\n")
+    for cells in _cells(columns, rows):
+        writer.writerow(cells)
+        yield page.getvalue()
+        page.seek(0)
+        page.truncate()
+
+
+def _cells(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[Iterable[object]]:
+    yield columns
+    for row in rows:
+        yield (cell(row.get(name)) for name in columns)
+
+
+def cell(value: object) -> object:
+    """A value as it stands in CSV and TSV."""
+    value = plain(value)
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+
+
+def plain_row(columns: Sequence[str], row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as it stands in JSON: every column, ``null`` where it has none."""
+    return {name: plain(row.get(name)) for name in columns}
+
+
+def plain(value: object) -> object:
+    """A value as it stands in data."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+
+
+def printable(text: str) -> str:
+    """Text in which everything prints: what doesn't is written as an escape, so that it does nothing to a
+    terminal.
+    """
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def _escape(char: str) -> str:
+    return json.dumps(char)[1:-1]
