@@ -7,7 +7,8 @@ PYTHON := $(or $(shell pyenv which python3.13 2>/dev/null),$(shell uv python fin
 
 .PHONY: setup demo test lint bench lock clean
 
-setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.installed node_modules/.installed
+setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.installed .venv/checkov/.installed \
+	node_modules/.installed
 
 .venv/.installed: requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed: install it with pyenv or uv (pyenv install 3.13, uv python install 3.13)" >&2; exit 1; }
@@ -28,12 +29,18 @@ setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.insta
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --target $(@D) -r $<
 	@touch $@
 
+# checkov, in an environment of its own: it wants older versions of what the tests use.
+.venv/checkov/.installed: tests/checkov.txt | .venv/.installed
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 node_modules/.installed: package.json package-lock.json
 	npm ci --silent
 	@touch $@
 
 # The main job on the storage emulator: `make demo KEEP=1` leaves Azurite up afterwards.
-demo: setup
+demo: .venv/.installed node_modules/.installed
 	@$(BIN)/python -m tools.demo $(if $(KEEP),--keep)
 
 test: setup
@@ -53,6 +60,7 @@ lock: setup
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --generate-hashes pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --extra dev pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --no-deps --generate-hashes tests/worker-protocol.in -o tests/worker-protocol.txt
+	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 tests/checkov.in -o tests/checkov.txt
 	npm install --package-lock-only
 
 clean:
