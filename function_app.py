@@ -14,6 +14,7 @@ from shared.ingest import ingest
 from shared.ledger.store import Ledger
 from shared.rollup import rollup
 from shared.settings import read_settings
+from shared.summary import summary
 from shared.sweep import sweep
 from shared.tables import Tables
 from shared.views.store import Views
@@ -37,15 +38,14 @@ app = func.FunctionApp()
 
 def ingest_named(name: str) -> None:
     """Ingest the blob that a trigger names. What is no flow log is passed over: trying again won't help."""
-    try:
-        done = ingest(parse_blob_name(name), flow_logs, ledger)
-    except MalformedInput as error:
-        log.warning("passed over: %s", error)
-        return
-    log.info(
-        "ingested %s: %d bytes, %d records, %d tuples, %d rejected",
-        *(name, done.bytes, done.records, done.tuples, done.malformed),
-    )
+    with summary("ingested", Blob=name) as line:
+        try:
+            done = ingest(parse_blob_name(name), flow_logs, ledger)
+        except MalformedInput as error:
+            log.warning("passed over: %s", error)
+            line.say(PassedOver=str(error))
+            return
+        line.say(**done.row())
 
 
 # The binding hands over a client of its own; only its blob's name is used, so that the blob is read with the
@@ -68,23 +68,22 @@ def ingest_vnet(blob: binding.BlobClient) -> None:
 @app.timer_trigger("timer", schedule=settings.sweep_schedule)
 def sweep_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's signature
     """Count what events did not bring."""
-    now = flow_logs.now()
-    swept = sweep(flow_logs, ledger, floor_hour(now - settings.sweep_since), now + timedelta(hours=1))
-    for name in swept.strangers:
-        log.warning("not a flow log, passed over: %s", name)
-    for name, error in swept.failed:
-        log.error("failed, to be tried again: %s: %s", name, error)
-    log.info("swept %d blobs: %d were behind, %d failed", swept.listed, swept.behind, len(swept.failed))
+    with summary("swept") as line:
+        now = flow_logs.now()
+        swept = sweep(flow_logs, ledger, floor_hour(now - settings.sweep_since), now + timedelta(hours=1))
+        for name in swept.strangers:
+            log.warning("not a flow log, passed over: %s", name)
+        for name, error in swept.failed:
+            log.error("failed, to be tried again: %s: %s", name, error)
+        line.say(**swept.row())
 
 
 @app.function_name("rollup")
 @app.timer_trigger("timer", schedule=settings.rollup_schedule)
 def rollup_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's signature
     """Make the views say what the ledger says."""
-    done = rollup(ledger, views)
-    for scope, error in done.failed:
-        log.error("failed, to be tried again: %s: %s", scope, error)
-    log.info(
-        "rolled up %d scopes: %d hours, %d days, %d rows; %d failed",
-        *(done.scopes, done.hours, done.days, done.rows, len(done.failed)),
-    )
+    with summary("rolled up") as line:
+        done = rollup(ledger, views)
+        for scope, error in done.failed:
+            log.error("failed, to be tried again: %s: %s", scope, error)
+        line.say(**done.row())

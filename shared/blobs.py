@@ -27,13 +27,15 @@ _YEAR_FOLDER = re.compile(r"(.*/)y=[0-9]{4}/", re.IGNORECASE)
 class Stretch:
     """Bytes of a blob from ``start``; the blob was ``length`` bytes long then, and of version ``etag``.
 
-    ``server_time`` is the storage service's clock: the only one that decisions may be based on.
+    ``modified`` is when that version was written; ``server_time`` is the storage service's clock: the only
+    one that decisions may be based on.
     """
 
     data: bytes
     start: int
     length: int
     etag: str
+    modified: datetime
     server_time: datetime
 
     @property
@@ -88,15 +90,14 @@ class FlowLogs:
                     raise Conflict(f"{blob.name} has changed while it was read") from error
                 if error.status_code == 416:
                     response: Any = error.response
-                    length = _total(response.headers["Content-Range"])
-                    return Stretch(b"", start, length, "", self._transport.server_time())
+                    length, now = _total(response.headers["Content-Range"]), self._transport.server_time()
+                    return Stretch(b"", start, length, "", now, now)
                 raise
         length = _total(str(download.properties.content_range))
         if len(data) != min(WINDOW, max(length - start, 0)):
             raise Unavailable(f"reading {blob.name} from byte {start}: the answer was cut short")
-        return Stretch(
-            data, start, length, download.properties.etag.strip('"'), self._transport.server_time()
-        )
+        etag, modified = download.properties.etag.strip('"'), download.properties.last_modified
+        return Stretch(data, start, length, etag, modified, self._transport.server_time())
 
     def now(self) -> datetime:
         """The storage service's clock."""

@@ -9,6 +9,7 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
@@ -32,6 +33,33 @@ _SILENCE_SECONDS = 30
 """So long may storage say nothing in the middle of an answer."""
 
 
+class Requests:
+    """How many requests were sent to storage, each attempt of them. Threads may share one."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self._lock = threading.Lock()
+
+    def count(self) -> None:
+        """Count one."""
+        with self._lock:
+            self.made += 1
+
+
+_counter: ContextVar[Requests | None] = ContextVar("requests", default=None)
+
+
+@contextmanager
+def count_requests() -> Iterator[Requests]:
+    """Count what is sent to storage inside the ``with`` block, in this context and in copies of it."""
+    requests = Requests()
+    token = _counter.set(requests)
+    try:
+        yield requests
+    finally:
+        _counter.reset(token)
+
+
 class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it late
     """The SDKs' way to storage. The tables' clients also ask it to wait between two attempts: never in step
     with others that failed at the same time, and never for long.
@@ -42,7 +70,9 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it
         self._heard = threading.local()
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send a request, and note when it was answered."""
+        """Send a request; it is counted, and noted is when it was answered."""
+        if counter := _counter.get():
+            counter.count()
         try:
             answer = super().send(request, **options)
         except HttpResponseError as error:

@@ -5,7 +5,7 @@ import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared.blobs import FlowLogs, Stretch
 from shared.errors import Conflict, MalformedInput, Unavailable
@@ -28,24 +28,41 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What one call counted: bytes passed, whole records, tuples counted, tuples rejected."""
+    """What one call counted: bytes passed, whole records, tuples counted, tuples rejected; in how many
+    commits, after how many conflicts; ``lag``: from the blob's last update to the commit.
+    """
 
     bytes: int = 0
     records: int = 0
     tuples: int = 0
     malformed: int = 0
     updates: int = 0
+    conflicts: int = 0
+    lag: timedelta | None = None
+
+    def row(self) -> dict[str, float | None]:
+        """All in figures, named as columns are."""
+        return {
+            "Bytes": self.bytes,
+            "Records": self.records,
+            "Tuples": self.tuples,
+            "Malformed": self.malformed,
+            "Updates": self.updates,
+            "Conflicts": self.conflicts,
+            "LagSeconds": self.lag.total_seconds() if self.lag is not None else None,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class _Update:
     """What there is to commit: the new entry; what was rejected on the way, and what is unread at the end;
-    whether the blob ends there; ``late`` if the rollup has to be told.
+    when that version of the blob was written; whether it ends there; ``late`` if the rollup has to be told.
     """
 
     entry: Entry
     rejects: list[Reject]
     unread: Reject | None
+    modified: datetime
     at_end: bool
     late: bool
 
@@ -71,9 +88,9 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
                 if conflicts:
                     ledger.keep_rejects(blob, held.entry, [], None, doubtful=True)
                     ledger.drop_rejects_before(blob, held.entry)
-                return done
+                return replace(done, conflicts=conflicts)
             _keep(blob, held.entry, update, ledger, doubtful=conflicts > 0)
-            ledger.commit(blob, held, update.entry)
+            committed = ledger.commit(blob, held, update.entry)
             ledger.drop_rejects_before(blob, update.entry)
         except Conflict as conflict:
             conflicts += 1
@@ -83,9 +100,9 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
                 ) from conflict
             time.sleep(random.uniform(0, 0.02 * 2 ** min(conflicts, 6)))  # noqa: S311 -- so that racers part
             continue
-        done = _sum(done, held.entry, update.entry)
+        done = _sum(done, held.entry, update.entry, committed - update.modified)
         if update.at_end:
-            return done
+            return replace(done, conflicts=conflicts)
 
 
 def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update | None:
@@ -137,6 +154,7 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
         ),
         rejects,
         unread,
+        first.modified,
         at_end,
         late=first.server_time > blob.hour + timedelta(hours=1) + LOOKED_AT,
     )
@@ -187,7 +205,7 @@ def _keep(blob: BlobName, before: Entry, update: _Update, ledger: Ledger, *, dou
         ledger.note_late(blob)
 
 
-def _sum(done: Ingested, before: Entry, after: Entry) -> Ingested:
+def _sum(done: Ingested, before: Entry, after: Entry, lag: timedelta) -> Ingested:
     if after.rewrites != before.rewrites:
         before = replace(before, offset=0, records=0, tuples=0, malformed=0)
     return Ingested(
@@ -196,4 +214,5 @@ def _sum(done: Ingested, before: Entry, after: Entry) -> Ingested:
         done.tuples + after.tuples - before.tuples,
         done.malformed + after.malformed - before.malformed,
         done.updates + 1,
+        lag=lag,
     )

@@ -13,6 +13,7 @@ that was first made of its present state a short while ago is made once more, wh
 import hashlib
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -69,6 +70,11 @@ class RolledUp:
         self.failed += other.failed
         return self
 
+    def row(self) -> dict[str, int]:
+        """All in figures, named as columns are."""
+        figures = {"Scopes": self.scopes, "Hours": self.hours, "Days": self.days, "Rows": self.rows}
+        return {**figures, "Failed": len(self.failed)}
+
 
 def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> RolledUp:
     """Make the views of all hours that may have changed, and of those from ``since`` on that have.
@@ -84,8 +90,9 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
     first = max(min(since or recent, recent), _EVER)
     job = _Rollup(ledger, views, now, floor_hour(first), notes, views.catalog())
     done = RolledUp()
+    # In copies of this context: what the threads log and request is the invocation's.
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="rollup") as pool:
-        running = {pool.submit(job.roll_scope, scope): scope for scope in ledger.scopes()}
+        running = {pool.submit(copy_context().run, job.roll_scope, scope): scope for scope in ledger.scopes()}
         for each in as_completed(running):
             try:
                 done += each.result()

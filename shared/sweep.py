@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -52,6 +53,14 @@ class Swept:
     strangers: list[str] = field(default_factory=list)
     failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
 
+    def row(self) -> dict[str, int]:
+        """All in figures, named as columns are."""
+        sums = {
+            name: sum(getattr(each, name.lower()) for each in self.ingested)
+            for name in ("Bytes", "Records", "Tuples", "Malformed")
+        }
+        return {"Listed": self.listed, "Behind": self.behind, "Failed": len(self.failed), **sums}
+
 
 def compare(
     flow_logs: FlowLogs, ledger: Ledger, since: datetime, until: datetime
@@ -98,11 +107,16 @@ def sweep(
             continue
         swept.listed += 1
         if found.behind:
+            ledger.forget(found.listed.blob)  # what was just read is newer: an entity may have been deleted
             behind.append(found)
     swept.behind = len(behind)
     total, done = sum(each.behind for each in behind), 0
+    # In copies of this context: what the threads log and request is the invocation's.
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="sweep") as pool:
-        jobs = {pool.submit(ingest, each.listed.blob, flow_logs, ledger): each for each in behind}
+        jobs = {
+            pool.submit(copy_context().run, ingest, each.listed.blob, flow_logs, ledger): each
+            for each in behind
+        }
         for job in as_completed(jobs):
             each = jobs[job]
             try:

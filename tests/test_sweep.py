@@ -6,6 +6,7 @@ import pytest
 
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.ingest import ingest
+from shared.ledger.entry import partition_of
 from shared.rollup import rollup
 from shared.sweep import compare, sweep
 from tests import naive
@@ -13,6 +14,7 @@ from tests.system import (
     HOUR,
     NIGHT,
     Stores,
+    assert_same,
     assert_views_say,
     blob_of,
     flow,
@@ -230,3 +232,18 @@ def test_a_blob_that_grows_while_it_is_read_is_read_on(
     monkeypatch.undo()
     stores.rollup()
     assert_views_say(results(stores).stats, naive.count(stores.blobs()))
+
+
+def test_a_blob_is_counted_afresh_once_its_entity_and_its_rejects_are_deleted(stores: Stores) -> None:
+    """As docs/operate.md says; on a host that remembers the entity, too."""
+    blob = stores.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT), "?")))
+    stores.sweep()
+    stores.rollup()
+    before = results(stores)
+    for table in ("flowledger", "flowrejects"):
+        for partition, key in rows_of(stores, table):
+            if partition == partition_of(blob):
+                stores.tables.table(table).delete_entity(partition, key)
+    stores.sweep()
+    stores.rollup(NIGHT)
+    assert_same(results(stores), before)

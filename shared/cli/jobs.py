@@ -59,11 +59,7 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
         for name, failure in swept.failed:
             say(f"failed, to be tried again: {name}: {failure}")
         if swept.behind or not watch:
-            sums = {
-                name: sum(getattr(each, name.lower()) for each in swept.ingested)
-                for name in ("Bytes", "Records", "Tuples", "Malformed")
-            }
-            row = {"Listed": swept.listed, "Behind": swept.behind, "Failed": len(swept.failed), **sums}
+            row = swept.row()
             print_rows(tuple(row), [row], output)
         if not watch:
             sys.exit(1 if swept.failed else 0)
@@ -105,13 +101,7 @@ def rollup(since: datetime | None, output: Output) -> None:
     done = rollup_job.rollup(stores.ledger, stores.views, since)
     for scope, error in done.failed:
         say(f"failed, to be tried again: {scope}: {error}")
-    row = {
-        "Scopes": done.scopes,
-        "Hours": done.hours,
-        "Days": done.days,
-        "Rows": done.rows,
-        "Failed": len(done.failed),
-    }
+    row = done.row()
     print_rows(tuple(row), [row], output)
     sys.exit(1 if done.failed else 0)
 

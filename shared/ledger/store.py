@@ -115,8 +115,8 @@ class Ledger:
             known = from_entity(entity), metadata["etag"]
         return Held(from_columns(known[0]), known[1])
 
-    def commit(self, blob: BlobName, held: Held, entry: Entry) -> None:
-        """Put ``entry`` in the place of ``held``; ``Conflict`` if somebody else has written since."""
+    def commit(self, blob: BlobName, held: Held, entry: Entry) -> datetime:
+        """Put ``entry`` in the place of ``held``; gives when. ``Conflict`` if somebody else has written."""
         partition = partition_of(blob)
         columns = to_columns(entry, partition)
         with storage_errors(f"writing the ledger's entity {partition}"):
@@ -131,7 +131,7 @@ class Ledger:
                 else:
                     answer = self._ledger.create_entity(to_entity(columns))
             except HttpResponseError as error:
-                self._forget(partition)
+                self.forget(blob)
                 if isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError):
                     raise Conflict(f"somebody else has written {partition}") from error
                 raise
@@ -140,10 +140,13 @@ class Ledger:
             self._remembered.move_to_end(partition)
             if len(self._remembered) > _REMEMBERED:
                 self._remembered.popitem(last=False)
+        committed: datetime = answer["date"]
+        return committed
 
-    def _forget(self, partition: str) -> None:
+    def forget(self, blob: BlobName) -> None:
+        """Load the blob's entry the next time, whatever is remembered."""
         with self._lock:
-            self._remembered.pop(partition, None)
+            self._remembered.pop(partition_of(blob), None)
 
     def keep_rejects(
         self, blob: BlobName, entry: Entry, rejects: list[Reject], unread: Reject | None, *, doubtful: bool
