@@ -2,6 +2,8 @@
 
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -494,6 +496,24 @@ def test_records_that_are_cut_inside_an_array_cost_themselves() -> None:
         data = one + b"," + one[:end] + b"," + one + one[: end // 2]
         with bounds():
             assert by_engine([data]) == by_reference([data])
+
+
+def test_a_quiet_minute_needs_no_numpy() -> None:
+    """Importing it would be a good part of a cold start."""
+    program = """if True:
+        import datetime, sys
+        from shared.ledger.packing import pack, unpack
+        from shared.ingest import BlobCounter
+        from shared.tally.hour_counts import BlobCounts
+        counter = BlobCounter(BlobCounts(), datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC), "")
+        counter.feed(sys.stdin.buffer.read())
+        assert counter.counts.tuples
+        assert unpack(pack(counter.counts.shares))
+        print("numpy" in sys.modules)
+    """
+    data = generated("nsg-v2", 1, 3, 0.05, 0.3)[:6000]
+    found = subprocess.run([sys.executable, "-c", program], input=data, stdout=subprocess.PIPE, check=True)
+    assert found.stdout == b"False\n"
 
 
 def test_fed_byte_by_byte() -> None:

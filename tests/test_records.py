@@ -549,7 +549,7 @@ def test_every_object_is_decoded_only_a_few_times(
         decoded += 1
         return {key.lower(): value for key, value in pairs}
 
-    monkeypatch.setattr(records, "_DECODER", json.JSONDecoder(object_pairs_hook=count))
+    monkeypatch.setattr(records, "DECODER", json.JSONDecoder(object_pairs_hook=count))
     data = piece * 400 + VNET
     pieces = [data] if whole else [data[at : at + 64] for at in range(0, len(data), 64)]
     reading = read(pieces, waits=[True] * len(pieces))
@@ -576,8 +576,8 @@ def test_every_byte_is_searched_only_a_few_times(
     monkeypatch: pytest.MonkeyPatch, piece: bytes, end: bytes, whole: bool
 ) -> None:
     """Objects of a kind that nobody knows yet must not stop a blob from being passed."""
-    search = CountingSearch(records._RECORD_START)  # noqa: SLF001 -- its effort is what is tested
-    monkeypatch.setattr(records, "_RECORD_START", search)
+    search = CountingSearch(records.RECORD_START)
+    monkeypatch.setattr(records, "RECORD_START", search)
     data = piece * 400 + end
     pieces = [data] if whole else [data[at : at + 64] for at in range(0, len(data), 64)]
     read(pieces, waits=[True] * len(pieces))

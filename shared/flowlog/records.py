@@ -46,11 +46,11 @@ LONGEST_GAP = 1024 * 1024
 LONGEST_TAIL = 32
 """Bytes. They are read again with every update, so they are few."""
 
-_SEPARATORS = re.compile(
+SEPARATORS = re.compile(
     r'(?:[ \t\r\n,]+|\][ \t\r\n]*\}|\{[ \t\r\n]*"records"[ \t\r\n]*:[ \t\r\n]*\[|\xef\xbb\xbf)*',
     re.IGNORECASE | re.ASCII,
 )
-_RECORD_START = re.compile(
+RECORD_START = re.compile(
     r'\{[ \t\r\n]*"(?:time|systemId|macAddress|category|resourceId|operationName|properties'
     r'|flowLogVersion|flowLogGUID|flowLogResourceID|targetResourceID|flowRecords)"[ \t\r\n]*:',
     re.IGNORECASE | re.ASCII,
@@ -129,7 +129,7 @@ class RecordReader:
             start, at, found = item
             self.position = base + at
             self.tail = self._data[max(start, at - LONGEST_TAIL) : at]
-            yield _read_item(self._data[start:at], base + start, found)
+            yield read_item(self._data[start:at], base + start, found)
         self._wait_for = min(2 * (len(text) - at), LONGEST_RECORD)
 
     def unread(self) -> Garbled | None:
@@ -163,7 +163,7 @@ def _without_separators_after(text: str) -> str:
 
 
 def _separators_end(text: str, at: int) -> int:
-    found = _SEPARATORS.match(text, at, at + LONGEST_GAP)
+    found = SEPARATORS.match(text, at, at + LONGEST_GAP)
     return found.end() if found else at
 
 
@@ -193,7 +193,7 @@ class Scan:
         limit = start + LONGEST_RECORD
         if text[start] == "{":
             try:
-                document, end = _DECODER.raw_decode(self._segment, start - self._segment_start)
+                document, end = DECODER.raw_decode(self._segment, start - self._segment_start)
             except (ValueError, RecursionError):
                 pass
             else:
@@ -211,7 +211,7 @@ class Scan:
         """Make the segment that of ``start``: up to where the next record begins, if one does."""
         if self._segment_start <= start < self._segment_end:
             return
-        self._following = _RECORD_START.search(self.text, start + 1)
+        self._following = RECORD_START.search(self.text, start + 1)
         self._segment_start = start
         self._segment_end = self._following.start() if self._following else len(self.text)
         self._segment = self.text[start : self._segment_end]
@@ -220,7 +220,7 @@ class Scan:
 def _why_not(text: str) -> str:
     """Why these bytes, taken for themselves, are no record."""
     try:
-        _DECODER.decode(text)
+        DECODER.decode(text)
     except json.JSONDecodeError as error:
         return f"not JSON: {error.msg}"
     except (ValueError, RecursionError) as error:
@@ -228,14 +228,15 @@ def _why_not(text: str) -> str:
     return "no object"
 
 
-def _read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
+def read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
+    """The item that ``Scan.next_item`` found: its bytes, where they are in the blob, and what they say."""
     end = start + len(source)
     if isinstance(found, str):
         return Garbled(start, end, found, source[:1024])
     try:
         if not source.isascii():
-            found = _DECODER.decode(source.decode("utf-8"))
-        return _read_record(source, start, found)
+            found = DECODER.decode(source.decode("utf-8"))
+        return read_record(source, start, found)
     except UnicodeDecodeError:
         reason = "not UTF-8"
     except ValueError as error:
@@ -253,10 +254,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def _read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
+def read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
+    """The record that a document, as ``DECODER`` gives it, is; ``MalformedInput`` if it is none."""
     if "flowrecords" in document:
         grammar: Grammar = "vnet-v4"
         if _version(document, "flowlogversion") not in {None, 4}:
@@ -289,7 +291,7 @@ def _read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
         start=start,
         end=start + len(source),
         source=source,
-        time=_record_time(document.get("time")),
+        time=record_time(document.get("time")),
         grammar=grammar,
         resource_id=_resource(resource_id),
         target_id=_resource(target_id),
@@ -351,7 +353,8 @@ def _shown(value: object) -> str:
     return repr(value)[:60]
 
 
-def _record_time(value: object) -> datetime | None:
+def record_time(value: object) -> datetime | None:
+    """When a record says that it was written; ``None`` where that can't be read."""
     try:
         time = datetime.fromisoformat(value) if isinstance(value, str) else None
         if time is None:

@@ -3,7 +3,7 @@
 Theory of operation
 -------------------
 Nearly all of a record is its tuples. So each array is cut out before the rest, the *skeleton*, is decoded,
-by the same grammar that reads whole records (``records._read_record``); in its place stands a marker, a
+by the same grammar that reads whole records (``records.read_record``); in its place stands a marker, a
 number that occurs nowhere else in the record. A record is taken for read if every marker comes back exactly
 once, in order, as the only element of an array of tuples. Skeletons recur but for their time, and what they
 mean is remembered.
@@ -37,8 +37,8 @@ _MARKER = 727_051_389_460_000_000
 _MARK = b"727051389460"
 """Every marker begins so, and no other number in a skeleton may contain it."""
 
-_SEPARATORS = re.compile(records._SEPARATORS.pattern.encode("latin-1"), re.IGNORECASE)  # noqa: SLF001
-_RECORD_START = re.compile(records._RECORD_START.pattern.encode(), re.IGNORECASE)  # noqa: SLF001
+_SEPARATORS = re.compile(records.SEPARATORS.pattern.encode("latin-1"), re.IGNORECASE)
+_RECORD_START = re.compile(records.RECORD_START.pattern.encode(), re.IGNORECASE)
 _ARRAY_START = re.compile(rb'"flowTuples":\["', re.IGNORECASE)
 _TIME = re.compile(rb'"time":"([0-9T:.Z-]{20,40})"', re.IGNORECASE)
 _PLAIN = re.compile(rb'"(?!,")[0-9A-Za-z.:,_-]*"(?:,"(?!,")[0-9A-Za-z.:,_-]*")*+')
@@ -71,6 +71,10 @@ class Slice:
 
 
 type Item = Slice | Record | Garbled
+
+
+class NotPlainError(Exception):
+    """A slice isn't plain: it has to be cut with care."""
 
 
 def is_plain(content: bytes) -> bool:
@@ -165,7 +169,7 @@ class SliceReader(RecordReader):
         if item is None:
             return None
         start, end = item[0] + self._text_at, item[1] + self._text_at
-        return end, records._read_item(self.stretch[start:end], self._base + start, item[2])  # noqa: SLF001
+        return end, records.read_item(self.stretch[start:end], self._base + start, item[2])
 
     def _slice(self, at: int, *, careful: bool) -> Slice | None:
         """The record that comes next, if it is one that can be cut."""
@@ -227,7 +231,7 @@ class SliceReader(RecordReader):
             _remember(self._shapes, skeleton, shape)
         if shape is None or (end := end - shape.trailing) - start > records.LONGEST_RECORD:
             return None
-        time = records._record_time(written[1].decode()) if written else shape.time  # noqa: SLF001
+        time = records.record_time(written[1].decode()) if written else shape.time
         return Slice(start, end, shape, time, arrays)
 
 
@@ -246,12 +250,12 @@ def _shape(skeleton: bytes, arrays: int, *, timeless: bool) -> Shape | None:
     if skeleton.count(_MARK) != arrays:
         return None
     try:
-        document, end = records._DECODER.raw_decode(skeleton.decode("latin-1"))  # noqa: SLF001
+        document, end = records.DECODER.raw_decode(skeleton.decode("latin-1"))
         if not skeleton[:end].isascii():
-            document = records._DECODER.decode(skeleton[:end].decode("utf-8"))  # noqa: SLF001
+            document = records.DECODER.decode(skeleton[:end].decode("utf-8"))
         if timeless and document.get("time") != _NO_TIME:
             return None
-        record = records._read_record(b"", 0, document)  # noqa: SLF001
+        record = records.read_record(b"", 0, document)
     except (ValueError, RecursionError, MalformedInput):
         return None
     groups = [group for group in record.groups if group.tuples]

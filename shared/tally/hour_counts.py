@@ -32,8 +32,8 @@ ENTITY_BYTES = 1536 * 1024
 
 FAR = "time is more than an hour outside the blob's hour"
 
-_HOUR_MS = 3_600_000
-_BUCKET_MS = 300_000
+HOUR_MS = 3_600_000
+BUCKET_MS = 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class HourCounts:
         """Count one tuple in every view that it belongs to."""
         figures = figures_of(flow)
         direction, status = flow.direction, flow.status
-        bucket = flow.time_ms % _HOUR_MS // _BUCKET_MS
+        bucket = flow.time_ms % HOUR_MS // BUCKET_MS
         add_figures(self.traffic.setdefault((bucket, direction, status), no_figures()), figures)
 
         families = self.families
@@ -174,7 +174,7 @@ class BlobCounts:
             for element in group.tuples:
                 try:
                     flow = read_tuple(element, record.grammar)
-                    share = self._share((flow.time_ms - hour_start_ms) // _HOUR_MS)
+                    share = self._share((flow.time_ms - hour_start_ms) // HOUR_MS)
                 except Rejected as verdict:
                     rejected.append((element, verdict.reason))
                     continue
@@ -248,11 +248,11 @@ def _most_bytes(shares: Iterable[HourCounts]) -> int:
     return sum(
         _family_bytes(family, width + times)
         for share in shares
-        for width in [_width(share.totals())]
+        for width in [width_of(share.totals())]
         for family in share.families.values()
     )
 
 
-def _width(totals: Figures) -> int:
+def width_of(totals: Figures) -> int:
     """Bytes of a row's measures and its ``missed`` at the most: no row has more than all of them together."""
     return sum((total.bit_length() + 7) // 8 for total in (*totals, traffic(totals)))

@@ -1,0 +1,404 @@
+"""Counting in columns: records whose arrays of tuples are bytes → a blob's counts.
+
+Theory of operation
+-------------------
+A batch's tuples are read as columns (``read_columns``), ``Keys`` makes the families' keys into numbers, and
+``Table`` counts them: one for each family of each hour. What isn't clean is read by the reference, tuple by
+tuple. Where sums come near 2**63, or an entity near its bound, the batch is left to the reference as a whole:
+it knows what to do there.
+
+While tables are in use, ``BlobCounts`` has its counters but not its families: ``write_back`` puts those back.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+
+from shared.flowlog.columns import Columns, read_columns
+from shared.flowlog.records import Garbled, Record
+from shared.flowlog.slices import Item, NotPlainError, Shape, Slice, is_plain
+from shared.flowlog.texts import PADDING, Ints
+from shared.flowlog.tuples import FlowTuple, Grammar, Rejected, read_tuple
+from shared.tally import hour_counts
+from shared.tally.heavy_hitters import HeavyHitters
+from shared.tally.hour_counts import BUCKET_MS, HOUR_MS, BlobCounts, HourCounts
+from shared.tally.keys import CODINGS, Keys
+from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
+from shared.tally.tables import MOST_TUPLES, Codes, Matrix, Table
+
+_ENOUGH = 2**60
+"""Where totals might reach this, the reference counts: it knows what to do at 2**63."""
+
+_BUCKETS = HOUR_MS // BUCKET_MS
+
+type Rejections = dict[int, list[tuple[object, str]]]
+"""By the number of the item: elements of its arrays, and why they are rejected."""
+
+# From here on the C library keeps freed memory up to this size, instead of mapping it anew each time.
+_room = np.empty(30 * 1024 * 1024, np.uint8)
+del _room
+
+
+@dataclass(slots=True)
+class _Array:
+    """One array of tuples: of which item and group it is; its elements, if the reference read them."""
+
+    item: int
+    group: int
+    content: bytes
+    elements: list[object] | None = None
+
+
+@dataclass(slots=True)
+class _Tuples:
+    """A batch's clean tuples as columns: what they count, when, for which record, and their keys."""
+
+    time_ms: Ints
+    buckets: Ints
+    records: Ints
+    src: Ints
+    dest: Ints
+    port: Ints
+    kind: Ints
+    figures: Matrix
+    sums: Ints = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sums = self.figures.sum(axis=1)
+
+    def of(self, rows: Ints) -> "_Tuples":
+        """These rows of it."""
+        return _Tuples(
+            self.time_ms[rows],
+            self.buckets[rows],
+            self.records[rows],
+            self.src[rows],
+            self.dest[rows],
+            self.port[rows],
+            self.kind[rows],
+            self.figures.take(rows, axis=1),
+        )
+
+
+class ColumnCounter:
+    """Counts batches into ``counts``: all but what belongs to records as a whole. ``hour`` is the blob's,
+    ``acl_group`` that of logs whose records don't name one.
+    """
+
+    def __init__(self, counts: BlobCounts, hour: datetime, acl_group: str) -> None:
+        self._counts = counts
+        self._from_ms = int(hour.timestamp()) * 1000 - HOUR_MS
+        self._acl_group = acl_group
+        self._tables: dict[int, dict[str, Table]] = {}
+        self._totals: list[float] = []
+        self._load()
+
+    def count(self, items: list[Item], stretch: bytes) -> Rejections | None:
+        """Count a batch, whose slices point into ``stretch``; ``None``, with nothing counted, if that is for
+        the reference to do. ``NotPlainError``, likewise, if a slice isn't what it was taken for.
+        """
+        arrays = self._arrays(items, stretch)
+        if self._keys.full(_likely_addresses(arrays)):
+            self.write_back()
+            self._load()
+            arrays = self._arrays(items, stretch)
+        rejected: Rejections = {}
+        if arrays:
+            tuples = self._read(items, arrays, rejected)
+            if not (self._is_small(tuples) and self._count_tuples(tuples)):
+                return None
+            self._counts.tuples += len(tuples.records)
+        return rejected
+
+    def _arrays(self, items: list[Item], stretch: bytes) -> list[_Array]:
+        """The arrays of all records. Where the reference read, an empty string stands for each element."""
+        arrays: list[_Array] = []
+        for number, item in enumerate(items):
+            if isinstance(item, Slice):
+                arrays += [
+                    _Array(number, group, stretch[start:end])
+                    for group, (start, end) in zip(self._groups(item.shape), item.arrays, strict=True)
+                ]
+            elif isinstance(item, Record):
+                arrays += [
+                    _Array(
+                        number,
+                        self._group(group.acl_group, group.rule),
+                        b",".join([b'""'] * len(group.tuples)),
+                        group.tuples,
+                    )
+                    for group in item.groups
+                    if group.tuples
+                ]
+        return arrays
+
+    def _groups(self, shape: Shape) -> list[int]:
+        groups = self._groups_of.get(shape)
+        if groups is None:
+            groups = self._groups_of[shape] = [self._group(*rule) for rule in shape.rules]
+        return groups
+
+    def _group(self, acl_group: str, rule: str) -> int:
+        return self._keys.groups.number((acl_group or self._acl_group, rule))
+
+    def _read(self, items: list[Item], arrays: list[_Array], rejected: Rejections) -> _Tuples:
+        """Read the arrays; what isn't clean, with the reference. Rejected tuples go to ``rejected``."""
+        verdicts = self._keys.verdicts(_grammar(items))
+        columns = read_columns([array.content for array in arrays], verdicts, self._keys.addresses)
+        array_of_row = _array_of_row(arrays, columns)
+        groups = np.array([array.group for array in arrays])[array_of_row]
+        numbers = np.array([array.item for array in arrays])[array_of_row]
+        since = columns.time_ms - self._from_ms
+        clean = since.view(np.uint64) < 3 * HOUR_MS
+        clean[columns.odd] = False
+        figures = np.empty((len(MEASURES), len(clean)), np.int64)
+        figures[0] = 1
+        for into, flows in zip(figures[1:4], verdicts.flows, strict=True):
+            flows.take(columns.verdict, out=into)
+        figures[4:] = columns.counters
+        traits = verdicts.trait[columns.verdict]
+        tuples = _Tuples(
+            columns.time_ms,
+            since // BUCKET_MS,
+            numbers,
+            columns.src,
+            columns.dest,
+            columns.port,
+            traits,
+            figures,
+        )
+        odd = np.flatnonzero(~clean)
+        if odd.size:
+            for row, flow in self._read_odd(odd, items, arrays, array_of_row, columns, rejected):
+                self._put(tuples, row, flow)
+                clean[row] = True
+            rows = np.flatnonzero(clean)
+            tuples, groups = tuples.of(rows), groups[rows]
+        tuples.kind = self._keys.kinds(groups, tuples.kind)
+        return tuples
+
+    def _read_odd(
+        self,
+        odd: Ints,
+        items: list[Item],
+        arrays: list[_Array],
+        array_of_row: Ints,
+        columns: Columns,
+        rejected: Rejections,
+    ) -> list[tuple[int, FlowTuple]]:
+        """What the reference says to these rows: the tuples that count after all."""
+        good: list[tuple[int, FlowTuple]] = []
+        first_row = np.searchsorted(array_of_row, np.arange(len(arrays)))
+        for number in np.unique(array_of_row[odd]).tolist():
+            array = arrays[number]
+            if array.elements is None and not is_plain(array.content):
+                raise NotPlainError
+        for row in odd.tolist():
+            number = int(array_of_row[row])
+            array = arrays[number]
+            item = items[array.item]
+            assert not isinstance(item, Garbled)  # noqa: S101
+            element = columns.text(row) if array.elements is None else array.elements[row - first_row[number]]
+            try:
+                flow = read_tuple(element, item.shape.grammar if isinstance(item, Slice) else item.grammar)
+            except Rejected as verdict:
+                rejected.setdefault(array.item, []).append((element, verdict.reason))
+                continue
+            if 0 <= flow.time_ms - self._from_ms < 3 * HOUR_MS:
+                good.append((row, flow))
+            else:
+                rejected.setdefault(array.item, []).append((element, hour_counts.FAR))
+        return good
+
+    def _put(self, tuples: _Tuples, row: int, flow: FlowTuple) -> None:
+        """Put a tuple that the reference has read into its row."""
+        traits = self._keys.traits
+        tuples.time_ms[row] = flow.time_ms
+        tuples.buckets[row] = (flow.time_ms - self._from_ms) // BUCKET_MS
+        tuples.src[row], tuples.dest[row] = self._keys.addresses.addresses_of([flow.src_ip, flow.dest_ip])
+        tuples.port[row] = flow.dest_port
+        tuples.kind[row] = traits.setdefault((flow.protocol, flow.direction, flow.status), len(traits))
+        tuples.figures[:, row] = figures_of(flow)
+
+    def _count_tuples(self, tuples: _Tuples) -> bool:
+        """Count the tuples; ``False``, with nothing counted, if an entity might have become too large."""
+        shares = tuples.buckets // _BUCKETS
+        present, firsts = np.unique(shares, return_index=True)
+        present = present[np.argsort(firsts)]
+        new = {int(place) - 1 for place in present} - self._tables.keys()
+        for share in new:
+            self._tables[share] = _tables_of(HourCounts(), self._keys)
+        sure = self._most_bytes(shares) <= hour_counts.ENTITY_BYTES
+        before = {} if sure else _copies(self._tables)
+        tracked: dict[tuple[int, str], Codes] = {}
+        for place in present.tolist():
+            mine = tuples if len(present) == 1 else tuples.of(np.flatnonzero(shares == place))
+            for name, codes in self._count_in(self._tables[place - 1], mine).items():
+                tracked[place - 1, name] = codes
+        if not sure and self._most_bytes_of(tracked) > hour_counts.ENTITY_BYTES:
+            self._tables = {share: tables for share, tables in before.items() if share not in new}
+            return False
+        for place in present.tolist():
+            if place - 1 in new:
+                self._counts.shares[place - 1] = HourCounts()
+        self._count_traffic(tuples)
+        return True
+
+    def _count_traffic(self, tuples: _Tuples) -> None:
+        inbound, denied = self._keys.inbound[tuples.kind], self._keys.denied[tuples.kind]
+        places = 4 * tuples.buckets + 2 * inbound + denied
+        for measure in np.flatnonzero(tuples.sums).tolist():
+            np.add.at(self._traffic[measure], places, tuples.figures[measure])
+
+    def _count_in(self, tables: dict[str, Table], tuples: _Tuples) -> dict[str, Codes]:
+        """Count the tuples of one hour in its families; gives all keys that each tracked meanwhile."""
+        keys = self._keys
+        tracked: dict[str, Codes] = {}
+
+        def add(family: str, codes: Codes, some: _Tuples) -> None:
+            tracked[family] = tables[family].add(codes, some.figures, some.sums, some.records, some.time_ms)
+
+        add("rules", keys.rule[tuples.kind], tuples)
+        denied = keys.denied[tuples.kind]
+        for status, names in ((denied, _DENIED), (~denied, _ALLOWED)):
+            some = tuples.of(np.flatnonzero(status))
+            if not len(some.kind):
+                continue
+            inbound = keys.inbound[some.kind]
+            add(names[0], keys.code_ports(some.port, some.kind), some)
+            add(names[1], keys.code_conversations(some.src, some.dest, some.port, some.kind), some)
+            if status is denied:
+                some = some.of(np.flatnonzero(inbound))
+                add("denied-sources", some.src, some)
+            else:
+                remote = np.where(inbound, some.src, some.dest)
+                add("talkers", keys.code_talkers(remote, inbound), some)
+        return tracked
+
+    # What the columns can't do.
+
+    def _is_small(self, tuples: _Tuples) -> bool:
+        """Whether nothing gets near 2**63, and all numbers have room in their codes."""
+        sums = tuples.figures.sum(axis=1, dtype=np.float64).tolist()
+        self._totals = [total + more for total, more in zip(self._totals, sums, strict=True)]
+        few = len(tuples.records) < MOST_TUPLES and not self._keys.full(0)
+        return few and sum(self._totals) < _ENOUGH
+
+    def _most_bytes(self, shares: Ints) -> int:
+        """No less than what ``BlobCounts.settle`` could find at the end of any record, before counting: as if
+        every tuple had a new, long key in each family.
+        """
+        total = 0
+        for place, more in enumerate(np.bincount(shares, minlength=3).tolist()):
+            for name, table in self._tables.get(place - 1, {}).items():
+                rows = max(len(table), min(len(table) + more, table.most))
+                total += rows * (self._keys.longest(name) + self._width())
+        return total
+
+    def _most_bytes_of(self, tracked: dict[tuple[int, str], Codes]) -> int:
+        """The same after counting, with the keys that there were."""
+        total = 0
+        for share, tables in self._tables.items():
+            for name, table in tables.items():
+                lengths = self._keys.lengths(name, tracked.get((share, name), table.codes))
+                if len(lengths) > table.most:
+                    lengths = np.partition(lengths, len(lengths) - table.most)[-table.most :]
+                total += int(lengths.sum()) + len(lengths) * self._width()
+        return total
+
+    def _width(self) -> int:
+        """Bytes that a row's numbers take at the most."""
+        totals = [int(total) + 1 for total in self._totals]
+        return 16 + min(8 * (len(MEASURES) + 1), hour_counts.width_of(totals))
+
+    # Between tables and counts.
+
+    def _load(self) -> None:
+        """Make tables of the counts, and number keys from 0 on."""
+        self._keys = Keys()
+        self._groups_of: dict[Shape, list[int]] = {}
+        self._traffic = np.zeros((len(MEASURES), 3 * _BUCKETS * 4), np.int64)
+        self._tables = {share: _tables_of(hour, self._keys) for share, hour in self._counts.shares.items()}
+        self._totals = [0.0] * len(MEASURES)
+        for share in self._counts.shares.values():
+            most = max(max(family.floor, *family.missed.values(), 0) for family in share.families.values())
+            self._totals = [
+                one + other + most for one, other in zip(self._totals, share.totals(), strict=True)
+            ]
+
+    def write_back(self) -> None:
+        """Make counts of the tables, which can't be used any more."""
+        for share, tables in self._tables.items():
+            hour = self._counts.shares[share]
+            for name, table in tables.items():
+                hour.families[name] = _family_of(name, table, self._keys)
+            rules = tables["rules"]
+            assert rules.times is not None  # noqa: S101
+            first, last = rules.times.tolist()
+            hour.seen = dict(zip(hour.families["rules"].figures, zip(first, last, strict=True), strict=True))
+        for place in np.flatnonzero(self._traffic[0]).tolist():
+            bucket, way = divmod(place, 4)
+            hour = self._counts.shares[bucket // _BUCKETS - 1]
+            key = (
+                bucket % _BUCKETS,
+                "Inbound" if way & 2 else "Outbound",
+                "Denied" if way & 1 else "Allowed",
+            )
+            figures = self._traffic[:, place].tolist()
+            add_figures(hour.traffic.setdefault(key, no_figures()), figures)
+
+
+_DENIED = ("denied-ports", "denied-conversations")
+_ALLOWED = ("allowed-ports", "conversations")
+
+
+def _grammar(items: list[Item]) -> Grammar:
+    """The grammar of the batch's slices."""
+    return next((item.shape.grammar for item in items if isinstance(item, Slice)), "nsg-v2")
+
+
+def _likely_addresses(arrays: list[_Array]) -> int:
+    """As many as there can be in arrays of tuples that are worth their name."""
+    return sum(len(array.content) for array in arrays) // 20
+
+
+def _array_of_row(arrays: list[_Array], columns: Columns) -> Ints:
+    """Of which array each tuple is."""
+    lengths = np.array([len(array.content) for array in arrays])
+    begins = PADDING + 2 + np.cumsum(lengths + 1) - (lengths + 1)
+    first_rows = np.searchsorted(columns.starts, begins + 1)
+    return np.repeat(np.arange(len(arrays)), np.diff(first_rows, append=len(columns.starts)))
+
+
+def _copies(tables: dict[int, dict[str, Table]]) -> dict[int, dict[str, Table]]:
+    return {
+        share: {name: table.copy() for name, table in families.items()} for share, families in tables.items()
+    }
+
+
+def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:
+    """An hour's families as tables."""
+    tables: dict[str, Table] = {}
+    for name, (code, _) in CODINGS.items():
+        family = hour.families[name]
+        table = tables[name] = Table(family.weight, family.capacity, keys.marks, times=name == "rules")
+        known = list(family.figures)
+        if known:
+            table.codes = code(keys, known)
+            table.figures = np.array(list(family.figures.values()), np.int64).T.copy()
+            table.missed = np.array([family.missed.get(key, 0) for key in known], np.int64)
+            if name == "rules":
+                table.times = np.array([hour.seen[key] for key in known], np.int64).T.copy()
+        table.rest, table.floor = list(family.rest), family.floor
+    return tables
+
+
+def _family_of(name: str, table: Table, keys: Keys) -> HeavyHitters:
+    """A table as a family."""
+    family = HeavyHitters(table.weight, table.capacity)
+    known = list(CODINGS[name][1](keys, table.codes))
+    key_bytes = int(keys.lengths(name, table.codes).sum())
+    family.fill(known, table.figures.T.tolist(), table.missed.tolist(), key_bytes)
+    family.rest, family.floor = table.rest, table.floor
+    return family
