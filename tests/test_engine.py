@@ -433,6 +433,54 @@ def test_equals_the_reference_on_strange_records(
         assert by_engine(cut(data, places), reload_after=reloads) == expected
 
 
+# Skeletons put together from pieces that recur, good and bad: what is remembered of one must not mislead.
+
+_NSG = '{"time":"2026-01-01T12:01:02Z","properties":{"version":2,"flows":['
+_VNET = '{"time":"2026-01-01T12:01:02Z","flowLogVersion":4,"flowRecords":{"flows":['
+BEGINNINGS = (
+    *(_NSG + '{"rule":"a","flows":[{"mac":"m",', _NSG + '{"flows":[{', _NSG + '{"rule":"a","flows":[{"x":1,'),
+    *(_VNET + '{"aclID":"A","flowGroups":[{"rule":"a",', _VNET + '{"aclID":"B","flowGroups":[{'),
+    '{"properties":{"version":2,"flows":[{"rule":"a","flows":[{"mac":"m",',
+)
+JOINTS = (
+    *(']}]},{"rule":"b","flows":[{"mac":"m",', ']}]},{"rule":"c","flows":[{', ']}]},{"flows":[{'),
+    *(']}]},{"rule":"d","flows":[]},{"rule":"e","flows":[{', ']},{"mac":"n",', ']}],"rule":"f"},{"flows":[{'),
+    *(']}]},{"rule":"g","rule":"h","flows":[{', ']}]},{"time":"x","rule":"i","flows":[{', "],"),
+    *(']}]}],"flows":[{"rule":"j","flows":[{', ']}]},{"rule":1,"flows":[{', ']}]},{"rule":"k","x":[{'),
+    *(']}]},{"aclID":"C","flowGroups":[{"rule":"b",', ']},{"rule":"l",', ']}]},{"flowGroups":[{"rule":"b",'),
+    *(']}]},{"rule":"\\u00fc","flows":[{', ']}]},{"rule":"ü","flows":[{', "]}]}]}}," + BEGINNINGS[0]),
+    *(']}]},{"rule":"b","flows":[{"flowTuples":[1]},{', ']}]},{"time":"2026-01-01T12:01:02Z","flows":[{'),
+)
+ENDINGS = (
+    *(
+        "]}]}]}}",
+        '],"mac":"m"}]}]}}',
+        ']}]}],"x":1}}',
+        ']}],"rule":"m"}]}}',
+        '],"x":1}]}]}}',
+        ']}]}],"version":2}}',
+    ),
+    *(']}]}]},"time":"2026-01-01T12:01:03Z"}', "]}]}]}", ']}]}]},"resourceId":"/R"}', ']}]},{"rule":"n"}]}}'),
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(0, 2**32))
+def test_pieces_of_records_mean_the_same_in_any_record(seed: int) -> None:
+    rng = random.Random(seed)
+    beginnings = rng.sample(BEGINNINGS, 2)
+    joints, endings = [JOINTS[0], *rng.sample(JOINTS, 2)], [ENDINGS[0], *rng.sample(ENDINGS, 1)]
+    records = []
+    for _ in range(15):
+        beginning, ending = rng.choice(beginnings), rng.choice(endings)
+        parts = [beginning, *rng.choices(joints, k=rng.randrange(4)), ending]
+        verdict = "6,I,E,NX" if "flowRecords" in beginning else "T,I,A,E"
+        records.append(f'"flowTuples":["{HOUR_S},10.0.0.1,10.0.0.9,1,2,{verdict},1,2,3,4"'.join(parts))
+    data = ",".join(records).encode()
+    with bounds():
+        assert by_engine([data]) == by_reference([data])
+
+
 def flood(form: Format, many: int, rng: random.Random) -> bytes:
     """Records in which most tuples have a source of their own."""
     blob = b'{"records":['

@@ -5,8 +5,13 @@ Theory of operation
 Nearly all of a record is its tuples. So each array is cut out before the rest, the *skeleton*, is decoded,
 by the same grammar that reads whole records (``records.read_record``); in its place stands a marker, a
 number that occurs nowhere else in the record. A record is taken for read if every marker comes back exactly
-once, in order, as the only element of an array of tuples. Skeletons recur but for their time, and what they
-mean is remembered.
+once, in order, as the only element of an array of tuples.
+
+What skeletons mean is remembered, piece by piece, because records are alike but for their time and for which
+rules saw something. A piece between two arrays that begins ``]}]},{`` ends one object of ``flows`` and begins
+another, from whose inside it can't get out without repeating a key, which no record may. So what it means, an
+ACL and a rule, depends neither on what stands before nor after it; and with the piece after the last array
+beginning ``]}]}``, the first and the last one mean what they mean without the rest between.
 
 An array is cut from ``["`` to the next ``]``, on trust: that is right if it is *plain*, strings of
 ``[0-9A-Za-z.:,_-]`` with nothing between them but commas. Who reads the tuples finds out if it isn't;
@@ -17,6 +22,7 @@ reads them, and so are the positions after each.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,17 +48,21 @@ _RECORD_START = re.compile(records.RECORD_START.pattern.encode(), re.IGNORECASE)
 _ARRAY_START = re.compile(rb'"flowTuples":\["', re.IGNORECASE)
 _TIME = re.compile(rb'"time":"([0-9T:.Z-]{20,40})"', re.IGNORECASE)
 _PLAIN = re.compile(rb'"(?!,")[0-9A-Za-z.:,_-]*"(?:,"(?!,")[0-9A-Za-z.:,_-]*")*+')
-_NO_TIME = "@"
+_NO_TIME = b"@"
+_FLOW_END, _NEXT_FLOW = b"]}]}", b"]}]},{"
+
+type Rule = tuple[str, str]
+"""An ACL, in lower case, and a rule."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """What a skeleton says: of each array, the ACL in lower case and the rule; and of the record."""
+    """What a skeleton says: of each array, its rule; and of the record."""
 
     grammar: Grammar
     resource_id: str
     target_id: str
-    rules: tuple[tuple[str, str], ...]
+    rules: tuple[Rule, ...]
     time: datetime | None
     trailing: int
 
@@ -60,7 +70,7 @@ class Shape:
 @dataclass(slots=True)
 class Slice:
     """A record, bytes ``start`` to ``end`` of a stretch; its arrays are ``(from, to)`` there, without the
-    brackets.
+    brackets, and each has its rule.
     """
 
     start: int
@@ -68,6 +78,7 @@ class Slice:
     shape: Shape
     time: datetime | None
     arrays: list[tuple[int, int]]
+    rules: list[Rule]
 
 
 type Item = Slice | Record | Garbled
@@ -99,7 +110,8 @@ class SliceReader(RecordReader):
         self._scan = Scan("")
         self._text_at = -1
         self._array_start = b'"flowTuples":["'
-        self._shapes: dict[bytes, Shape | None] = {}
+        self._shapes: dict[tuple[bytes, bool], Shape | None] = {}
+        self._rules: dict[tuple[Grammar, bytes], Rule | None] = {}
         self._gaps: dict[bytes, int] = {}
 
     @property
@@ -194,7 +206,6 @@ class SliceReader(RecordReader):
             if careful and not is_plain(data[begin:end]):
                 return None
             pieces.append(gap)
-            pieces.append(b"%d" % (_MARKER + len(arrays)))
             arrays.append((begin, end))
             at = end
         if following >= 0:
@@ -205,7 +216,7 @@ class SliceReader(RecordReader):
             self._array_start = spelled[0]
             return self._slice(start, careful=careful)
         pieces.append(gap)
-        return self._with_shape(start, at + len(gap), b"".join(pieces), arrays)
+        return self._with_meaning(start, at + len(gap), pieces, arrays)
 
     def _following(self, gap: bytes, at: int) -> int:
         """Where in this gap the next record starts; -1 if none does. Gaps recur."""
@@ -215,34 +226,71 @@ class SliceReader(RecordReader):
         if found:
             return found.start()
         if not at:
-            _remember(self._gaps, gap, -1)
+            _remember(self._gaps, gap, len(gap), -1)
         return -1
 
-    def _with_shape(
-        self, start: int, end: int, skeleton: bytes, arrays: list[tuple[int, int]]
+    def _with_meaning(
+        self, start: int, end: int, pieces: list[bytes], arrays: list[tuple[int, int]]
     ) -> Slice | None:
-        written = _TIME.search(skeleton)
-        if written:
-            skeleton = b"".join((skeleton[: written.start(1)], _NO_TIME.encode(), skeleton[written.end(1) :]))
-        try:
-            shape = self._shapes[skeleton]
-        except KeyError:
-            shape = _shape(skeleton, len(arrays), timeless=written is not None)
-            _remember(self._shapes, skeleton, shape)
+        """The slice, if its skeleton, these pieces with an array between any two, has a meaning."""
+        of_time = 0 if (written := _TIME.search(pieces[0])) else -1
+        if written or (written := _TIME.search(pieces[-1])):
+            piece = pieces[of_time]
+            pieces[of_time] = b"".join((piece[: written.start(1)], _NO_TIME, piece[written.end(1) :]))
+        timeless = written is not None
+        outer, inner = pieces, pieces[1:-1]
+        if pieces[-1].startswith(_FLOW_END) and all(piece.startswith(_NEXT_FLOW) for piece in inner):
+            outer = [pieces[0], pieces[-1]] if arrays else pieces
+        else:
+            inner = []
+        shape = self._shape(outer, timeless=timeless)
         if shape is None or (end := end - shape.trailing) - start > records.LONGEST_RECORD:
             return None
+        rules = [*shape.rules]
+        for piece in inner:
+            rule = self._rule(shape.grammar, piece, outer, timeless=timeless)
+            if rule is None:
+                return None
+            rules.append(rule)
         time = records.record_time(written[1].decode()) if written else shape.time
-        return Slice(start, end, shape, time, arrays)
+        return Slice(start, end, shape, time, arrays, rules)
+
+    def _shape(self, pieces: list[bytes], *, timeless: bool) -> Shape | None:
+        """What these pieces say, with an array between any two."""
+        skeleton = b"".join(_marked(pieces))
+        key = skeleton, timeless
+        if key not in self._shapes:
+            shape = _read_skeleton(skeleton, len(pieces) - 1, timeless=timeless)
+            return _remember(self._shapes, key, len(skeleton), shape)
+        return self._shapes[key]
+
+    def _rule(self, grammar: Grammar, piece: bytes, outer: list[bytes], *, timeless: bool) -> Rule | None:
+        """Whose the array after this piece is, in any record that begins and ends as ``outer`` does."""
+        key = grammar, piece
+        if key not in self._rules:
+            skeleton = b"".join(_marked([outer[0], piece, outer[1]]))
+            shape = _read_skeleton(skeleton, 2, timeless=timeless)
+            return _remember(self._rules, key, len(piece), shape.rules[1] if shape else None)
+        return self._rules[key]
 
 
-def _remember[T](known: dict[bytes, T], key: bytes, meaning: T) -> None:
-    if len(key) <= _LONGEST_REMEMBERED:
+def _marked(pieces: list[bytes]) -> Iterator[bytes]:
+    """Pieces with markers between them."""
+    yield pieces[0]
+    for number, piece in enumerate(pieces[1:]):
+        yield b"%d" % (_MARKER + number)
+        yield piece
+
+
+def _remember[K, V](known: dict[K, V], key: K, size: int, meaning: V) -> V:
+    if size <= _LONGEST_REMEMBERED:
         if len(known) >= _MOST_REMEMBERED:
             known.clear()
         known[key] = meaning
+    return meaning
 
 
-def _shape(skeleton: bytes, arrays: int, *, timeless: bool) -> Shape | None:
+def _read_skeleton(skeleton: bytes, arrays: int, *, timeless: bool) -> Shape | None:
     """What the skeleton says; ``None`` if it isn't one record with all its markers in their places.
 
     ``timeless``: its time was cut out as well, and has to be the record's own.
@@ -253,7 +301,7 @@ def _shape(skeleton: bytes, arrays: int, *, timeless: bool) -> Shape | None:
         document, end = records.DECODER.raw_decode(skeleton.decode("latin-1"))
         if not skeleton[:end].isascii():
             document = records.DECODER.decode(skeleton[:end].decode("utf-8"))
-        if timeless and document.get("time") != _NO_TIME:
+        if timeless and document.get("time") != _NO_TIME.decode():
             return None
         record = records.read_record(b"", 0, document)
     except (ValueError, RecursionError, MalformedInput):

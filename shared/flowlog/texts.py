@@ -135,8 +135,7 @@ class Texts:
             self._words = words
         if 3 * (self.size + more) > len(self._slots):
             self._slots = np.full(1 << (4 * (self.size + more)).bit_length(), -1, np.int32)
-            short = np.setdiff1d(np.arange(self.size), np.fromiter(self._long_texts, np.int64))
-            self._place(short)
+            self._place(np.flatnonzero(self._words[1, : self.size] != _NOTHING))
 
     def _place(self, numbers: Ints) -> None:
         """Put known texts into an empty table."""

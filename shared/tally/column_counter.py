@@ -17,7 +17,7 @@ import numpy as np
 
 from shared.flowlog.columns import Columns, read_columns
 from shared.flowlog.records import Garbled, Record
-from shared.flowlog.slices import Item, NotPlainError, Shape, Slice, is_plain
+from shared.flowlog.slices import Item, NotPlainError, Slice, is_plain
 from shared.flowlog.texts import PADDING, Ints
 from shared.flowlog.tuples import FlowTuple, Grammar, Rejected, read_tuple
 from shared.tally import hour_counts
@@ -118,7 +118,9 @@ class ColumnCounter:
             if isinstance(item, Slice):
                 arrays += [
                     _Array(number, group, stretch[start:end])
-                    for group, (start, end) in zip(self._groups(item.shape), item.arrays, strict=True)
+                    for group, (start, end) in zip(
+                        (self._group(*rule) for rule in item.rules), item.arrays, strict=True
+                    )
                 ]
             elif isinstance(item, Record):
                 arrays += [
@@ -132,12 +134,6 @@ class ColumnCounter:
                     if group.tuples
                 ]
         return arrays
-
-    def _groups(self, shape: Shape) -> list[int]:
-        groups = self._groups_of.get(shape)
-        if groups is None:
-            groups = self._groups_of[shape] = [self._group(*rule) for rule in shape.rules]
-        return groups
 
     def _group(self, acl_group: str, rule: str) -> int:
         return self._keys.groups.number((acl_group or self._acl_group, rule))
@@ -317,7 +313,6 @@ class ColumnCounter:
     def _load(self) -> None:
         """Make tables of the counts, and number keys from 0 on."""
         self._keys = Keys()
-        self._groups_of: dict[Shape, list[int]] = {}
         self._traffic = np.zeros((len(MEASURES), 3 * _BUCKETS * 4), np.int64)
         self._tables = {share: _tables_of(hour, self._keys) for share, hour in self._counts.shares.items()}
         self._totals = [0.0] * len(MEASURES)
