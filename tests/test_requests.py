@@ -180,6 +180,34 @@ def test_an_update_costs_the_same_however_many_interfaces_there_are(
     assert cost_of_two_updates(30) == among_few
 
 
+def test_a_host_remembers_all_its_interfaces(counted_stores: tuple[Stores, Traffic]) -> None:
+    stores, traffic = counted_stores
+    hour = this_hour()
+    one = record(hour, flow(hour))
+    nics = [replace(NICS[1], mac=f"000D3A{number:06X}") for number in range(120)]
+    for records in (1, 2):
+        blobs = [stores.put(nic, hour, blob_of(*[one] * records)) for nic in nics]
+        traffic.clear()
+        assert all(ingest(blob, stores.flow_logs, stores.ledger).records for blob in blobs)
+        assert len(traffic.taken()) == (3 if records == 1 else 2) * len(nics)
+
+
+def test_two_hosts_by_turns_learn_not_to_rely_on_memory(
+    new_host: Callable[[], Stores], counted_stores: tuple[Stores, Traffic]
+) -> None:
+    stores, traffic = counted_stores
+    hour = this_hour()
+    one = record(hour, flow(hour))
+    hosts, costs = (new_host(), new_host()), []
+    for records in range(1, 31):
+        blob, at = stores.put(NICS[1], hour, blob_of(*[one] * records)), hosts[records % 2]
+        traffic.clear()
+        assert ingest(blob, at.flow_logs, at.ledger).records == 1
+        costs.append(len(traffic.taken()))
+    assert costs[:4] == [3, 3, 6, 6]
+    assert costs[-10:] == [3] * 10
+
+
 def test_rejects_cost_one_request_more(counted_stores: tuple[Stores, Traffic]) -> None:
     stores, traffic = counted_stores
     hour = this_hour()

@@ -14,9 +14,7 @@ What was loaded or written last is kept in memory with its ETag. If somebody els
 compare-and-swap says so, and the entry is loaded again: memory can cost a retry, never a wrong count.
 """
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,22 +35,14 @@ from shared.flowlog.blob_name import BlobName
 from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
+from shared.ledger.memory import Held, Memory
 from shared.tables import END, Columns, Found, Tables, from_entity, has_code, query, to_entity, write_batches
 
 LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
 RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
 
-_REMEMBERED = 100
 _NOTE_GOOD_FOR_SECONDS = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """An entry as it was loaded: ``etag`` is empty if there was none yet."""
-
-    entry: Entry
-    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,61 +82,57 @@ class Ledger:
         self._tables = tables
         self._ledger = tables.table("flowledger")
         self._rejects = tables.table("flowrejects")
-        self._remembered: OrderedDict[str, tuple[Columns, str]] = OrderedDict()
+        self._memory = Memory()
         self._noted: dict[str, float] = {}
-        self._lock = threading.Lock()
 
     # Ingest
 
     def load(self, blob: BlobName) -> Held:
         """The blob's entry, from memory if it is there; an empty one if there is none."""
         partition = partition_of(blob)
-        with self._lock:
-            known = self._remembered.get(partition)
-        if not known:
-            with storage_errors(f"loading the ledger's entity {partition}"):
-                try:
-                    entity = self._ledger.get_entity(partition, ROW_KEY)
-                except ResourceNotFoundError as error:
-                    if has_code(error, TableErrorCode.TABLE_NOT_FOUND):
-                        self._tables.create()
-                    return Held(Entry(blob.name), "")
-            metadata: Any = entity.metadata
-            known = from_entity(entity), metadata["etag"]
-        return Held(from_columns(known[0]), known[1])
+        remembered = self._memory.recall(partition)
+        if remembered:
+            return remembered
+        with storage_errors(f"loading the ledger's entity {partition}"):
+            try:
+                entity = self._ledger.get_entity(partition, ROW_KEY)
+            except ResourceNotFoundError as error:
+                if has_code(error, TableErrorCode.TABLE_NOT_FOUND):
+                    self._tables.create()
+                return Held(Entry(blob.name), "")
+        metadata: Any = entity.metadata
+        held = Held(from_columns(from_entity(entity)), metadata["etag"])
+        self._memory.compare(partition, held)
+        return held
 
     def commit(self, blob: BlobName, held: Held, entry: Entry) -> datetime:
         """Put ``entry`` in the place of ``held``; gives when. ``Conflict`` if somebody else has written."""
         partition = partition_of(blob)
-        columns = to_columns(entry, partition)
+        entity = to_entity(to_columns(entry, partition))
         with storage_errors(f"writing the ledger's entity {partition}"):
             try:
                 if held.etag:
                     answer = self._ledger.update_entity(
-                        to_entity(columns),
+                        entity,
                         mode=UpdateMode.REPLACE,
                         etag=held.etag,
                         match_condition=MatchConditions.IfNotModified,
                     )
                 else:
-                    answer = self._ledger.create_entity(to_entity(columns))
+                    answer = self._ledger.create_entity(entity)
             except HttpResponseError as error:
-                self.forget(blob)
-                if isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError):
+                stale = isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError)
+                self._memory.forget(partition, held if stale else None)
+                if stale:
                     raise Conflict(f"somebody else has written {partition}") from error
                 raise
-        with self._lock:
-            self._remembered[partition] = columns, answer["etag"]
-            self._remembered.move_to_end(partition)
-            if len(self._remembered) > _REMEMBERED:
-                self._remembered.popitem(last=False)
+        self._memory.replace(partition, held, Held(entry, answer["etag"]))
         committed: datetime = answer["date"]
         return committed
 
     def forget(self, blob: BlobName) -> None:
         """Load the blob's entry the next time, whatever is remembered."""
-        with self._lock:
-            self._remembered.pop(partition_of(blob), None)
+        self._memory.forget(partition_of(blob))
 
     def keep_rejects(
         self, blob: BlobName, entry: Entry, rejects: list[Reject], unread: Reject | None, *, doubtful: bool

@@ -22,8 +22,9 @@ from shared.blobs import WINDOW, FlowLogs, floor_hour
 from shared.flowlog.blob_name import HOUR_FOLDER, BlobName, parse_blob_name
 from shared.ingest import ingest
 from shared.ledger.entry import ROW_KEY, Entry, partition_of, to_columns
+from shared.ledger.memory import Held
 from shared.ledger.packing import pack
-from shared.ledger.store import Held, Ledger
+from shared.ledger.store import Ledger
 from shared.rollup import rollup
 from shared.settings import Connection
 from shared.sweep import sweep
