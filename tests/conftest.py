@@ -48,5 +48,5 @@ def counted_stores(storage: Azurite, stores: Stores) -> Iterator[tuple[Stores, T
 def pytest_addoption(parser: pytest.Parser) -> None:
     """How hard the tests try: more than usual takes hours."""
     group = parser.getgroup("flowtally")
-    group.addoption("--plans", type=int, default=100, help="fault plans, in percent of the usual number")
+    group.addoption("--effort", type=int, default=100, help="how much to try, in percent of the usual")
     group.addoption("--plan", type=int, help="only the fault plan of this number")

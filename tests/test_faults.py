@@ -4,7 +4,7 @@ A plan is a number. It says how a blob lives, who counts it when, and which requ
 failure names its plan. To see it again, and to try more than usual:
 
     .venv/bin/python -m pytest tests/test_faults.py --plan 1234
-    .venv/bin/python -m pytest tests/test_faults.py --plans 5000
+    .venv/bin/python -m pytest tests/test_faults.py --effort 2500
 """
 
 import gc
@@ -194,7 +194,7 @@ def numbers_of_plans(config: pytest.Config, default: int, part: int) -> Iterable
     only = config.getoption("--plan")
     if only is not None:
         return [only] if only % PARTS == part else []
-    return range(part, max(config.getoption("--plans") * default // 100, PARTS), PARTS)
+    return range(part, max(config.getoption("--effort") * default // 100, PARTS), PARTS)
 
 
 def run_all(jobs: Iterable[Callable[[], Any]]) -> None:

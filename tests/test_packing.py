@@ -5,6 +5,7 @@ invisible in the result.
 import json
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -406,3 +407,34 @@ def test_a_key_takes_no_more_than_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     body = zlib.decompress(pack({0: hour}))
     columns = len(body) - 4 - int.from_bytes(body[:4], "little")
     assert columns <= hour.families["denied-sources"].key_bytes + 2 * 70_000
+
+
+# Damage
+
+
+@given(st.data())
+def test_a_damaged_entity_is_noticed_and_never_miscounted(data: st.DataObject) -> None:
+    """Bytes that are changed, missing, doubled or behind the end; a whole column that is missing."""
+    counts = BlobCounts()
+    for record in records_of(data.draw(hour_records())):
+        counts.count_record(record, HOUR, "acl")
+    entry = Entry("name", tuples=counts.tuples, packed=pack_within(counts.shares))
+    packed, at = bytearray(entry.packed), data.draw(st.integers(0, len(entry.packed) - 1))
+    match data.draw(st.sampled_from(["flip", "cut", "behind", "double", "none"])):
+        case "flip":
+            packed[at] ^= 1 << data.draw(st.integers(0, 7))
+        case "cut":
+            del packed[at : at + data.draw(st.integers(1, 50))]
+        case "behind":
+            packed += data.draw(st.binary(min_size=1, max_size=9))
+        case "double":
+            packed += entry.packed
+        case "none":
+            packed.clear()
+    try:
+        assert plain(replace(entry, packed=bytes(packed)).counts().shares) == plain(counts.shares)
+    except MalformedInput as error:
+        assert "the ledger's entity of name is damaged" in str(error)  # noqa: PT017 -- or else equal
+    if counts.tuples:
+        with pytest.raises(MalformedInput, match="says"):
+            replace(entry, tuples=counts.tuples + 1).counts()

@@ -31,8 +31,8 @@ from typing import Any
 from shared.errors import MalformedInput
 from shared.flowlog.tuples import Grammar
 
-LONGEST_RECORD = 32 * 1024 * 1024
-"""Bytes. Network Watcher's records have about 32 KB; a thousand times that is no record but a hole."""
+LONGEST_RECORD = 8 * 1024 * 1024
+"""Bytes. Network Watcher's records have about 32 KB; 250 times that is no record but a hole."""
 
 UNREAD = "no whole record"
 """The reason why bytes at the end are unread: provisional, as more may follow."""

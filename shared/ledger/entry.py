@@ -54,15 +54,28 @@ class Entry:
     packed: bytes = b""
 
     def counts(self) -> BlobCounts:
-        """The counts, unpacked into objects of their own."""
-        return BlobCounts(
-            records=self.records,
-            tuples=self.tuples,
-            malformed=self.malformed,
-            garbled_bytes=self.garbled_bytes - self.unread_bytes,
-            last_record_time=self.last_record_time,
-            shares=unpack(self.packed) if self.packed else {},
-        )
+        """The counts, unpacked into objects of their own.
+
+        ``MalformedInput`` if they aren't those of ``tuples`` tuples: somebody else has written to the entity.
+        """
+        try:
+            counts = BlobCounts(
+                records=self.records,
+                tuples=self.tuples,
+                malformed=self.malformed,
+                garbled_bytes=self.garbled_bytes - self.unread_bytes,
+                last_record_time=self.last_record_time,
+                shares=unpack(self.packed) if self.packed else {},
+            )
+        except MalformedInput as error:
+            raise MalformedInput(f"the ledger's entity of {self.blob_name} is damaged: {error}") from error
+        packed = sum(map(counts.tuples_in_share, counts.shares))
+        if packed != self.tuples:
+            raise MalformedInput(
+                f"the ledger's entity of {self.blob_name} is damaged: "
+                f"it has the counts of {packed} tuples, and says {self.tuples}"
+            )
+        return counts
 
 
 def pack_within(shares: Mapping[int, HourCounts], most: int = LONGEST_PACKING) -> bytes:

@@ -53,7 +53,10 @@ def pack(shares: Mapping[int, HourCounts]) -> bytes:
 def unpack(packed: bytes) -> dict[int, HourCounts]:
     """The counts that were packed; ``MalformedInput`` if these bytes are no packing that we know."""
     try:
-        body = zlib.decompress(packed)
+        stream = zlib.decompressobj()
+        body = stream.decompress(packed)
+        if not stream.eof or stream.unused_data:
+            raise ValueError("there is less or more than one packing")
         header_end = 4 + int.from_bytes(body[:4], "little")
         header = json.loads(body[4:header_end])
         version = header["packing"]

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from azure.data.tables import TableClient
 
+from shared.errors import MalformedInput
 from shared.ledger.entry import day_key, from_chunks, hour_key, pack_within, to_chunks
 from shared.ledger.packing import unpack
 from shared.tables import END, Columns, Found, Tables, query, write_batches
@@ -105,7 +106,13 @@ class Views:
         """The counts of each of a day's hours that has any."""
         key = day_key(day)
         for row in self._range(self._hours, scope, f"{key}00", f"{key}24"):
-            yield unpack(from_chunks(row.columns))[0]
+            try:
+                yield unpack(from_chunks(row.columns))[0]
+            except MalformedInput as error:
+                raise MalformedInput(
+                    f"table flowhours, {scope}, {row.columns['RowKey']}: {error}; "
+                    "delete the tables flowhours and flowstats, they are made anew"
+                ) from error
 
     def keep_day(self, scope: str, day: datetime, fingerprint: str) -> None:
         """Say that a day's rows are written, and from what."""

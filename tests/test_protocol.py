@@ -1,0 +1,313 @@
+"""The life of one blob's entity, step by step: a state machine over the real code and a real table.
+
+A step is a request that a host sends. Between any two steps of one host others take theirs, the blob grows,
+is rewritten, is deleted and comes back; a host dies, an answer is lost, storage refuses, time passes. After
+each step the entity has to say what one of the blob's versions says up to its offset, no more and no less;
+docs/decisions/0008-exactly-once.md argues why it does.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import count as numbers
+from typing import Any
+
+import pytest
+import requests
+from azure.core.exceptions import ResourceNotFoundError
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from shared.errors import Unavailable
+from shared.flowlog.blob_name import BlobName
+from shared.flowlog.records import UNREAD
+from shared.flowlog.rejects import Reject
+from shared.ingest import ingest
+from shared.ledger.entry import ROW_KEY, Entry, from_columns, pack_within, partition_of
+from shared.tables import from_entity
+from shared.tally.blob_counter import BlobCounter
+from shared.tally.hour_counts import BlobCounts
+from tests.system import NIGHT, Killed, Stores, blob_of, flow, host, record
+from tools.network_watcher import OPENER, Nic
+
+_MOST_RUNS = 3
+_serial = numbers()
+
+
+class Clock:
+    """The hosts' clock: it stands still, unless it is told to go on or somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since some time."""
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+        self.seconds += seconds
+
+
+class Run:
+    """One call of ingest, in a thread of its own that stops before each request."""
+
+    def __init__(self, at: Stores, blob: BlobName) -> None:
+        self.at = at
+        self.done = False
+        self.surprise: BaseException | None = None
+        self._order = ""
+        self._turn, self._stopped = threading.Semaphore(0), threading.Semaphore(0)
+        self._thread = threading.Thread(target=self._ingest, args=(blob,))
+        self._thread.start()
+        self._stopped.acquire()
+
+    def _ingest(self, blob: BlobName) -> None:
+        _current.run = self
+        try:
+            ingest(blob, self.at.flow_logs, self.at.ledger)
+        except (Unavailable, Killed):
+            pass
+        except BaseException as error:  # noqa: BLE001 -- for the thread that waits
+            self.surprise = error
+        self.done = True
+        self._stopped.release()
+
+    def go_on(self, order: str) -> None:
+        """Take one step: ``send`` the request, ``lose`` its answer, ``refuse`` it, or ``die``."""
+        self._order = order
+        self._turn.release()
+        self._stopped.acquire()
+        if self.done:
+            self._thread.join()
+        if self.surprise:
+            raise self.surprise
+
+    def stop(self) -> str:
+        """Wait for the order what to do with the next request; a host that has died stays dead."""
+        if self._order != "die":
+            self._stopped.release()
+            self._turn.acquire()
+        return self._order
+
+
+_current = threading.local()
+
+
+@contextmanager
+def requests_in_steps() -> Iterator[None]:
+    """Let every run stop before each of its requests, where they leave for the network."""
+    send = requests.Session.request
+
+    def send_as_ordered(session: requests.Session, *arguments: Any, **options: Any) -> requests.Response:
+        run = getattr(_current, "run", None)
+        order = run.stop() if run else "send"
+        if order == "die":
+            raise Killed
+        if order == "refuse":
+            raise requests.ConnectionError("refused")
+        answer = send(session, *arguments, **options)
+        if order == "lose":
+            answer.close()
+            raise requests.ConnectionError("lost")
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(requests.Session, "request", send_as_ordered)
+        yield
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an entry says of a blob's bytes up to its offset."""
+
+    records: int
+    tuples: int
+    malformed: int
+    garbled_bytes: int
+    packed: bytes
+
+
+class Protocol(RuleBasedStateMachine):
+    """One blob, two hosts, some calls of ingest at once."""
+
+    def __init__(self, stores: Stores, clock: Clock) -> None:
+        super().__init__()
+        number = next(_serial)
+        self.stores, self.clock = stores, clock
+        self.nic = Nic("nsg-v2", f"{number:012X}", f"nsg-{number}")
+        self.items: list[bytes] = []
+        self.versions: list[bytes] = []
+        self.rewritten = False
+        self.leaving = ExitStack()
+        self.hosts = [self.new_host() for _ in range(2)]
+        self.runs: list[Run] = []
+        self.seen: tuple[int, int] = (0, 0)
+        self.known: dict[bytes, tuple[Said, list[Reject]]] = {}
+        self.serial = numbers()
+        self.blob = self.put(blob_of(record(NIGHT, flow(NIGHT))))
+        self.items.append(record(NIGHT, flow(NIGHT)))
+
+    def new_host(self) -> Stores:
+        return self.leaving.enter_context(host(self.stores.connection_string))
+
+    def put(self, data: bytes) -> BlobName:
+        self.versions.append(data)
+        return self.stores.put(self.nic, NIGHT, data)
+
+    def new_record(self, *more: object) -> bytes:
+        """A record unlike all others."""
+        return record(NIGHT, flow(NIGHT, port=next(self.serial) % 60_000), *more)
+
+    # What happens to the blob
+
+    @rule(kinds=st.lists(st.sampled_from(["good", "bad", "noise"]), min_size=1, max_size=4))
+    def grow(self, kinds: list[str]) -> None:
+        for kind in kinds:
+            if kind == "noise":
+                self.items.append(b"#%d#" % next(self.serial))
+            self.items.append(self.new_record(*["?"] * (kind == "bad")))
+        self.put(blob_of(*self.items))
+
+    @rule(length=st.integers(1, 200))
+    def end_in_half_a_record(self, length: int) -> None:
+        self.put(OPENER + b",".join([*self.items, self.new_record()[:length]]))
+
+    @rule(keep=st.integers(0, 2))
+    def rewrite(self, keep: int) -> None:
+        self.items = [*self.items[:keep], self.new_record("?")]
+        self.rewritten = True
+        self.put(blob_of(*self.items))
+
+    @rule()
+    def delete(self) -> None:
+        client = self.stores.flow_logs.service.get_blob_client(self.nic.container, self.blob.name)
+        if client.exists():
+            client.delete_blob()
+
+    # What hosts do
+
+    @precondition(lambda self: len(self.runs) < _MOST_RUNS)
+    @rule(which=st.integers(0, 1))
+    def begin(self, which: int) -> None:
+        self.runs.append(Run(self.hosts[which], self.blob))
+
+    @precondition(lambda self: self.runs)
+    @rule(which=st.integers(0, _MOST_RUNS), order=st.sampled_from(["send"] * 6 + ["lose", "refuse"]))
+    def step(self, which: int, order: str) -> None:
+        self.runs[which % len(self.runs)].go_on(order)
+
+    @precondition(lambda self: self.runs)
+    @rule(which=st.integers(0, _MOST_RUNS))
+    def finish(self, which: int) -> None:
+        run = self.runs[which % len(self.runs)]
+        while not run.done:
+            run.go_on("send")
+
+    @precondition(lambda self: self.runs)
+    @rule(which=st.integers(0, 1))
+    def die(self, which: int) -> None:
+        for run in self.runs:
+            if run.at is self.hosts[which] and not run.done:
+                run.go_on("die")
+        self.hosts[which] = self.new_host()
+
+    @rule()
+    def let_time_pass(self) -> None:
+        self.clock.sleep(1_000)
+
+    # What holds
+
+    def one_pass(self, data: bytes, offset: int) -> tuple[Said, list[Reject]] | None:
+        """What one pass over these bytes says up to an offset; ``None`` if no item ends there."""
+        if data[:offset] not in self.known:
+            counter = BlobCounter(BlobCounts(), NIGHT, self.blob.resource_id)
+            rejects = counter.feed(data[:offset])
+            if counter.reader.position != offset:
+                return None
+            counts = counter.counts
+            said = (counts.records, counts.tuples, counts.malformed, counts.garbled_bytes)
+            self.known[data[:offset]] = Said(*said, pack_within(counts.shares)), rejects
+        return self.known[data[:offset]]
+
+    def entry(self) -> Entry:
+        table = self.stores.tables.table("flowledger")
+        try:
+            return from_columns(from_entity(table.get_entity(partition_of(self.blob), ROW_KEY)))
+        except ResourceNotFoundError:
+            return Entry(self.blob.name, packed=pack_within({}))
+
+    @invariant()
+    def the_entity_says_what_a_version_says_up_to_its_offset(self) -> None:
+        self.runs = [run for run in self.runs if not run.done]
+        entry = self.entry()
+        garbled = entry.garbled_bytes - entry.unread_bytes
+        said = Said(entry.records, entry.tuples, entry.malformed, garbled, entry.packed)
+        for data in reversed(self.versions):
+            truth = self.one_pass(data, entry.offset)
+            if truth and truth[0] == said:
+                break
+        else:
+            raise AssertionError(f"no version says {said} up to byte {entry.offset}")
+        assert (entry.rewrites, entry.offset) >= self.seen, "an entity never goes back"
+        self.seen = entry.rewrites, entry.offset
+
+    def teardown(self) -> None:
+        """At last all hosts die, the blob is whole, and one that isn't disturbed counts it."""
+        try:
+            for run in self.runs:
+                if not run.done:
+                    run.go_on("die")
+            self.grow(["good"])
+            quiet = self.new_host()
+            ingest(self.blob, quiet.flow_logs, quiet.ledger)
+            self.the_entity_says_what_a_version_says_up_to_its_offset()
+            data, entry = self.versions[-1], self.entry()
+            assert entry.offset == len(data) - len("]}")
+            self.the_rejects_are_there(entry, data)
+        finally:
+            self.leaving.close()
+
+    def the_rejects_are_there(self, entry: Entry, data: bytes) -> None:
+        truth = self.one_pass(data, entry.offset)
+        assert truth
+        condition = f"PartitionKey eq '{partition_of(self.blob)}'"
+        found = self.stores.tables.table("flowrejects").query_entities(condition)
+        kept = {
+            (row["ByteFrom"], row["ByteTo"], row["Reason"], row["Count"], row["Sample"])
+            for row in map(from_entity, found)
+            if row["Rewrites"] == entry.rewrites
+        }
+        wanted = {
+            (reject.start, reject.end, reject.reason, reject.count, reject.sample) for reject in truth[1]
+        }
+        assert kept >= wanted
+        assert self.rewritten or not [row for row in kept - wanted if row[2] != UNREAD]
+
+
+def test_the_protocol(stores: Stores, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("shared.ingest.time", clock)
+    monkeypatch.setattr("shared.ledger.store.time", clock)
+    monkeypatch.setattr("shared.connection.LONGEST_WAIT_SECONDS", 0)
+    monkeypatch.setattr("shared.blobs.WINDOW", 500)
+    monkeypatch.setattr("shared.ingest.UPDATE_BYTES", 1_500)
+    effort = pytestconfig.getoption("--effort")
+    with requests_in_steps():
+        run_state_machine_as_test(
+            lambda: Protocol(stores, clock),  # type: ignore[arg-type]  # a factory will do
+            settings=settings(
+                max_examples=25 * effort // 100,
+                stateful_step_count=30,
+                deadline=None,
+                suppress_health_check=[*HealthCheck],
+            ),
+        )
