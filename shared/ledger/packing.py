@@ -53,10 +53,7 @@ def pack(shares: Mapping[int, HourCounts]) -> bytes:
 def unpack(packed: bytes) -> dict[int, HourCounts]:
     """The counts that were packed; ``MalformedInput`` if these bytes are no packing that we know."""
     try:
-        stream = zlib.decompressobj()
-        body = stream.decompress(packed)
-        if not stream.eof or stream.unused_data:
-            raise ValueError("there is less or more than one packing")
+        body = _decompressed(packed)
         header_end = 4 + int.from_bytes(body[:4], "little")
         header = json.loads(body[4:header_end])
         version = header["packing"]
@@ -65,6 +62,15 @@ def unpack(packed: bytes) -> dict[int, HourCounts]:
     except Exception as error:  # whatever is wrong with these bytes, they are no packing
         raise MalformedInput(f"counts can't be unpacked: {error!r}") from error
     raise MalformedInput(f"counts are packed as version {version!r}, known is {PACKING}")
+
+
+def _decompressed(packed: bytes) -> bytes:
+    """What one zlib stream holds; ``zlib.decompress`` would not mind what stands behind it."""
+    stream = zlib.decompressobj()
+    body = stream.decompress(packed)
+    if not stream.eof or stream.unused_data:
+        raise ValueError("there is less or more than one packing")
+    return body
 
 
 class _Columns:
