@@ -447,7 +447,12 @@ JOINTS = (
     *(']}]},{"rule":"d","flows":[]},{"rule":"e","flows":[{', ']},{"mac":"n",', ']}],"rule":"f"},{"flows":[{'),
     *(']}]},{"rule":"g","rule":"h","flows":[{', ']}]},{"time":"x","rule":"i","flows":[{', "],"),
     *(']}]}],"flows":[{"rule":"j","flows":[{', ']}]},{"rule":1,"flows":[{', ']}]},{"rule":"k","x":[{'),
-    *(']}]},{"aclID":"C","flowGroups":[{"rule":"b",', ']},{"rule":"l",', ']}]},{"flowGroups":[{"rule":"b",'),
+    *(
+        ']}]},{"aclID":"C","flowGroups":[{"rule":"b",',
+        ']},{"rule":"l",',
+        ']},{"rule":"",',
+        ']}]},{"flowGroups":[{"rule":"b",',
+    ),
     *(']}]},{"rule":"\\u00fc","flows":[{', ']}]},{"rule":"ü","flows":[{', "]}]}]}}," + BEGINNINGS[0]),
     *(']}]},{"rule":"b","flows":[{"flowTuples":[1]},{', ']}]},{"time":"2026-01-01T12:01:02Z","flows":[{'),
 )

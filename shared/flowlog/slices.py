@@ -11,7 +11,8 @@ What skeletons mean is remembered, piece by piece, because records are alike but
 rules saw something. A piece between two arrays that begins ``]}]},{`` ends one object of ``flows`` and begins
 another, from whose inside it can't get out without repeating a key, which no record may. So what it means, an
 ACL and a rule, depends neither on what stands before nor after it; and with the piece after the last array
-beginning ``]}]}``, the first and the last one mean what they mean without the rest between.
+beginning ``]}]}``, the first and the last one mean what they mean without the rest between. In VNet logs, a
+rule after ``]},{`` is another one of the same ACL.
 
 An array is cut from ``["`` to the next ``]``, on trust: that is right if it is *plain*, strings of
 ``[0-9A-Za-z.:,_-]`` with nothing between them but commas. Who reads the tuples finds out if it isn't;
@@ -31,7 +32,7 @@ from shared.flowlog import records
 from shared.flowlog.records import Garbled, Record, RecordReader, Scan
 from shared.flowlog.tuples import Grammar
 
-BATCH_BYTES = 1024 * 1024
+BATCH_BYTES = 2 * 1024 * 1024
 """Bytes of tuples that are looked at together: enough for whole columns, few enough for the caches."""
 
 _LOOK_AHEAD = 64 * 1024
@@ -50,6 +51,7 @@ _TIME = re.compile(rb'"time":"([0-9T:.Z-]{20,40})"', re.IGNORECASE)
 _PLAIN = re.compile(rb'"(?!,")[0-9A-Za-z.:,_-]*"(?:,"(?!,")[0-9A-Za-z.:,_-]*")*+')
 _NO_TIME = b"@"
 _FLOW_END, _NEXT_FLOW = b"]}]}", b"]}]},{"
+_NEXT_GROUP = re.compile(rb'\]\},\{"rule":"([0-9A-Za-z._-]{0,1000})","flowTuples":\[', re.IGNORECASE)
 
 type Rule = tuple[str, str]
 """An ACL, in lower case, and a rule."""
@@ -239,8 +241,8 @@ class SliceReader(RecordReader):
             pieces[of_time] = b"".join((piece[: written.start(1)], _NO_TIME, piece[written.end(1) :]))
         timeless = written is not None
         outer, inner = pieces, pieces[1:-1]
-        if pieces[-1].startswith(_FLOW_END) and all(piece.startswith(_NEXT_FLOW) for piece in inner):
-            outer = [pieces[0], pieces[-1]] if arrays else pieces
+        if inner and pieces[-1].startswith(_FLOW_END) and all(map(_is_usual, inner)):
+            outer = [pieces[0], pieces[-1]]
         else:
             inner = []
         shape = self._shape(outer, timeless=timeless)
@@ -248,7 +250,11 @@ class SliceReader(RecordReader):
             return None
         rules = [*shape.rules]
         for piece in inner:
-            rule = self._rule(shape.grammar, piece, outer, timeless=timeless)
+            if piece.startswith(_NEXT_FLOW):
+                rule = self._rule(shape.grammar, piece, outer, timeless=timeless)
+            else:
+                group = _NEXT_GROUP.fullmatch(piece)
+                rule = (rules[-1][0], group[1].decode()) if group and shape.grammar == "vnet-v4" else None
             if rule is None:
                 return None
             rules.append(rule)
@@ -272,6 +278,11 @@ class SliceReader(RecordReader):
             shape = _read_skeleton(skeleton, 2, timeless=timeless)
             return _remember(self._rules, key, len(piece), shape.rules[1] if shape else None)
         return self._rules[key]
+
+
+def _is_usual(piece: bytes) -> bool:
+    """Whether this is a piece between two arrays that has a meaning of its own."""
+    return piece.startswith(_NEXT_FLOW) or _NEXT_GROUP.fullmatch(piece) is not None
 
 
 def _marked(pieces: list[bytes]) -> Iterator[bytes]:

@@ -6,8 +6,8 @@ Theory of operation
 The counter arrives at the same counts, to the byte, by two ways:
 
 - little is counted by the reference itself;
-- much goes through columns: ``SliceReader`` cuts records, ``ColumnCounter`` counts their tuples, a megabyte
-  at a time.
+- much goes through columns: ``SliceReader`` cuts records, ``ColumnCounter`` counts their tuples, two
+  megabytes at a time.
 
 The reference stays the judge of the second way as well. It reads each record that isn't plainly written and
 each tuple that isn't clean, so that there is one answer to what is rejected, and why. And it counts a whole

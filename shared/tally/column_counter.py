@@ -288,7 +288,8 @@ class ColumnCounter:
         total = 0
         for place, more in enumerate(np.bincount(shares, minlength=3).tolist()):
             for name, table in self._tables.get(place - 1, {}).items():
-                rows = max(len(table), min(len(table) + more, table.most))
+                most = min(table.most, self._keys.most(name))
+                rows = max(len(table), min(len(table) + more, most))
                 total += rows * (self._keys.longest(name) + self._width())
         return total
 

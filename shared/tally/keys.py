@@ -106,6 +106,10 @@ class Keys:
         """Whether numbers may run out with so many more addresses."""
         return self.addresses.size + more_addresses > MOST_ADDRESSES or len(self.ways.things) > MOST_WAYS
 
+    def most(self, family: str) -> int:
+        """No fewer keys than this family can have, as far as that is known without looking at tuples."""
+        return len(self.rules.things) if family == "rules" else len(self.ways.things) * MOST_ADDRESSES**2
+
     def longest(self, family: str) -> int:
         """The most bytes that a key of this family can take when packed."""
         address = 6 + self.addresses.longest
