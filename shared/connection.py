@@ -16,7 +16,12 @@ from functools import cache
 from http.client import HTTPException
 from typing import Any
 
-from azure.core.exceptions import AzureError, HttpResponseError, ServiceResponseError
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ServiceResponseError,
+)
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ExponentialRetry
 from requests.exceptions import RequestException
@@ -105,6 +110,11 @@ class Patience(ExponentialRetry):
     def __init__(self) -> None:
         super().__init__(initial_backoff=1, increment_base=2, retry_total=MOST_RETRIES, random_jitter_range=1)
 
+    def increment(self, settings: dict[str, Any], *arguments: Any, **options: Any) -> bool:
+        """Whether to try again: not if there was no token to be had. Another second won't bring one."""
+        refused = isinstance(options.get("error"), ClientAuthenticationError)
+        return not refused and super().increment(settings, *arguments, **options)
+
     def get_backoff_time(self, settings: dict[str, Any]) -> float:
         """The seconds to wait before the next attempt."""
         return min(super().get_backoff_time(settings), LONGEST_WAIT_SECONDS)
@@ -123,7 +133,7 @@ def storage_errors(what: str) -> Iterator[None]:
 
 
 @cache
-def _credential(connection: Connection) -> Any:
+def credential(connection: Connection) -> Any:
     """An identity: the function app's own where the settings say so, else whoever is signed in."""
     from azure.identity import DefaultAzureCredential, ManagedIdentityCredential  # noqa: PLC0415 -- slow
 
@@ -138,6 +148,6 @@ def connect(service: Any, connection: Connection, transport: Transport, **option
     try:
         if connection.connection_string:
             return service.from_connection_string(connection.connection_string, **options)
-        return service(connection.service_uri, credential=_credential(connection), **options)
+        return service(connection.service_uri, credential=credential(connection), **options)
     except ValueError as error:
         raise BadSettings(f"{connection.name} can't be used: {error}") from None

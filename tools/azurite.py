@@ -42,7 +42,7 @@ _EXIT_WITH_PARENT = (
     "process.stdin.unref();"
 )
 _LISTENING = re.compile(
-    r"Azurite (Blob|Queue|Table) service is successfully listening at http://127\.0\.0\.1:(\d+)"
+    r"Azurite (Blob|Queue|Table) service is successfully listening at https?://127\.0\.0\.1:(\d+)"
 )
 
 
@@ -54,18 +54,32 @@ class Azurite:
     queue_port: int
     table_port: int
     process_id: int
+    scheme: str = "http"
+
+    @property
+    def blob_service(self) -> str:
+        """The address of the account's blobs."""
+        return self._address(self.blob_port)
+
+    @property
+    def table_service(self) -> str:
+        """The address of the account's tables."""
+        return self._address(self.table_port)
+
+    def _address(self, port: int) -> str:
+        return f"{self.scheme}://127.0.0.1:{port}/{ACCOUNT}"
 
     @property
     def connection_string(self) -> str:
         """What the Azure SDKs, and settings such as `AzureWebJobsStorage`, take."""
         return ";".join(
             (
-                "DefaultEndpointsProtocol=http",
+                f"DefaultEndpointsProtocol={self.scheme}",
                 f"AccountName={ACCOUNT}",
                 f"AccountKey={ACCOUNT_KEY}",
-                f"BlobEndpoint=http://127.0.0.1:{self.blob_port}/{ACCOUNT}",
-                f"QueueEndpoint=http://127.0.0.1:{self.queue_port}/{ACCOUNT}",
-                f"TableEndpoint=http://127.0.0.1:{self.table_port}/{ACCOUNT}",
+                f"BlobEndpoint={self._address(self.blob_port)}",
+                f"QueueEndpoint={self._address(self.queue_port)}",
+                f"TableEndpoint={self._address(self.table_port)}",
             )
         )
 
@@ -83,14 +97,16 @@ def settings_for(emulator: Azurite) -> dict[str, str]:
 
 
 @contextmanager
-def azurite(location: Path | None = None) -> Iterator[Azurite]:
+def azurite(location: Path | None = None, certificate: Path | None = None) -> Iterator[Azurite]:
     """Run an emulator inside the `with` block, in memory or, if given, with its data at `location`.
+
+    With a `certificate` (a folder with cert.pem and key.pem) it speaks TLS, and takes tokens beside the key.
 
     Raises FileNotFoundError if Node or Azurite is missing, RuntimeError if Azurite does not start.
     """
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
-            _command(location),
+            _command(location, certificate),
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -102,7 +118,7 @@ def azurite(location: Path | None = None) -> Iterator[Azurite]:
             _stop(process)
 
 
-def _command(location: Path | None) -> list[str]:
+def _command(location: Path | None, certificate: Path | None) -> list[str]:
     node = shutil.which("node")
     if node is None:
         raise FileNotFoundError("Azurite needs Node.js 20 or later: no `node` on the PATH")
@@ -110,9 +126,12 @@ def _command(location: Path | None) -> list[str]:
         raise FileNotFoundError("Azurite is not installed here: run `make setup`")
     data = ["--inMemoryPersistence"] if location is None else ["--location", str(location)]
     ports = ["--blobPort", "0", "--queuePort", "0", "--tablePort", "0"]
+    tokens = []
+    if certificate:
+        tokens = ["--oauth", "basic", "--cert", f"{certificate}/cert.pem", "--key", f"{certificate}/key.pem"]
     quiet = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     # Node itself, not a shell in between: the process that we stop is the one that serves.
-    return [node, "--import", _EXIT_WITH_PARENT, str(_ENTRY.resolve()), *data, *ports, *quiet]
+    return [node, "--import", _EXIT_WITH_PARENT, str(_ENTRY.resolve()), *data, *ports, *tokens, *quiet]
 
 
 def _wait_until_listening(process: subprocess.Popen[bytes], output: IO[bytes]) -> Azurite:
@@ -122,7 +141,8 @@ def _wait_until_listening(process: subprocess.Popen[bytes], output: IO[bytes]) -
         said = _read_all(output)
         ports = {service: int(port) for service, port in _LISTENING.findall(said)}
         if len(ports) == 3:
-            return Azurite(ports["Blob"], ports["Queue"], ports["Table"], process.pid)
+            scheme = "https" if " https://" in said else "http"
+            return Azurite(ports["Blob"], ports["Queue"], ports["Table"], process.pid, scheme)
         if ended:
             raise RuntimeError(f"Azurite ended with code {process.returncode}: {said}")
         if time.monotonic() > deadline:

@@ -1,5 +1,6 @@
-"""The commands that work and that watch over it: sweep, rollup, status."""
+"""The commands that work and that watch over it: sweep, rollup, status, doctor."""
 
+import os
 import sys
 import time
 from datetime import UTC, datetime, timedelta
@@ -7,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from shared import doctor as doctor_job
 from shared import rollup as rollup_job
 from shared import sweep as sweep_job
 from shared.blobs import floor_hour
@@ -129,3 +131,19 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
         f"as of {now:%Y-%m-%d %H:%M:%SZ}"
     )
     sys.exit(1 if total["Behind"] else 0)
+
+
+@main.command()
+@output_option
+@command
+def doctor(output: Output) -> None:
+    """Is everything there that counting needs: settings, identity, permissions, tables, events.
+
+    Tries each step without changing anything, and says for each failure what to do. Exits with 1 if something
+    fails, with 2 if it is the settings.
+    """
+    findings = [*doctor_job.examine(os.environ)]
+    print_rows(doctor_job.COLUMNS, [finding.row() for finding in findings], output)
+    failed = [finding.step for finding in findings if finding.outcome == "failed"]
+    say(f"failed: {', '.join(failed)}" if failed else "all well")
+    sys.exit(2 if "settings" in failed else 1 if failed else 0)

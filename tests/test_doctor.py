@@ -1,0 +1,248 @@
+"""Doctor says of each step whether it is well, and what to do if not; by identity on storage that takes
+tokens, as in Azure, and by connection string.
+"""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from shared import cli
+from shared.connection import credential
+from tests.identity import CLIENT_ID, Identity, certify, identity, token
+from tests.system import HOUR, Stores, blob_of, create_all, flow, host, record
+from tests.worker import worker
+from tools.azurite import ACCOUNT, Azurite, azurite
+from tools.network_watcher import demo_nics
+
+NIC = demo_nics(2)[1]
+LAST_HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
+STEPS = [
+    *("settings", "identity for FLOW_LOGS", "FLOW_LOGS answers", "identity for RESULTS", "RESULTS answers"),
+    *("list flow logs", "read flow logs", "tables", "read results", "write results", "counting", "views"),
+]
+
+
+@pytest.fixture(scope="module")
+def trusted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A certificate that clients in this process, and its children, trust."""
+    folder = tmp_path_factory.mktemp("certificate")
+    certify(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REQUESTS_CA_BUNDLE", str(folder / "cert.pem"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def guarded(trusted: Path) -> Iterator[Azurite]:
+    """Storage that takes tokens."""
+    with azurite(certificate=trusted) as storage, host(storage.connection_string) as stores:
+        create_all(stores)
+        stores.put(NIC, LAST_HOUR, blob_of(record(LAST_HOUR, flow(LAST_HOUR))))
+        yield storage
+
+
+def settings_by_identity(storage: Azurite, known: Identity) -> dict[str, str]:
+    """What a function app has in Azure."""
+    credential.cache_clear()
+    return {
+        "FLOW_LOGS__blobServiceUri": storage.blob_service,
+        "FLOW_LOGS__credential": "managedidentity",
+        "FLOW_LOGS__clientId": CLIENT_ID,
+        "RESULTS__tableServiceUri": storage.table_service,
+        "RESULTS__credential": "managedidentity",
+        "RESULTS__clientId": CLIENT_ID,
+        "REQUESTS_CA_BUNDLE": os.environ["REQUESTS_CA_BUNDLE"],
+        **known.environment,
+    }
+
+
+def examined(settings: dict[str, str]) -> tuple[int, dict[str, dict[str, str]]]:
+    """The exit code, and the findings by step."""
+    done = CliRunner().invoke(cli.main, ["doctor", "-o", "json"], env=settings)
+    assert done.stdout, done
+    rows = json.loads(done.stdout)["rows"]
+    return done.exit_code, {row["Step"]: row for row in rows}
+
+
+def outcomes(found: dict[str, dict[str, str]], outcome: str) -> list[str]:
+    return [step for step, row in found.items() if row["Outcome"] == outcome]
+
+
+# By identity
+
+
+def test_the_app_works_by_identity_and_all_is_well(guarded: Azurite) -> None:
+    with identity(token()) as known:
+        settings = settings_by_identity(guarded, known)
+        with worker(settings) as running:
+            done = [
+                running.invoke_blob("ingest_nsg", NIC.container, NIC.blob_name(LAST_HOUR)),
+                running.invoke_timer("sweep"),
+                running.invoke_timer("rollup"),
+            ]
+        assert [each.error for each in done] == ["", "", ""]
+        assert {(each["resource"], each["client_id"]) for each in known.asked} == {
+            ("https://storage.azure.com", CLIENT_ID)
+        }
+        code, found = examined(settings)
+    assert list(found) == STEPS
+    assert outcomes(found, "ok") == STEPS
+    assert code == 0
+    assert CLIENT_ID in found["identity for FLOW_LOGS"]["Found"]
+
+
+@pytest.mark.filterwarnings("ignore:Testing an element's truth value")  # the blob SDK's reading of errors
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param(token(valid_until=-5), id="expired"),
+        pytest.param(token(valid_from=300), id="not yet valid"),
+        pytest.param(token("https://vault.azure.net"), id="for another service"),
+        pytest.param("no.token.atall", id="none"),
+    ],
+)
+def test_a_token_that_is_not_accepted(guarded: Azurite, given: str) -> None:
+    with identity(given) as known:
+        code, found = examined(settings_by_identity(guarded, known))
+    assert code == 1
+    assert outcomes(found, "failed") == ["list flow logs", "tables"]
+    for step, role in (("list flow logs", "Blob Data Reader"), ("tables", "Table Data Contributor")):
+        assert "clock" in found[step]["ToDo"]
+        assert role in found[step]["ToDo"]
+
+
+def test_without_a_token_it_says_so_and_no_command_asks_again_and_again(guarded: Azurite) -> None:
+    with identity(None) as known:
+        settings = settings_by_identity(guarded, known)
+        code, found = examined(settings)
+        assert code == 1
+        assert outcomes(found, "failed") == ["identity for FLOW_LOGS", "identity for RESULTS"]
+        assert "az login" in found["identity for RESULTS"]["ToDo"]
+        for command in ("status", "scopes"):
+            known.asked.clear()
+            done = CliRunner().invoke(cli.main, [command], env=settings)
+            (line,) = done.stderr.splitlines()
+            assert (done.exit_code, done.stdout) == (1, ""), command
+            assert line.startswith("flowtally: "), command
+            assert len(known.asked) == 1, command
+
+
+# What the service says
+
+
+@contextmanager
+def refusing(code: str) -> Iterator[str]:
+    """A storage account that refuses everything with this code, as the services word it: its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            self.send_header("x-ms-error-code", code)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            error = {"code": code, "message": {"lang": "en-us", "value": "It is refused.\nRequestId:1"}}
+            if self.command != "HEAD":
+                self.wfile.write(json.dumps({"odata.error": error}).encode())
+
+        do_HEAD = do_DELETE = do_GET  # noqa: N815 -- HTTP's names
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        running = threading.Thread(target=server.serve_forever, args=(0.02,))
+        running.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/{ACCOUNT}"
+        finally:
+            server.shutdown()
+            running.join()
+
+
+@pytest.mark.parametrize(
+    ("code", "wanted"),
+    [
+        ("AuthorizationPermissionMismatch", "give this identity the role Storage "),
+        ("AuthorizationFailure", "firewall"),
+        ("KeyBasedAuthenticationNotPermitted", "ServiceUri instead of "),
+        ("AuthenticationFailed", "clock"),
+        ("SomethingElse", "give this identity the role Storage "),
+    ],
+)
+def test_what_to_do_depends_on_the_services_answer(storage: Azurite, code: str, wanted: str) -> None:
+    with refusing(code) as address:
+        text = storage.connection_string.replace(storage.blob_service, address)
+        text = text.replace(storage.table_service, address)
+        _, found = examined({"FLOW_LOGS": text, "RESULTS": text})
+    assert outcomes(found, "failed") == ["list flow logs", "tables"]
+    for step in ("list flow logs", "tables"):
+        assert wanted in found[step]["ToDo"]
+        assert "RequestId" not in found[step]["Found"]
+
+
+# By connection string
+
+
+def test_nothing_there_yet_is_no_failure(stores: Stores) -> None:
+    for table in [*stores.tables.service.list_tables()]:
+        stores.tables.service.delete_table(table.name)
+    code, found = examined(stores.environment)
+    assert (code, outcomes(found, "failed")) == (0, [])
+    assert outcomes(found, "note") == ["read flow logs", "tables", "views"]
+    assert [*stores.tables.service.list_tables()] == [], "nothing is created"
+
+
+def test_no_flow_log_was_ever_written_to_the_account(stores: Stores) -> None:
+    for container in [*stores.flow_logs.service.list_containers()]:
+        stores.flow_logs.service.delete_container(container.name)
+    code, found = examined(stores.environment)
+    assert (code, outcomes(found, "failed")) == (1, ["list flow logs"])
+    assert outcomes(found, "skipped") == ["read flow logs", "counting", "views"]
+
+
+def test_events_that_do_not_arrive_and_views_that_stand_still(stores: Stores) -> None:
+    stores.put(NIC, LAST_HOUR, blob_of(record(LAST_HOUR, flow(LAST_HOUR))))
+    stores.views.keep_looked_at(stores.flow_logs.now() - timedelta(hours=1))
+    code, found = examined(stores.environment)
+    assert (code, outcomes(found, "failed")) == (1, ["counting", "views"])
+    assert "1 of 1 blobs" in found["counting"]["Found"]
+    assert "subscriptions" in found["counting"]["ToDo"]
+    assert "60 minutes" in found["views"]["Found"]
+    stores.sweep(LAST_HOUR, LAST_HOUR)
+    stores.rollup()
+    assert examined(stores.environment)[0] == 0
+
+
+def test_an_account_that_does_not_answer(stores: Stores, storage: Azurite) -> None:
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        dead = f"127.0.0.1:{taken.getsockname()[1]}/"
+        text = storage.connection_string.replace(f"127.0.0.1:{storage.blob_port}/", dead)
+        code, found = examined({**stores.environment, "FLOW_LOGS": text})
+    assert (code, outcomes(found, "failed")) == (1, ["FLOW_LOGS answers"])
+    assert "refused" in found["FLOW_LOGS answers"]["Found"]
+    assert outcomes(found, "ok")[-1] == "write results", "the other account is examined all the same"
+
+
+def test_a_wrong_setting_ends_it_with_2() -> None:
+    code, found = examined({"FLOW_LOGS": "", "RESULTS": ""})
+    assert (code, [*found]) == (2, ["settings"])
+    assert "FLOW_LOGS__blobServiceUri" in found["settings"]["Found"]
+
+
+def test_nothing_is_written(counted_stores: tuple[Stores, Any]) -> None:
+    reached, traffic = counted_stores
+    traffic.clear()
+    examined(reached.environment)
+    assert {request.method for request in traffic.requests if request.writes} == {"DELETE"}
+    assert {request.status for request in traffic.requests if request.writes} == {404}
