@@ -1,7 +1,7 @@
 """The edge to the flow logs' storage account: reading stretches of blobs, and listing them."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -105,31 +105,39 @@ class FlowLogs:
             next(iter(self.service.list_containers(results_per_page=1).by_page()))
         return self._transport.server_time()
 
-    def list_blobs(self, since: datetime, until: datetime) -> Iterator[ListedBlob | str]:
-        """All flow-log blobs of the hours from ``since`` to ``until``, both included.
+    def list_blobs(
+        self, since: datetime, until: datetime, logs: "Iterable[FlowLog | str] | None" = None
+    ) -> Iterator[ListedBlob | str]:
+        """All blobs of the hours from ``since`` to ``until``, both included: of these flow logs, or of all.
 
         What is found there and is none is given by its name.
         """
+        for log in self.logs() if logs is None else logs:
+            if isinstance(log, str):
+                yield log
+                continue
+            client = self.service.get_container_client(log.container)
+            with storage_errors(f"listing {log.container}"):
+                for prefix in hour_prefixes(since, until):
+                    for found in client.list_blobs(name_starts_with=log.prefix + prefix):
+                        listed = _listed(found)
+                        if isinstance(listed, str) or since <= listed.blob.hour <= until:
+                            yield listed
+
+    def logs(self) -> "Iterator[FlowLog | str]":
+        """The flow logs that there are, and names of blobs that stand beside them."""
         for container in CONTAINERS.values():
             client = self.service.get_container_client(container)
             with storage_errors(f"listing {container}"):
                 try:
-                    roots = [*self._roots(client)]
+                    found = [*self._roots(client)]
                 except HttpResponseError as error:
                     if error.status_code == 404:  # no log of this kind has ever been written
                         continue
                     raise
-                for root in roots:
-                    if not isinstance(root, _Root):
-                        yield root
-                        continue
-                    for prefix in hour_prefixes(since, until):
-                        for found in client.list_blobs(name_starts_with=root.prefix + prefix):
-                            listed = _listed(found)
-                            if isinstance(listed, str) or since <= listed.blob.hour <= until:
-                                yield listed
+            yield from found
 
-    def _roots(self, client: Any) -> "Iterator[_Root | str]":
+    def _roots(self, client: Any) -> "Iterator[FlowLog | str]":
         """The folders that hold a flow log's years, and names of blobs that stand beside them."""
         waiting = [""]
         while waiting:
@@ -142,12 +150,24 @@ class FlowLogs:
                     waiting.append(found.name)
                 elif year[1] not in known:
                     known.add(year[1])
-                    yield _Root(year[1])
+                    yield FlowLog(client.container_name, year[1])
 
 
 @dataclass(frozen=True, slots=True)
-class _Root:
+class FlowLog:
+    """A flow log: all its blobs' names begin with ``prefix``."""
+
+    container: str
     prefix: str
+
+    def named(self) -> BlobName | None:
+        """What its blobs' names say of it, with an hour and interface that mean nothing; ``None`` if they are
+        no flow log's.
+        """
+        try:
+            return parse_blob_name(f"{self.prefix}y=2000/m=01/d=01/h=00/m=00/macAddress={'0' * 12}/PT1H.json")
+        except MalformedInput:
+            return None
 
 
 def hour_prefixes(since: datetime, until: datetime) -> Iterator[str]:

@@ -121,7 +121,7 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
     stores = connect()
     now = stores.flow_logs.now()
     found = look(stores.flow_logs, stores.ledger, floor_hour(since), until or now + _HOUR, now)
-    print_rows(COLUMNS, found.rows, output, {"as_of": plain(now)})
+    print_rows(COLUMNS, found.rows, output, lambda: {"as_of": plain(now)})
     for name in found.strangers:
         say(f"not a flow log, not counted: {name}")
     total = found.total()

@@ -45,7 +45,7 @@ _RESOURCE_ID = re.compile(
     _IN_ANY_CASE,
 )
 _JOINED = re.compile(r"([^/_]+_[^/]+)/([^/]+)")
-_WATCHER_PREFIX = re.compile(r"NETWORKWATCHER_[A-Z0-9]+_(?=.)", _IN_ANY_CASE)
+_WATCHER_PREFIX = re.compile(r"^NETWORKWATCHER_[A-Z0-9]+_(?=.)", _IN_ANY_CASE)
 _KEY_SAFE = re.compile(r"[A-Za-z0-9._()\-]")
 _LONGEST_SCOPE = 300
 
@@ -87,8 +87,8 @@ def parse_blob_name(name: str) -> BlobName:
     known = resource or joined
     own = [part for part in known.groups() if part] if known else ["/" + path]
     group = own[-1].rpartition("/")[2]
-    if joined and (prefix := _WATCHER_PREFIX.match(group)):
-        group = group[prefix.end() :]
+    if joined:
+        group = without_watcher(group)
     return BlobName(
         name=name,
         kind=kind,
@@ -98,6 +98,11 @@ def parse_blob_name(name: str) -> BlobName:
         hour=hour,
         mac=found["mac"].upper(),
     )
+
+
+def without_watcher(name: str) -> str:
+    """A flow log's name where its watcher's and region's stand before it."""
+    return _WATCHER_PREFIX.sub("", name, count=1)
 
 
 def key_join(parts: Iterable[str], longest: int = _LONGEST_SCOPE) -> str:

@@ -36,7 +36,7 @@ _HOUR = timedelta(hours=1)
 _FRESH = timedelta(hours=1)
 
 BEFORE = "Before"
-"""Columns that begin with this are those of the time before."""
+"""Columns that begin with this are those of the time before; by itself, what a change is a change from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ def _columns(query: Query) -> tuple[str, ...]:
         *(["Missed"] if question.bounded else []),
         "IsRest",
         *([BEFORE + name for name in (*question.measures, "Missed")] if query.compare else []),
-        *(["Change"] if query.compare else []),
+        *([BEFORE, "Change"] if query.compare else []),
     )
 
 
@@ -300,7 +300,8 @@ def _row(query: Query, period: datetime | None, rank: int, key: LineKey, line: L
         weigh = question.weigh(compared_by(query))
         before = line.figures[width:]
         row |= {BEFORE + name: value for name, value in _named(question, before).items()}
-        row |= {BEFORE + "Missed": line.missed[1], "Change": weigh(line.figures) - weigh(before)}
+        row |= {BEFORE + "Missed": line.missed[1], BEFORE: weigh(before)}
+        row["Change"] = weigh(line.figures) - weigh(before)
     return {name: row.get(name) for name in _columns(query)}
 
 
@@ -322,7 +323,7 @@ def _notes(
         yield f"rows are kept by {question.unit}: by {compared_by(query)}, larger ones may have no row"
     if missed and question.ranked_by:
         yield f"no key without a row has more than {missed:,} ({question.unit})"
-    if {"nsg", "vnet"} <= {scope["Kind"] for scope in scopes}:
+    if question.bounded and {"nsg", "vnet"} <= {scope["Kind"] for scope in scopes}:
         yield "NSG logs and VNet logs of the same machines record the same traffic: it may be in here twice"
     if as_of and as_of < query.span().end - _FRESH:
         yield f"nothing is counted after {as_of:%Y-%m-%d %H:%M:%SZ}"

@@ -9,7 +9,7 @@ beginning of a text has it as it was logged.
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -23,12 +23,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 
 def document(answer: Answer) -> dict[str, Any]:
     """An answer as a JSON document: its rows, and what they leave out."""
+    return {"rows": [plain_row(answer.columns, row) for row in answer.rows], **beyond_rows(answer)}
+
+
+def beyond_rows(answer: Answer) -> dict[str, Any]:
+    """What an answer's document says beside its rows."""
     return {
         "question": answer.question.name,
         "scopes": answer.scopes,
         "since": plain(answer.since),
         "until": plain(answer.until),
-        "rows": [plain_row(answer.columns, row) for row in answer.rows],
         "total": answer.total,
         "shown": answer.shown,
         "rest": answer.rest,
@@ -42,25 +46,48 @@ def document(answer: Answer) -> dict[str, Any]:
     }
 
 
-def dump(value: Any, indent: int | None = None) -> str:
-    """JSON in which every character prints."""
-    text = json.dumps(value, indent=indent, ensure_ascii=False)
-    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
+def dump(value: Any) -> str:
+    """JSON in one line, in which every character prints."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else "".join(map(_escaped, text))
 
 
-def lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]], form: Format) -> Iterator[str]:
-    """Rows in one of the formats that have a row a line; each with the end of its line."""
-    if form == "ndjson":
+def pieces(
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    form: Format,
+    beyond: Callable[[], Mapping[str, Any]] = dict,
+) -> Iterator[str]:
+    """Rows in one of the formats, piece by piece, however many there are. With JSON, what is ``beyond`` them
+    comes after them, and is asked for only then.
+    """
+    if form == "json":
+        yield from _json(columns, rows, beyond)
+    elif form == "ndjson":
         for row in rows:
             yield dump(plain_row(columns, row)) + "\n"
-        return
-    page = io.StringIO(newline="")
-    writer = csv.writer(page, delimiter="," if form == "csv" else "\t", lineterminator="\n")
-    for cells in _cells(columns, rows):
-        writer.writerow(cells)
-        yield page.getvalue()
-        page.seek(0)
-        page.truncate()
+    else:
+        page = io.StringIO(newline="")
+        writer = csv.writer(page, delimiter="," if form == "csv" else "\t", lineterminator="\n")
+        for cells in _cells(columns, rows):
+            writer.writerow(cells)
+            yield page.getvalue()
+            page.seek(0)
+            page.truncate()
+
+
+def _json(
+    columns: Sequence[str], rows: Iterable[Mapping[str, Any]], beyond: Callable[[], Mapping[str, Any]]
+) -> Iterator[str]:
+    yield '{\n  "rows": ['
+    joint = "\n    "
+    for row in rows:
+        yield joint + dump(plain_row(columns, row))
+        joint = ",\n    "
+    yield "\n  ]"
+    for name, value in beyond().items():
+        yield f",\n  {dump(name)}: {dump(value)}"
+    yield "\n}\n"
 
 
 def _cells(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[Iterable[object]]:
@@ -89,8 +116,10 @@ def printable(text: str) -> str:
     """Text in which everything prints: what doesn't is written as an escape, so that it does nothing to a
     terminal.
     """
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
-def _escape(char: str) -> str:
-    return json.dumps(char)[1:-1]
+def _escaped(char: str) -> str:
+    return char if char.isprintable() else json.dumps(char)[1:-1]

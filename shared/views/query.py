@@ -7,7 +7,7 @@ What is wrong with a value is one ``BadRequest`` that names the parameter, the v
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
@@ -317,6 +317,26 @@ FILTERS = (
         columns=("Mac",),
     ),
 )
+
+RAW_SINCE = replace(SINCE, default="1h; of a single blob all")
+RAW_LIMIT = Parameter(
+    "limit",
+    "Rows at the most; what comes after isn't read.",
+    _whole(1, 100_000_000),
+    {"type": "integer", "minimum": 1},
+    "100 in a table, else all",
+)
+RAW_PARAMETERS = (RAW_SINCE, UNTIL, RAW_LIMIT, *FILTERS)
+"""The parameters of the raw log."""
+
+WHY_SINCE = replace(SINCE, default="3h")
+WHY_PARAMETERS = (
+    SCOPE,
+    WHY_SINCE,
+    UNTIL,
+    *(each for each in FILTERS if each.name in ("from", "to", "port", "direction")),
+)
+"""The parameters of the question who decided on a flow, and how."""
 
 PARAMETERS = (
     SCOPE,

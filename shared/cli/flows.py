@@ -1,0 +1,166 @@
+"""The commands that read the raw log: flows, why."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import click
+
+from shared.cli.frame import command, connect, main, output_option, parameter_options, say
+from shared.errors import BadRequest, MalformedInput
+from shared.flowlog.blob_name import BlobName, parse_blob_name
+from shared.flows import COLUMNS, DECISION_COLUMNS, Looked, Row, Wanted, decisions, find_blobs, read_flows
+from shared.output import Output, for_people, human_bytes, print_rows
+from shared.views.formats import plain
+from shared.views.query import (
+    RAW_PARAMETERS,
+    WHY_PARAMETERS,
+    Condition,
+    Given,
+    read_parameters,
+    read_times,
+)
+
+_TABLE_ROWS = 100
+_HOUR = timedelta(hours=1)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  flowtally flows nsg-web --since 10m
+  flowtally flows nsg-web --ip 203.0.113.9 --status denied
+  flowtally flows hub --since 2026-11-22T05:00 --until 2026-11-22T05:10 -o ndjson
+  flowtally flows resourceId=/SUBSCRIPTIONS/.../PT1H.json --port 22
+"""
+)
+@click.argument("blob_or_scope")
+@parameter_options(RAW_PARAMETERS)
+@output_option
+@command
+def flows(blob_or_scope: str, given: Given, output: Output) -> None:
+    """The raw log of a scope, or of one blob: a row for each tuple, as it was logged.
+
+    Read straight from the blobs, blob by blob, in the order of the log. A tuple that can't be read is a row,
+    too, that says why; it is left out only where a filter rules it out.
+    """
+    now = datetime.now(UTC)
+    values = read_parameters(RAW_PARAMETERS, given, now)
+    flow_logs = connect().flow_logs
+    blob = _blob_named(blob_or_scope)
+    since, until = read_times(values, now, now - (blob.hour - _HOUR) if blob else _HOUR)
+    wanted = Wanted(since, until or now, _conditions(values))
+    blobs = [blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted)
+    looked = Looked()
+    limit = values.get("limit", _TABLE_ROWS if output == "table" else None)
+    rows = _Counted(islice(read_flows(flow_logs, blobs, wanted, looked), limit))
+    alone = output == "table" and len({blob.scope for blob in blobs}) == 1
+    columns = [name for name in COLUMNS if not (alone and name == "Scope")]
+    print_rows(columns, rows, output, lambda: _beyond(wanted, looked))
+    if limit is not None and rows.number == limit:
+        say(f"stopped after {limit:,} rows: there may be more")
+    elif not rows.number:
+        say(_nothing(blobs, looked))
+    _say_looked(wanted, looked, len(blobs))
+
+
+class _Counted:
+    """Rows, and how many have come by."""
+
+    def __init__(self, rows: Iterator[Row]) -> None:
+        self._rows = rows
+        self.number = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self.number += 1
+            yield row
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  flowtally why --from 203.0.113.9 --to 10.0.0.4
+  flowtally why --from 10.1.0.0/16 --to 10.0.0.4 --port 1433 --since 24h
+"""
+)
+@parameter_options(WHY_PARAMETERS)
+@output_option
+@command
+def why(given: Given, output: Output) -> None:
+    r"""Which network security group and rule decided on flows from an address to another, and how.
+
+    \b
+    Read from the raw log, so it says what was logged, and no more:
+    - a flow stands there under the side that opened it (for the other way round, ask the other way round);
+    - the log names the rule that decided, not its priority, nor other rules that would have;
+    - what never reached a logged interface, or was stopped before it, is not in there.
+    """
+    now = datetime.now(UTC)
+    values = read_parameters(WHY_PARAMETERS, given, now)
+    for name in ("from", "to"):
+        if name not in values:
+            raise BadRequest("is needed: an address such as 192.0.2.7, or a range such as 10.0.0.0/8", name)
+    since, until = read_times(values, now, 3 * _HOUR)
+    wanted = Wanted(since, until or now, _conditions(values))
+    flow_logs = connect().flow_logs
+    blobs = find_blobs(flow_logs, values.get("scope", ()), wanted)
+    looked, unread = Looked(), 0
+
+    def readable() -> Iterator[Row]:
+        nonlocal unread
+        for row in read_flows(flow_logs, blobs, wanted, looked):
+            if "Rejected" in row:
+                unread += 1
+            else:
+                yield row
+
+    rows = decisions(readable())
+    print_rows(DECISION_COLUMNS, rows, output, lambda: _beyond(wanted, looked))
+    if rows:
+        last = rows[0]
+        say(
+            f"last decision, {for_people('LastSeen', last['LastSeen'])}: {last['Status'].lower()} by "
+            f"{last['AclRule']} of {last['AclGroup'].rpartition('/')[2]}"
+        )
+    else:
+        say(_nothing(blobs, looked))
+    if unread:
+        say(f"note: {unread:,} of the log's entries can't be read; `flowtally flows` shows them")
+    _say_looked(wanted, looked, len(blobs))
+
+
+def _blob_named(text: str) -> BlobName | None:
+    try:
+        return parse_blob_name(text)
+    except MalformedInput:
+        if "/" in text:
+            raise BadRequest(f"{text!r} is no flow log's blob, nor a scope", "blob-or-scope") from None
+        return None
+
+
+def _conditions(values: Mapping[str, Any]) -> tuple[Condition, ...]:
+    return tuple(value for value in values.values() if isinstance(value, Condition))
+
+
+def _nothing(blobs: list[BlobName], looked: Looked) -> str:
+    if not blobs:
+        return "there is no log of that time: nothing was logged, or it is no longer kept"
+    if not looked.tuples:
+        return "the log of that time is empty"
+    return "nothing such was logged in that time, neither allowed nor denied"
+
+
+def _beyond(wanted: Wanted, looked: Looked) -> dict[str, Any]:
+    return {"since": plain(wanted.since), "until": plain(wanted.until), "looked_at": asdict(looked)}
+
+
+def _say_looked(wanted: Wanted, looked: Looked, blobs: int) -> None:
+    since, until = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (wanted.since, wanted.until))
+    say(
+        f"looked at {looked.blobs:,} of {blobs:,} blobs, {human_bytes(looked.bytes)}: "
+        f"{looked.tuples:,} tuples, {looked.rejected:,} rejected, "
+        f"{human_bytes(looked.garbled_bytes)} garbled · from {since} to {until}, UTC"
+    )

@@ -1,0 +1,248 @@
+"""The raw log, readable: tuples straight from the blobs, read by the reference grammar.
+
+Which blobs, their names tell; of each, only the windows are read that are needed, from its beginning up to
+the end of the time asked for. Rows come as they are read, so memory doesn't grow with the log. What the
+counting rejects is rejected here, too, and is given as a row that says why: it is left out only where what is
+known of it fails a condition.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared.blobs import FlowLog, FlowLogs, floor_hour
+from shared.errors import Conflict, Unavailable
+from shared.flowlog.blob_name import BlobName
+from shared.flowlog.records import Garbled, Record, RecordReader
+from shared.flowlog.tuples import FlowTuple, Rejected, read_tuple
+from shared.tally.hour_counts import FAR
+from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
+from shared.views.asking import find_scopes
+from shared.views.query import Condition
+
+type Row = dict[str, Any]
+
+COLUMNS = (
+    *("Time", "Scope", "Mac", "Direction", "Status", "State", "L4Protocol"),
+    *("SrcIp", "SrcPort", "DestIp", "DestPort", "AclGroup", "AclRule"),
+    *MEASURES[4:],
+    *("Rejected", "ByteFrom", "ByteTo", "Sample"),
+)
+DECISION_COLUMNS = (
+    *("Status", "AclRule", "AclGroup", "Scope", "Direction", "Ports", "Tuples"),
+    *("FlowsAllowed", "FlowsDenied", "BytesSrcToDest", "BytesDestToSrc", "FirstSeen", "LastSeen"),
+)
+
+LATE = timedelta(minutes=10)
+"""A tuple stands in a record written up to a minute or so after it: ten are on the safe side."""
+
+_HOUR_MS = 3_600_000
+_LONGEST_SAMPLE = 200
+_MOST_PORTS = 3
+
+
+@dataclass(slots=True)
+class Looked:
+    """What has been looked at so far: blobs and bytes read, records, tuples read, tuples and bytes that can't
+    be.
+    """
+
+    blobs: int = 0
+    bytes: int = 0
+    records: int = 0
+    tuples: int = 0
+    rejected: int = 0
+    garbled_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which flows: from ``since`` up to and without ``until``, those that fulfil all conditions."""
+
+    since: datetime
+    until: datetime
+    conditions: tuple[Condition, ...] = ()
+
+    def may_hold(self, row: Mapping[str, Any]) -> bool:
+        """Whether no condition fails for what is known of a row."""
+        return all(
+            each.holds(row) or not any(row.get(name) is not None for name in each.columns)
+            for each in self.conditions
+        )
+
+
+def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> list[BlobName]:
+    """The blobs that may hold what is wanted, in order of hour, scope and interface: those of the hours asked
+    for, and of the one after, whose first record holds tuples of the hour before.
+
+    ``BadRequest`` if there is no such scope.
+    """
+    logs: dict[str, list[FlowLog]] = {}
+    catalog: dict[str, Row] = {}
+    for log in flow_logs.logs():
+        named = None if isinstance(log, str) else log.named()
+        if named and not isinstance(log, str):
+            logs.setdefault(named.scope, []).append(log)
+            catalog[named.scope] = {"Scope": named.scope, "Name": named.group}
+    chosen = [log for row in find_scopes(catalog, scopes) for log in logs[row["Scope"]]]
+    first, last = floor_hour(wanted.since), floor_hour(wanted.until + LATE)
+    blobs = [
+        found.blob
+        for found in flow_logs.list_blobs(first, last, chosen)
+        if not isinstance(found, str) and wanted.may_hold({"Mac": found.blob.mac})
+    ]
+    return sorted(blobs, key=lambda blob: (blob.hour, blob.scope, blob.mac))
+
+
+def read_flows(
+    flow_logs: FlowLogs, blobs: Iterable[BlobName], wanted: Wanted, looked: Looked
+) -> Iterator[Row]:
+    """Rows of ``COLUMNS``, blob by blob in the order of the log: flows, and what can't be read (``Rejected``
+    says why). ``looked`` is kept up to date.
+    """
+    for blob in blobs:
+        looked.blobs += 1
+        for item in _items(flow_logs, blob, looked):
+            if isinstance(item, Garbled):
+                looked.garbled_bytes += item.end - item.start
+                sample = item.sample.decode("utf-8", "backslashreplace")
+                row = _reject(blob, None, item, item.reason, sample)
+                if wanted.may_hold(row):
+                    yield row
+                continue
+            if item.time and item.time - LATE >= wanted.until:
+                break
+            looked.records += 1
+            yield from _rows(blob, item, wanted, looked)
+
+
+def _items(flow_logs: FlowLogs, blob: BlobName, looked: Looked) -> Iterator[Record | Garbled]:
+    """A blob's items, window by window.
+
+    If the blob grows meanwhile, reading goes on behind the last item: what was read stands as it was.
+    """
+    reader = RecordReader()
+    at, etag, again = 0, "", 0
+    while True:
+        try:
+            stretch = flow_logs.read(blob, at, only_if=etag)
+        except Conflict:
+            tail = reader.tail
+            reader = RecordReader(reader.position)
+            reader.tail = tail
+            at, etag, again = reader.position - len(tail), "", len(tail)
+            continue
+        if stretch is None:
+            return
+        looked.bytes += len(stretch.data)
+        if again and not stretch.data.startswith(reader.tail):
+            raise Unavailable(f"{blob.name} was rewritten while it was read; ask again")
+        ends_here = stretch.end >= stretch.length
+        yield from reader.feed(stretch.data[again:], last=ends_here)
+        if ends_here:
+            break
+        at, etag, again = stretch.end, stretch.etag, 0
+    if left := reader.unread():
+        yield left
+
+
+def _rows(blob: BlobName, record: Record, wanted: Wanted, looked: Looked) -> Iterator[Row]:
+    since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (wanted.since, wanted.until))
+    hour_ms = int(blob.hour.timestamp() * 1000)
+    written = record.time is None or wanted.since <= record.time
+    for group in record.groups:
+        acl_group = group.acl_group or blob.resource_id
+        for element in group.tuples:
+            try:
+                flow = _read(element, record, hour_ms)
+            except Rejected as verdict:
+                looked.rejected += 1
+                row = _reject(blob, record.time, record, verdict.reason, str(element))
+                row |= {"AclGroup": acl_group, "AclRule": group.rule}
+                if written and wanted.may_hold(row):
+                    yield row
+                continue
+            looked.tuples += 1
+            if since_ms <= flow.time_ms < until_ms:
+                row = _row(blob, flow, acl_group, group.rule)
+                if all(each.holds(row) for each in wanted.conditions):
+                    yield row
+
+
+def _read(element: object, record: Record, hour_ms: int) -> FlowTuple:
+    flow = read_tuple(element, record.grammar)
+    if not hour_ms - _HOUR_MS <= flow.time_ms < hour_ms + 2 * _HOUR_MS:
+        raise Rejected(FAR)
+    return flow
+
+
+def _row(blob: BlobName, flow: FlowTuple, acl_group: str, rule: str) -> Row:
+    state = "Ended" if flow.flows_ended else "Began" if flow.flows_allowed else "Continues"
+    return {
+        "Time": _moment(flow.time_ms),
+        "Scope": blob.scope,
+        "Mac": blob.mac,
+        "Direction": flow.direction,
+        "Status": flow.status,
+        "State": "" if flow.flows_denied else state,
+        "L4Protocol": flow.protocol,
+        "SrcIp": flow.src_ip,
+        "SrcPort": flow.src_port,
+        "DestIp": flow.dest_ip,
+        "DestPort": flow.dest_port,
+        "AclGroup": acl_group,
+        "AclRule": rule,
+        **dict(zip(MEASURES, figures_of(flow), strict=True)),
+    }
+
+
+def _reject(blob: BlobName, time: datetime | None, place: Record | Garbled, reason: str, sample: str) -> Row:
+    return {
+        "Time": time,
+        "Scope": blob.scope,
+        "Mac": blob.mac,
+        "Rejected": reason,
+        "ByteFrom": place.start,
+        "ByteTo": place.end,
+        "Sample": sample[:_LONGEST_SAMPLE],
+    }
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
+
+
+def decisions(flows: Iterable[Mapping[str, Any]]) -> list[Row]:
+    """Who decided on these flows: a row of ``DECISION_COLUMNS`` for each scope, group, rule, direction and
+    status, the one that decided last first. ``Ports``: the destination ports, the first few that occurred.
+    """
+    key = ("Status", "AclRule", "AclGroup", "Scope", "Direction")
+    found: dict[tuple[Any, ...], Row] = {}
+    for flow in flows:
+        row = found.setdefault(
+            tuple(flow[name] for name in key),
+            {
+                **{name: flow[name] for name in key},
+                "Figures": no_figures(),
+                "Ports": {},
+                "FirstSeen": flow["Time"],
+                "LastSeen": flow["Time"],
+            },
+        )
+        add_figures(row["Figures"], [flow[name] for name in MEASURES])
+        row["Ports"][f"{flow['L4Protocol']} {flow['DestPort']}"] = None
+        row["FirstSeen"] = min(row["FirstSeen"], flow["Time"])
+        row["LastSeen"] = max(row["LastSeen"], flow["Time"])
+    rows = [_decision(**row) for row in found.values()]
+    return sorted(rows, key=lambda row: (row["LastSeen"], row["AclRule"]), reverse=True)
+
+
+def _decision(Figures: list[int], Ports: Iterable[str], **row: Any) -> Row:  # noqa: N803 -- columns
+    ports = [*Ports]
+    more = f" and {len(ports) - _MOST_PORTS} more" if len(ports) > _MOST_PORTS else ""
+    return {
+        **row,
+        **dict(zip(MEASURES, Figures, strict=True)),
+        "Ports": ", ".join(ports[:_MOST_PORTS]) + more,
+    }

@@ -1,0 +1,277 @@
+"""The raw log: what is shown is what was logged, and what the counting counts."""
+
+import io
+import json
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from shared import cli
+from shared.blobs import FlowLogs, Stretch
+from shared.flowlog.blob_name import BlobName
+from shared.flows import COLUMNS, Looked, Wanted, find_blobs, read_flows
+from shared.views.formats import pieces
+from tests import naive
+from tests.system import HOUR, NIGHT, Stores, blob_of, flow, record
+from tools.network_watcher import Nic, demo_nics, hour_of, whole_blob
+from tools.proxy import Traffic
+
+NICS = demo_nics(3)
+NIGHT_HOUR = ("--since", "2026-10-31T23:00", "--until", "2026-11-01")
+ALWAYS = Wanted(NIGHT - 24 * HOUR, NIGHT + 24 * HOUR)
+
+type Call = Callable[..., Result]
+
+
+@pytest.fixture
+def call(stores: Stores) -> Call:
+    def call_it(*arguments: str) -> Result:
+        return CliRunner().invoke(cli.main, [*arguments], env=stores.environment)
+
+    return call_it
+
+
+@pytest.fixture
+def logged(stores: Stores) -> Stores:
+    """Three interfaces with two hours each."""
+    for nic in NICS:
+        for hour in (NIGHT, NIGHT + HOUR):
+            data, _ = whole_blob(hour_of(nic, hour, seed=9, tuples_per_minute=6, minutes=8, bad=0.05))
+            stores.put(nic, hour, data)
+    return stores
+
+
+def read(stores: Stores, wanted: Wanted, *scopes: str) -> tuple[list[dict[str, Any]], Looked]:
+    looked = Looked()
+    blobs = find_blobs(stores.flow_logs, scopes, wanted)
+    return [*read_flows(stores.flow_logs, blobs, wanted, looked)], looked
+
+
+def test_every_tuple_of_the_log_is_a_row_once_good_or_rejected(logged: Stores) -> None:
+    rows, looked = read(logged, ALWAYS)
+    good = [row for row in rows if "Rejected" not in row]
+    truth = naive.count(logged.blobs())
+    by_rule = Counter[tuple[Any, ...]]()
+    for row in good:
+        by_rule[row["Scope"], row["AclGroup"], row["AclRule"], row["Direction"], row["Status"]] += 1
+    counted = Counter[tuple[Any, ...]]()
+    for (scope, view, grain, _), keys in truth.rows.items():
+        if (view, grain) == ("rules", "day"):
+            for key, figures in keys.items():
+                counted[scope, *key] += figures[0]
+    assert by_rule == counted
+    health = [each for (scope, _), each in truth.health.items() if scope == "all"]
+    assert len(rows) - len(good) == looked.rejected == sum(each.malformed for each in health) > 0
+    assert looked.tuples == len(good) == sum(each.tuples for each in health)
+    assert looked.bytes == sum(map(len, logged.blobs().values()))
+
+
+def test_a_window_has_the_flows_of_its_time_wherever_they_are_logged(logged: Stores) -> None:
+    everything, _ = read(logged, ALWAYS)
+    for since, minutes in ((NIGHT + timedelta(minutes=59), 3), (NIGHT + timedelta(minutes=2), 4)):
+        until = since + timedelta(minutes=minutes)
+        rows, looked = read(logged, Wanted(since, until))
+        assert [row for row in rows if "Rejected" not in row] == [
+            row for row in everything if "Rejected" not in row and since <= row["Time"] < until
+        ]
+        assert looked.blobs <= 2 * len(NICS)
+
+
+def test_filters_hold_and_what_cannot_be_read_is_left_out_only_if_it_is_known_to_fail(
+    logged: Stores, call: Call
+) -> None:
+    window = ("--since", "2026-10-31T22:00", "--until", "2026-11-01T02:00", "-o", "json")
+    rows = json.loads(call("flows", "nsg-web", *window).stdout)["rows"]
+    some = next(row for row in rows if not row["Rejected"] and row["Status"] == "Denied")
+    for name, text, column in (
+        ("--rule", some["AclRule"].upper(), "AclRule"),
+        ("--port", str(some["DestPort"]), "DestPort"),
+        ("--from", some["SrcIp"], "SrcIp"),
+        ("--status", "denied", "Status"),
+        ("--direction", "inbound", "Direction"),
+    ):
+        found = json.loads(call("flows", "nsg-web", *window, name, text).stdout)
+        assert found["rows"] == [
+            row for row in rows if row[column] == some[column] or (row["Rejected"] and row[column] is None)
+        ], name
+        assert found["looked_at"]["tuples"] == sum(not row["Rejected"] for row in rows)
+    assert logged.blobs()
+
+
+def test_garbled_bytes_are_rows_too(stores: Stores, call: Call) -> None:
+    good = record(NIGHT, flow(NIGHT))
+    blob = stores.put(NICS[1], NIGHT, blob_of(good, b"#garbled\x1b[2J#", good))
+    found = json.loads(call("flows", blob.name, "-o", "json").stdout)
+    assert [bool(row["Rejected"]) for row in found["rows"]] == [False, True, False]
+    assert found["rows"][1]["ByteTo"] - found["rows"][1]["ByteFrom"] == 13
+    assert found["looked_at"]["garbled_bytes"] == 13
+    assert "\x1b" not in call("flows", blob.name).stdout
+
+
+def test_only_the_windows_needed_are_read(
+    counted_stores: tuple[Stores, Traffic], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores, traffic = counted_stores
+    monkeypatch.setattr("shared.blobs.WINDOW", 4096)
+    nic = NICS[1]
+    for hour in (NIGHT - HOUR, NIGHT, NIGHT + HOUR, NIGHT + 2 * HOUR):
+        data, _ = whole_blob(hour_of(nic, hour, seed=9, tuples_per_minute=30, bad=0))
+        stores.put(nic, hour, data)
+    traffic.clear()
+    rows, looked = read(stores, Wanted(NIGHT, NIGHT + timedelta(minutes=2)))
+    assert rows
+    assert {row["Time"].hour for row in rows} == {NIGHT.hour}
+    fetched = sum(request.answer_bytes for request in traffic.requests if request.reads_blob)
+    assert fetched == looked.bytes
+    assert looked.blobs == 1, "other hours' blobs aren't looked at"
+    assert fetched < len(data) / 2, "nor is what was written long after"
+    traffic.clear()
+    next(read_flows(stores.flow_logs, find_blobs(stores.flow_logs, [], ALWAYS), ALWAYS, Looked()))
+    assert sum(request.reads_blob for request in traffic.requests) == 1, "a row comes as soon as it is read"
+
+
+def test_a_blob_that_grows_while_it_is_read_is_read_as_it_was(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.blobs.WINDOW", 1500)
+    items = [record(NIGHT + timedelta(seconds=n), flow(NIGHT + timedelta(seconds=n))) for n in range(20)]
+    blob = stores.put(NICS[1], NIGHT, blob_of(*items[:10]))
+    rows = []
+    for row in read_flows(stores.flow_logs, [blob], ALWAYS, Looked()):
+        rows.append(row["Time"])
+        if len(rows) == 3:
+            stores.put(NICS[1], NIGHT, blob_of(*items))
+    assert rows == [NIGHT + timedelta(seconds=n) for n in range(20)]
+
+
+_SMALL = 16 * 1024
+
+
+class OneBlob(FlowLogs):
+    """A log that is as long as one likes, made as it is read."""
+
+    def __init__(self, item: bytes, items: int) -> None:
+        self._item, self._items = b"," + item, items
+
+    def read(self, blob: BlobName, start: int, *, unless: str = "", only_if: str = "") -> Any:  # noqa: ARG002
+        length = len(self._item) * self._items
+        at = start % len(self._item)
+        data = (self._item * (_SMALL // len(self._item) + 2))[at : at + _SMALL]
+        return Stretch(data[: length - start], start, length, "1", NIGHT, NIGHT)
+
+
+def test_memory_does_not_grow_with_the_log(stores: Stores) -> None:
+    blob = stores.put(NICS[1], NIGHT, b"")
+    item = record(NIGHT, *[flow(NIGHT)] * 20)
+
+    def most(items: int) -> int:
+        rows = read_flows(OneBlob(item, items), [blob], ALWAYS, Looked())
+        tracemalloc.start()
+        assert sum(1 for _ in pieces(COLUMNS, rows, "csv")) == 20 * items + 1
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return peak
+
+    most(10)  # what is remembered once and for all
+    assert most(200) < most(50) + len(item) * 50
+
+
+# Why
+
+
+def test_why_names_the_rule_that_decided(stores: Stores, call: Call) -> None:
+    allowed = [flow(NIGHT + timedelta(minutes=n), port=1433) for n in range(3)]
+    denied = [flow(NIGHT + timedelta(minutes=n), port=1433, decision="D") for n in range(5, 9)]
+    elsewhere = flow(NIGHT, source="203.0.113.10", port=1433)
+    stores.put(
+        NICS[1],
+        NIGHT,
+        blob_of(
+            record(NIGHT, *allowed, elsewhere, rule="UserRule_allow-sql"),
+            record(NIGHT, *denied, "?", rule="UserRule_deny-all"),
+        ),
+    )
+    asked = (
+        "why",
+        "--from",
+        "203.0.113.9",
+        "--to",
+        "10.0.0.0/29",
+        "--since",
+        "2026-10-31T23:00",
+        "--until",
+        "2026-11-01",
+    )
+    done = call(*asked, "--port", "1433", "-o", "json")
+    assert done.exit_code == 0
+    last, first = json.loads(done.stdout)["rows"]
+    assert (last["Status"], last["AclRule"], last["Tuples"], last["FlowsDenied"]) == (
+        "Denied",
+        "UserRule_deny-all",
+        4,
+        4,
+    )
+    assert last["AclGroup"].endswith("/nsg-web")
+    assert (last["FirstSeen"], last["LastSeen"]) == ("2026-10-31T23:05:00Z", "2026-10-31T23:08:00Z")
+    assert first["Ports"] == "TCP 1433"
+    assert "denied by UserRule_deny-all of nsg-web" in done.stderr
+    assert "1 of the log's entries can't be read" in done.stderr
+    nothing = call(*asked, "--port", "22")
+    assert (nothing.exit_code, nothing.stdout) == (0, "")
+    assert "neither allowed nor denied" in nothing.stderr
+    assert "looked at 1 of 1 blobs" in nothing.stderr
+    gone = call(
+        "why", "--from", "203.0.113.9", "--to", "10.0.0.4", "--since", "2026-01-01", "--until", "2026-01-02"
+    )
+    assert "there is no log of that time" in gone.stderr
+
+
+def test_why_and_flows_say_what_they_need(logged: Stores, call: Call) -> None:
+    assert logged.blobs()
+    for words, wants in (
+        (["why", "--from", "203.0.113.9"], "to: is needed"),
+        (["why", "--from", "somewhere", "--to", "10.0.0.4"], "from: 'somewhere' won't do"),
+        (["flows", "nsg-wbe"], "there is"),
+        (["flows", "a/b"], "no flow log's blob"),
+        (["flows", "nsg-web", "--limit", "0"], "limit: '0' won't do"),
+    ):
+        done = call(*words)
+        assert (done.exit_code, done.stdout) == (2, ""), words
+        assert wants in done.stderr, words
+
+
+def test_a_table_stops_at_a_hundred_rows_and_says_so(stores: Stores, call: Call) -> None:
+    stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, *[flow(NIGHT)] * 150)))
+    asked = ("flows", "nsg-web", *NIGHT_HOUR)
+    done = call(*asked)
+    assert done.stdout.count("UserRule_web") == 100
+    assert "stopped after 100 rows: there may be more" in done.stderr
+    every = call(*asked, "-o", "csv")
+    assert len(io.StringIO(every.stdout).readlines()) == 151
+    assert "stopped" not in every.stderr
+
+
+def test_an_interface_is_found_by_the_end_of_its_address(stores: Stores, call: Call) -> None:
+    for number in (1, 2):
+        nic = Nic("nsg-v2", f"000D3A00000{number}", "nsg-web")
+        stores.put(nic, NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
+    done = call(
+        "flows", "nsg-web", "--mac", "00:02", "--since", "2026-10-31", "--until", "2026-11-02", "-o", "json"
+    )
+    found = json.loads(done.stdout)
+    assert [row["Mac"] for row in found["rows"]] == ["000D3A000002"]
+    assert found["looked_at"]["blobs"] == 1
+
+
+def test_times_of_flows_are_exact_to_the_millisecond(stores: Stores, call: Call) -> None:
+    moment = datetime.fromisoformat("2026-10-31T23:00:01.234Z")
+    blob = stores.put(
+        NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT, time=str(int(moment.timestamp() * 1000)))))
+    )
+    (row,) = json.loads(call("flows", blob.name, "-o", "json").stdout)["rows"]
+    assert datetime.fromisoformat(row["Time"]) == moment
