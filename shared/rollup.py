@@ -12,8 +12,6 @@ that was first made of its present state a short while ago is made once more, wh
 
 import hashlib
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
@@ -29,6 +27,7 @@ from shared.tally.hour_counts import HourCounts
 from shared.views.questions import QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, health_row, partition_of, view_rows
 from shared.views.store import CATALOG, Made, Views
+from shared.workers import work_on
 
 ROWS_VERSION = 1
 """Part of every fingerprint: raise it when rows are made differently, and they are all made again."""
@@ -90,14 +89,11 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
     first = max(min(since or recent, recent), _EVER)
     job = _Rollup(ledger, views, now, floor_hour(first), notes, views.catalog())
     done = RolledUp()
-    # In copies of this context: what the threads log and request is the invocation's.
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="rollup") as pool:
-        running = {pool.submit(copy_context().run, job.roll_scope, scope): scope for scope in ledger.scopes()}
-        for each in as_completed(running):
-            try:
-                done += each.result()
-            except FlowtallyError as error:
-                done.failed.append((running[each], error))
+    for scope, result in work_on(ledger.scopes(), job.roll_scope, WORKERS, "rollup"):
+        if isinstance(result, FlowtallyError):
+            done.failed.append((scope, result))
+        else:
+            done += result
     for hour in sorted(done.looked_at):
         done.rows += _write_health(views, ALL_SCOPES, hour, views.health_of_all(hour))
     for note in notes:

@@ -1,8 +1,6 @@
 """Sweep: ingest every blob that is behind, whatever the events did. It is the backfill, too."""
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -11,6 +9,7 @@ from shared.errors import FlowtallyError
 from shared.ingest import Ingested, ingest
 from shared.ledger.entry import Entry
 from shared.ledger.store import Ledger, Posted
+from shared.workers import work_on
 
 _CLOCK_STEP = timedelta(seconds=2)  # of the times that listings state
 WORKERS = 8
@@ -111,19 +110,14 @@ def sweep(
             behind.append(found)
     swept.behind = len(behind)
     total, done = sum(each.behind for each in behind), 0
-    # In copies of this context: what the threads log and request is the invocation's.
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="sweep") as pool:
-        jobs = {
-            pool.submit(copy_context().run, ingest, each.listed.blob, flow_logs, ledger): each
-            for each in behind
-        }
-        for job in as_completed(jobs):
-            each = jobs[job]
-            try:
-                swept.ingested.append(job.result())
-            except FlowtallyError as error:
-                swept.failed.append((each.listed.blob.name, error))
-            done += each.behind
-            if on_progress:
-                on_progress(done, total)
+    for each, result in work_on(
+        behind, lambda each: ingest(each.listed.blob, flow_logs, ledger), WORKERS, "sweep"
+    ):
+        if isinstance(result, FlowtallyError):
+            swept.failed.append((each.listed.blob.name, result))
+        else:
+            swept.ingested.append(result)
+        done += each.behind
+        if on_progress:
+            on_progress(done, total)
     return swept

@@ -62,13 +62,13 @@ class Stores:
     def sweep(self, since: datetime = NIGHT - 24 * HOUR, until: datetime = NIGHT + 24 * HOUR) -> Swept:
         """Sweep the days around the night, with nothing failing."""
         swept = sweep(self.flow_logs, self.ledger, since, until)
-        assert swept.failed == []
+        assert swept.failed == [], swept.failed[:3]
         return swept
 
     def rollup(self, since: datetime | None = None) -> RolledUp:
         """Roll up, with nothing failing."""
         done = rollup(self.ledger, self.views, since)
-        assert done.failed == []
+        assert done.failed == [], done.failed[:3]
         return done
 
     def put(self, nic: Nic, hour: datetime, data: bytes) -> BlobName:

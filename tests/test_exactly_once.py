@@ -5,6 +5,7 @@ compares all that the tables hold with what one undisturbed pass makes of the sa
 count of the blobs' own text.
 """
 
+import logging
 import os
 import random
 import signal
@@ -47,10 +48,12 @@ from tests.system import (
     results,
     results_of_one_pass,
     rows_of,
+    wait_until,
 )
 from tools.network_watcher import BlobWriter, Minute, Nic, Truth, demo_nics, hour_of, write
 from tools.proxy import Fault, Traffic
 
+log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[1]
 NICS = [
     *demo_nics(3),  # one of each format
@@ -216,7 +219,8 @@ def processes_that_are_killed(stores: Stores, commands: list[list[str]], seed: i
                 while process.poll() is None and time.monotonic() < deadline and not leaving.is_set():
                     time.sleep(0.01)
                 if process.poll() is None:
-                    process.send_signal(signal.SIGKILL)
+                    process.send_signal(rng.choice((signal.SIGKILL, signal.SIGTERM)))
+                    process.wait(20)
                     counted[0] += 1
                 else:
                     counted[1 if process.returncode == 0 else 2] += 1
@@ -233,34 +237,55 @@ def processes_that_are_killed(stores: Stores, commands: list[list[str]], seed: i
         job.result()
 
 
-def test_processes_side_by_side_killed_at_random_moments(stores: Stores) -> None:
+@pytest.mark.timeout(0)
+def test_processes_side_by_side_killed_at_random_moments(stores: Stores, pytestconfig: pytest.Config) -> None:
+    """For half a minute; with `--effort 1200` for four."""
     nics = [NICS[0], NICS[1]]
-    flowtally = str(Path(sys.executable).with_name("flowtally"))
-    sweeping = [
-        flowtally,
-        "sweep",
-        "--watch",
-        "0.2",
-        "--since",
-        f"{NIGHT:%Y-%m-%d}",
-        "--until",
-        f"{NIGHT + 24 * HOUR:%Y-%m-%d}",
-        "-o",
-        "ndjson",
+    hours = [
+        NIGHT + number * HOUR for number in range(min(24, 2 * pytestconfig.getoption("--effort") // 100))
     ]
+    flowtally = str(Path(sys.executable).with_name("flowtally"))
+    span = ["--since", f"{NIGHT:%Y-%m-%d}", "--until", f"{NIGHT + 25 * HOUR:%Y-%m-%d}"]
+    sweeping = [flowtally, "sweep", "--watch", "0.2", *span, "-o", "ndjson"]
     with processes_that_are_killed(stores, [sweeping, sweeping, [flowtally, "rollup"]], seed=4) as ended:
         write(
             stores.connection_string,
             nics,
-            [NIGHT, NIGHT + HOUR],
+            hours,
             seed=4,
             tuples_per_minute=1,
             seconds_per_minute=0.17,
             bad=0.05,
         )
     killed, _, failed = ended
+    log.info("%d processes killed", killed)
     assert killed >= 5
     assert failed == 0
+    settle_and_compare(stores, [])
+
+
+def test_a_sweep_that_is_interrupted_ends_without_the_blobs_that_wait(
+    counted_stores: tuple[Stores, Traffic], stores: Stores
+) -> None:
+    through, traffic = counted_stores
+    nics = [Nic("nsg-v2", f"{number:012X}", "nsg-web") for number in range(40)]
+    for nic in nics:
+        stores.put(nic, NIGHT, blob_of(WHOLE, record(NIGHT, "?")))
+    traffic.fault = lambda _: Fault.SLOW
+    flowtally = str(Path(sys.executable).with_name("flowtally"))
+    command = [flowtally, "sweep", "--since", f"{NIGHT:%Y-%m-%d}", "--until", f"{NIGHT + 24 * HOUR:%Y-%m-%d}"]
+    with subprocess.Popen(
+        command,
+        env={**os.environ, **through.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        wait_until(lambda: any(request.reads_blob for request in traffic.requests), "a blob is read")
+        process.send_signal(signal.SIGINT)
+        process.wait(60)
+    traffic.fault = None
+    counted = [key for key in rows_of(stores, "flowledger") if key[1] == "counts"]
+    assert len(counted) < len(nics)
     settle_and_compare(stores, [])
 
 

@@ -7,7 +7,6 @@ failure names its plan. To see it again, and to try more than usual:
     .venv/bin/python -m pytest tests/test_faults.py --effort 2500
 """
 
-import gc
 import random
 import re
 from collections import Counter
@@ -50,9 +49,6 @@ from tests.system import (
 from tools.azurite import Azurite
 from tools.network_watcher import OPENER, Nic
 from tools.proxy import Fault, OldBlob, Request, Traffic, forwarded
-
-# The SDK leaves the socket of an answer that broke off to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 NOISE = b"#no record#"
 PARTS = 4
@@ -186,7 +182,6 @@ def stage(storage: Azurite, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> 
         connection_string, traffic = leaving.enter_context(forwarded(storage))
         unlucky = [leaving.enter_context(host(connection_string)) for _ in range(2)]
         yield Stage(traffic, unlucky, leaving.enter_context(host(stores.connection_string)))
-    gc.collect()
 
 
 def numbers_of_plans(config: pytest.Config, default: int, part: int) -> Iterable[int]:

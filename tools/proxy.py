@@ -43,6 +43,7 @@ class Fault(Enum):
 _STATUS = {Fault.ERROR: 500, Fault.BUSY: 503, Fault.THROTTLED: 429, Fault.FORBIDDEN: 403}
 _HOP_BY_HOP = re.compile(r"transfer-encoding|connection|keep-alive|content-length", re.IGNORECASE)
 _SLOW_SECONDS = 0.05
+RETRY_AFTER_SECONDS = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,13 @@ class _Handler(BaseHTTPRequestHandler):
         fault = traffic.fault(request) if traffic.fault else None
         if fault in _STATUS:
             # Without a date, as what stands in front of a service answers.
-            self._answer(Answer(_STATUS[fault], [("Retry-After", "0")] if fault is Fault.BUSY else [], b""))
+            self._answer(
+                Answer(
+                    _STATUS[fault],
+                    [("Retry-After", str(RETRY_AFTER_SECONDS))] if fault is Fault.BUSY else [],
+                    b"",
+                )
+            )
             return
         if fault is Fault.REFUSED:
             self._reset()
