@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from shared.connection import count_requests
-from shared.ingest import ingest
+from shared.ingest import Ingested, ingest
+from shared.rollup import RolledUp
 from shared.summary import summary
+from shared.sweep import Swept
 from tests.system import NIGHT, Stores, blob_of, flow, record
-from tests.worker import Invocation, Worker, worker
+from tests.worker import ROOT, Invocation, Worker, worker
 from tools.azurite import Azurite
 from tools.network_watcher import NSG_CONTAINER, demo_nics
 from tools.proxy import Fault, Traffic
@@ -74,6 +77,35 @@ def test_every_invocation_says_what_it_did_in_how_many_requests(
     assert "notes.txt" in strange["PassedOver"]
     assert refused["Error"].startswith("Unavailable: ")
     assert not failed.succeeded
+
+
+def test_the_operators_page_shows_the_lines_as_they_are() -> None:
+    shown = (ROOT / "docs/operate.md").read_text().split("```text\n")[1].split("```")[0]
+    always = {"Requests", "Seconds"}
+    for word, row in (
+        ("ingested", {"Blob": "", **Ingested().row()}),
+        ("swept", Swept().row()),
+        ("rolled up", RolledUp().row()),
+    ):
+        line = re.search(rf"{word} (\{{[^}}]+\}})", shown)
+        assert line
+        names = set(re.findall(r'"(\w+)":', line[1]))
+        assert names <= row.keys() | always, word
+        assert "…," in line[1] or names == row.keys() | always, word
+
+
+def test_every_value_of_host_json_is_justified_on_the_operators_page() -> None:
+    page = (ROOT / "docs/operate.md").read_text()
+    host = json.loads((ROOT / "host.json").read_text())
+    logging_ = host["logging"]
+    sampling = logging_["applicationInsights"]["samplingSettings"]
+    for name in (
+        *(host.keys() - {"version", "extensions", "logging"}),
+        *(name for extension in host["extensions"].values() for name in extension),
+        *(sampling.keys() - {"isEnabled", "maxTelemetryItemsPerSecond"}),
+        *(re.sub(r"Function\.\w+\.", "Function.NAME.", level) for level in logging_["logLevel"]),
+    ):
+        assert f"`{name}`" in page, name
 
 
 def test_a_conflict_is_counted(stores: Stores, other_host: Stores) -> None:
