@@ -194,19 +194,20 @@ class Addresses(Texts):
 
 def _usual(texts: npt.NDArray[np.uint8]) -> Flags:
     """Which of these (a row each, the length in byte 15) are dotted IPv4 addresses, as usually written."""
-    lengths = texts[:, 15]
-    good = lengths <= LONGEST_SHORT
-    dots, digits = np.zeros(len(texts), np.uint8), np.zeros(len(texts), np.uint8)
-    value = np.zeros(len(texts), np.int16)  # up to 10 * 255 + 9
-    for place, char in enumerate(np.ascontiguousarray(texts[:, :LONGEST_SHORT].T)):
-        figure = char - np.uint8(48)
-        digit, dot = figure < 10, char == 46
-        good &= digit | dot | (lengths <= place)
-        good &= ~(digit & (digits == 1) & (value == 0)) & ~(dot & (digits == 0))
-        value = np.where(digit, np.int16(10) * value + figure, value * ~dot)
-        digits = np.where(digit, digits + np.uint8(1), digits * ~dot)
-        good &= value <= 255
-        value = np.minimum(value, 256)
-        dots += dot
-    usual: Flags = good & (dots == 3) & (digits > 0)
+    chars = np.ascontiguousarray(texts[:, :LONGEST_SHORT].T)
+    figures = chars - np.uint8(48)
+    are_digits, are_dots = figures < 10, chars == 46
+    dots = are_dots.sum(axis=0, dtype=np.uint8)
+    bad = (dots != 3) | (dots + are_digits.sum(axis=0, dtype=np.uint8) != texts[:, LONGEST_SHORT])
+    bad |= are_dots[0] | are_dots[-1] | (are_dots[:-1] & ~are_digits[1:]).any(axis=0)
+    digits = np.zeros(len(texts), np.uint8)
+    value = np.zeros(len(texts), np.uint16)
+    for figure, digit in zip(figures, are_digits, strict=True):
+        bad |= digit & (digits == 1) & (value == 0) | (digits > 3) | (value > 255)
+        value *= np.uint16(10)
+        value += figure
+        value *= digit
+        digits += digit
+        digits *= digit
+    usual: Flags = ~(bad | (value > 255) | (digits > 3))
     return usual
