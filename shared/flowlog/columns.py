@@ -17,6 +17,7 @@ reference, tuple by tuple: ``Columns.odd`` has the rows.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -107,19 +108,23 @@ class Verdicts:
         self.flows = np.concatenate([self.flows, np.array([allowed, denied, ended], np.int64)], axis=1)
 
     def _learn(self, text: bytes) -> tuple[bool, bool, int, int, int, int]:
-        flow = self._read(text, "1,1,1,1")
+        text = text[:100]  # which is none any more if it was longer
+        flow = _read_verdict(text, "1,1,1,1", self.grammar)
         if flow is None:
             return False, False, 0, 0, 0, 0
         trait = self._traits.setdefault((flow.protocol, flow.direction, flow.status), len(self._traits))
-        needs_counters = self._read(text, ",,,") is None
+        needs_counters = _read_verdict(text, ",,,", self.grammar) is None
         return True, needs_counters, trait, flow.flows_allowed, flow.flows_denied, flow.flows_ended
 
-    def _read(self, text: bytes, counters: str) -> FlowTuple | None:
-        end = "" if self.grammar == "nsg-v1" else f",{counters}"
-        try:
-            return read_tuple(f"1000000000,0.0.0.0,0.0.0.0,0,0,{text.decode('latin-1')}{end}", self.grammar)
-        except Rejected:
-            return None
+
+@lru_cache(maxsize=4096)
+def _read_verdict(text: bytes, counters: str, grammar: Grammar) -> FlowTuple | None:
+    """The reference's reading of a tuple with this verdict and these counters; ``None`` if it rejects it."""
+    end = "" if grammar == "nsg-v1" else f",{counters}"
+    try:
+        return read_tuple(f"1000000000,0.0.0.0,0.0.0.0,0,0,{text.decode('latin-1')}{end}", grammar)
+    except Rejected:
+        return None
 
 
 def read_columns(contents: list[bytes], verdicts: Verdicts, addresses: Addresses) -> Columns:

@@ -51,10 +51,13 @@ class Texts:
         long = np.flatnonzero(lengths > LONGEST_SHORT)
         low[long] = high[long] = 0
         numbers = self._short(low, high)
-        for place, start, length in zip(
-            long.tolist(), starts[long].tolist(), lengths[long].tolist(), strict=True
-        ):
-            numbers[place] = self._number_of_long(buffer[start : start + length])
+        if long.size:
+            ends = (starts[long] + lengths[long]).tolist()
+            texts = [buffer[start:end] for start, end in zip(starts[long].tolist(), ends, strict=True)]
+            if not self._long.keys() >= set(texts):
+                for text in texts:
+                    self._number_of_long(text)
+            numbers[long] = [*map(self._long.__getitem__, texts)]
         return numbers
 
     def numbers_of(self, texts: list[bytes]) -> Ints:
