@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, cast
 
@@ -48,6 +49,16 @@ FUNCTIONS = {
 }
 
 _KINDS = {"number": "int", "boolean": "bool", "binary_expression": "bool", "unary_expression": "bool"}
+
+DECORATORS = {
+    "allowed",
+    "batchSize",
+    "description",
+    "maxLength",
+    "maxValue",
+    "minLength",
+    "minValue",
+}
 
 # Bicep's own properties of a resource; Microsoft's definitions don't hold them.
 OF_BICEP = {"dependsOn", "parent", "scope"}
@@ -140,6 +151,8 @@ def of_bicep(infra: Infra) -> Problems:
         yield from _names(file)
         yield from _resources(file, infra)
         yield from _members(file, infra)
+        yield from _known_too_late(file)
+        yield from _circles(file)
         yield from _modules(file)
     for name, file in infra.files.items():
         if name.endswith(".bicepparam"):
@@ -154,6 +167,7 @@ def of_project(infra: Infra) -> Problems:
         yield from _secrets(file, infra)
         yield from _locks(file)
     yield from _abroad(infra)
+    yield from _next_step(infra)
     yield from _settings(infra)
     yield from _functions(infra)
     yield from _tables_and_containers(infra)
@@ -171,6 +185,8 @@ def _names(file: Bicep) -> Problems:
             used.add(text(node))
             if text(node) not in declared | loop_variables(each.node):
                 yield f"{file.at(node)}: {text(node)} is nothing that is declared"
+        for decorator in each.decorators.keys() - DECORATORS:
+            yield f"{file.at(each.node)}: {decorator} is no decorator that is known"
         for function, node in (call for part in inside for call in calls(part)):
             if function not in FUNCTIONS:
                 yield f"{file.at(node)}: {function} is no function that is known"
@@ -308,25 +324,18 @@ def _property(definition: dict[str, Any], name: str) -> dict[str, Any]:
 
 def _members(file: Bicep, infra: Infra) -> Problems:
     resources, modules = file.all("resource"), file.all("module")
-    for node in walk(file.root):
-        parent = node.parent
-        if node.type != "member_expression" or (parent is not None and parent.type == "member_expression"):
+    for node in names(file.root):
+        path, asked = _path(node), text(node)
+        if not path:
             continue
-        path: list[str] = []
-        inner = node
-        while inner.type in ("member_expression", "subscript_expression"):
-            if inner.type == "member_expression":
-                path.insert(0, text(inner.children[-1]))
-            inner = inner.children[0]
-        root = text(inner)
-        if root in modules and _module_path(file, modules[root]).is_file():
-            outputs = read(_module_path(file, modules[root])).all("output")
+        if asked in modules and _module_path(file, modules[asked]).is_file():
+            outputs = read(_module_path(file, modules[asked])).all("output")
             if path != ["name"] and (path[0] != "outputs" or path[1] not in outputs):
-                yield f"{file.at(node)}: module {root} has no {'.'.join(path)}"
-        elif root in resources:
-            definition = infra.types[resources[root].target.split("@")[0]]
+                yield f"{file.at(node)}: module {asked} has no {'.'.join(path)}"
+        elif asked in resources:
+            definition = infra.types[resources[asked].target.split("@")[0]]
             if not _readable(definition, definition[""]["bodyType"], path):
-                yield f"{file.at(node)}: {root} has no {'.'.join(path)}"
+                yield f"{file.at(node)}: {asked} has no {'.'.join(path)}"
 
 
 def _readable(definition: Definition, of: dict[str, Any], path: list[str]) -> bool:
@@ -337,6 +346,59 @@ def _readable(definition: Definition, of: dict[str, Any], path: list[str]) -> bo
     if found is None:
         return False
     return found not in definition or _readable(definition, definition[found], path[1:])
+
+
+# What of a resource is known before it is there, and may make up names and decide what there is.
+_KNOWN_BEFORE = {"apiVersion", "id", "name", "type"}
+
+
+def _known_too_late(file: Bicep) -> Problems:
+    for each in (*file.all("resource").values(), *file.all("module").values()):
+        decisive = [node for key, node in each.body.items() if key in ("location", "name", "scope")]
+        for node in walk(each.node):
+            if node.type in ("if_statement", "for_statement"):
+                body = node.named_children[-1]
+                decisive += [child for child in node.named_children if child != body]
+        for node in decisive:
+            for late in _late(file, node):
+                yield f"{file.at(node)}: {each.name} depends on {late}, which is known too late"
+
+
+def _late(file: Bicep, node: Any) -> Iterator[str]:
+    resources, modules, variables = file.all("resource"), file.all("module"), file.all("var")
+    for name in names(node):
+        path, asked = _path(name), text(name)
+        known = {"name"} if asked in modules else _KNOWN_BEFORE
+        if (asked in modules or asked in resources) and path and path[0] not in known:
+            yield f"{asked}.{'.'.join(path)}"
+        elif asked in variables:
+            value = variables[asked].value
+            yield from _late(file, value) if value is not None else ()
+
+
+def _path(node: Any) -> list[str]:
+    """The members that are asked of a name: of ``a`` in ``a.b[0].c`` these are ``b`` and ``c``."""
+    path = []
+    parent = node.parent
+    while parent is not None and parent.children[0] == node:
+        if parent.type == "member_expression":
+            path.append(text(parent.children[-1]))
+        elif parent.type != "subscript_expression":
+            break
+        node, parent = parent, parent.parent
+    return path
+
+
+def _circles(file: Bicep) -> Problems:
+    declared = {each.name: each for each in file.declarations if each.kind != "output"}
+    graph = {
+        name: {text(used) for used in names(each.value) if text(used) in declared} if each.value else set()
+        for name, each in declared.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        yield f"{file.path.name}: a circle: {' -> '.join(error.args[1])}"
 
 
 def _module_path(file: Bicep, module: Declaration) -> Path:
@@ -445,6 +507,28 @@ def _abroad(infra: Infra) -> Problems:
         for resource in infra.files[module.target].all("resource").values() if "scope" in module.body else ():
             if not resource.existing and resource.target.split("@")[0] not in ABROAD:
                 yield f"{module.target}: {resource.name} changes what is not ours"
+
+
+def _next_step(infra: Infra) -> Problems:
+    """The third command, as main.bicep puts it out."""
+    command = infra.main.all("output")["eventsCommand"].value
+    assert command is not None
+    for problem in commands(text(command), infra):
+        yield f"{infra.main.at(command)}: {problem}"
+
+
+def commands(source: str, infra: Infra) -> Problems:
+    """`az deployment group create` in a text: the template's parameters, and all that it needs."""
+    for found in re.finditer(
+        r"--template-file infra/(\S+)\s(?:\\\s+)?--parameters ((?:\\\n|[^\n`])+)", source
+    ):
+        parameters = infra.files[found[1]].all("param")
+        given = set(re.findall(r"(?:^|\s)(\w+)=", found[2]))
+        needed = {name for name, each in parameters.items() if each.value is None}
+        for name in sorted(given - parameters.keys()):
+            yield f"{found[1]} has no parameter {name}"
+        for name in sorted(needed - given):
+            yield f"{found[1]} needs {name}"
 
 
 def values_of(name: str, node: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests import azure_types
 from tests.bicep import Bicep, read, text
-from tests.infra_rules import Infra, blob_functions, of_bicep, of_project, read_infra
+from tests.infra_rules import Infra, blob_functions, commands, of_bicep, of_project, read_infra
 
 ROOT = Path(__file__).parents[1]
 INFRA = ROOT / "infra"
@@ -136,3 +136,15 @@ def parameter_table(file: Bicep) -> str:
 def test_the_parameters_are_documented(name: str) -> None:
     table = parameter_table(read(INFRA / name))
     assert table in (ROOT / "docs" / "deploy.md").read_text(), f"docs/deploy.md lacks this table:\n{table}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/deploy.md"])
+def test_the_commands_in_the_docs_are_complete(infra: Infra, name: str) -> None:
+    source = (ROOT / name).read_text()
+    assert [*commands(source, infra)] == []
+    assert source.count("--parameters flowLogAccountName=") == 1
+    without = source.replace("--parameters flowLogAccountName=", "--parameters flowLogAccount=")
+    assert [*commands(without, infra)] == [
+        "main.bicep has no parameter flowLogAccount",
+        "main.bicep needs flowLogAccountName",
+    ]
