@@ -50,17 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"there is no section {', '.join(sorted(unknown))}")
     wanted = [name for name in given.sections or SECTIONS if name not in given.without]
 
+    given.json.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     for name in wanted:
         began = time.monotonic()
         rows += SECTIONS[name](given)
+        given.json.write_text(json.dumps(_document(given, rows), indent=1))  # now: the next may take long
         print(f"{name}: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     print(table(rows))
     missed = [row for row in rows if row.verdict == "missed"]
     for row in missed:
         print(f"missed: {row.section}, {row.what}: {row.unit}", file=sys.stderr)
-    given.json.parent.mkdir(parents=True, exist_ok=True)
-    given.json.write_text(json.dumps(_document(given, rows), indent=1))
     return 1 if missed else 0
 
 
