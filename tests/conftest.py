@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.system import Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
@@ -12,6 +13,10 @@ from tools.proxy import Traffic, forwarded
 # What is exported for a real account must not be touched by a test.
 for name in [name for name in os.environ if name.startswith(("FLOW_LOGS", "RESULTS", "FLOWTALLY"))]:
     del os.environ[name]
+
+# A machine that has much else to do is slow; that is no property of what is tested.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
