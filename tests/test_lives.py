@@ -3,6 +3,7 @@ order or never, several at a time, on two instances; timers in between; instance
 that refuses for a while. In the end the views say what a naive count of the blobs says.
 """
 
+import json
 import random
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,15 +14,16 @@ from itertools import count
 
 from tests import naive
 from tests.system import HOUR, NIGHT, Stores, assert_same, assert_views_say, results, results_of_one_pass
-from tests.worker import Worker, WorkerFailed, worker
+from tests.worker import ROOT, Worker, WorkerFailed, worker
 from tools.azurite import Azurite
 from tools.network_watcher import NSG_CONTAINER, Nic, Truth, demo_nics, write
 from tools.proxy import Fault, Traffic
 
 NICS = demo_nics(2)  # one of each kind of log
 HOURS = (NIGHT, NIGHT + HOUR)
-ATTEMPTS = 5
-"""As often does the host try an event before it puts it among the poisonous."""
+HOST = json.loads((ROOT / "host.json").read_text())["extensions"]["blobs"]
+ATTEMPTS, AT_A_TIME = HOST["poisonBlobThreshold"], HOST["maxDegreeOfParallelism"]
+"""So often does the host try an event before it is poisonous; so many has an instance at the same time."""
 
 
 @dataclass
@@ -79,7 +81,7 @@ def running_host(connection_string: str) -> Iterator[Host]:
         "FLOWTALLY_SWEEP_SINCE": f"{days}d",
     }
     with ExitStack() as stack:
-        host = Host(settings, stack.enter_context(ThreadPoolExecutor(8)), stack)
+        host = Host(settings, stack.enter_context(ThreadPoolExecutor(2 * AT_A_TIME)), stack)
         host.start()
         host.start()
         yield host
