@@ -86,7 +86,7 @@ def secrets_of(storage: Azurite) -> dict[str, str]:
         ACCOUNT,
         ACCOUNT_KEY,
         ResourceTypes(service=True, container=True, object=True),
-        "rwdlacu",  # type: ignore[arg-type]  # as good as an AccountSasPermissions
+        "rwdlacu",
         datetime.now(UTC) + timedelta(hours=1),
         services="bt",
     )
