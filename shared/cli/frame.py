@@ -20,7 +20,7 @@ from shared.ledger.store import Ledger
 from shared.settings import parse_when, read_settings
 from shared.tables import Tables
 from shared.views.formats import printable
-from shared.views.query import Parameter
+from shared.views.query import Given, Parameter
 from shared.views.store import Views
 
 
@@ -147,13 +147,7 @@ def parameter_options(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
         def wrapped(**options: Any) -> None:
-            given = {}
-            for parameter in known:
-                value = options.pop(_argument(parameter))
-                if isinstance(value, bool):
-                    given[parameter.name] = ["true"] if value else []
-                elif value:
-                    given[parameter.name] = [value] if isinstance(value, str) else [*value]
+            given = take_given(known, options)
             function(given=given, **options)
 
         for parameter in reversed(known):
@@ -170,6 +164,18 @@ def parameter_options(
         return wrapped
 
     return decorate
+
+
+def take_given(parameters: Iterable[Parameter], options: dict[str, Any]) -> Given:
+    """Take the parameters that were given out of a command's options."""
+    given: dict[str, list[str]] = {}
+    for parameter in parameters:
+        value = options.pop(_argument(parameter))
+        if isinstance(value, bool):
+            given[parameter.name] = ["true"] if value else []
+        elif value:
+            given[parameter.name] = [value] if isinstance(value, str) else [*value]
+    return given
 
 
 def _argument(parameter: Parameter) -> str:

@@ -1,0 +1,115 @@
+"""Writes docs/questions.md from the registry of questions: ``python -m tools.questions``."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from shared.views.query import FILTERS, PARAMETERS, Parameter, parameters_of
+from shared.views.questions import QUESTIONS, Question
+
+PAGE = Path(__file__).parent.parent / "docs" / "questions.md"
+
+_EXAMPLES = {
+    "traffic": "--grain 5m --since 2h",
+    "rules": "--scope nsg-web --rule deny",
+    "denied-sources": "--ip 203.0.113.0/24",
+    "talkers": "--since 7d --limit 20",
+    "denied-ports": "--compare --order-by Change",
+    "allowed-ports": "--port 443 --direction inbound",
+    "conversations": "--from 10.0.0.0/8 --order-by Packets",
+    "denied-conversations": "--to 10.0.0.4 --port 1433",
+    "nics": "--status denied",
+    "health": "--scope all --grain hour",
+}
+_INTRODUCTION = """\
+# The questions
+
+*This page is made from the registry in `shared/views/questions.py` by `python -m tools.questions`.*
+
+Ask them with `flowtally show QUESTION`, or over HTTP: names, parameters and messages are the same.
+
+## What an answer is
+
+Figures are summed over the time asked for: the last 24 hours, unless you say otherwise. `since` and
+`until` are widened to whole hours (`traffic`: to five minutes). Whole days are read as days, the hours at
+the ends as hours. With `grain` there is a list for each period instead.
+
+- **Rows** stand for one key of one scope each. Scopes are never added up: a flow between two of them is
+  in both.
+- **`IsRest`**: the last row of a list may be its rest, with all that has no row of its own there. The
+  rows of a list, this one included, are its exact total.
+- **`Missed`**: the most that a row may lack, in the unit that the question ranks by. The truth is between
+  the row and the row + `Missed`. It is 0 where everything was kept. For a sum it holds, for each period
+  in which the key was not among those kept, as much as it may have had there: no more than the least of
+  the kept ones, nor than that period's rest.
+- **`total` = `shown` + `rest`**, for every measure, exactly.
+- **`missed`** of the answer: no key that has no row in any of the periods has more than that.
+- **`unfiltered`**: filters can be held against rows, not against what is in a period's rest. That much
+  may fulfil them or not; the truth is between `total` and `total` + `unfiltered`.
+- **`as_of`**: the time of the last record that was counted.
+- **`compare`** puts beside each row the same of the time before, of the same length: the columns that
+  begin with `Before`; and `Change`, of the measure that the rows are ordered by. Keys of either time have
+  a row. The hour that isn't over is left out, unless `until` says otherwise.
+- An answer without rows says why: nothing counted yet, nothing counted *any more* (idle, or behind), no
+  such traffic, or nothing that fulfils the filters.
+
+Formats: `-o table` rounds bytes (a kilobyte is 1,000); `json`, `ndjson`, `csv`, `tsv` are exact. In CSV
+and TSV a text that a spreadsheet might take for a formula has an apostrophe before it, and so has one
+that begins with an apostrophe: drop one and you have the text as it was logged.
+"""
+
+
+def page() -> str:
+    """The page as it has to be."""
+    return "\n".join(_lines())
+
+
+def _lines() -> Iterator[str]:
+    yield _INTRODUCTION
+    yield "## Parameters\n"
+    yield "| name | takes | default | |"
+    yield "|---|---|---|---|"
+    for each in PARAMETERS:
+        yield f"| `{each.name}` | {_takes(each)} | {each.default} | {each.help} |"
+    yield ""
+    for question in QUESTIONS.values():
+        yield from _section(question)
+
+
+def _takes(parameter: Parameter) -> str:
+    schema = parameter.schema
+    if parameter.choices:
+        return ", ".join(f"`{choice}`" for choice in parameter.choices)
+    if schema["type"] == "integer":
+        return f"{schema['minimum']}–{schema['maximum']}"
+    return "true, false" if parameter.is_flag else "text"
+
+
+def _section(question: Question) -> Iterator[str]:
+    filters = [each.name for each in parameters_of(question) if each in FILTERS]
+    by = f"`{question.order}`" if question.order else "by key"
+    yield f"## {question.name}\n"
+    yield f"{question.help}\n"
+    yield f"```sh\nflowtally show {question.name} {_EXAMPLES[question.name]}\n```\n"
+    yield "| | |"
+    yield "|---|---|"
+    yield f"| a row for each | {_code(question.key) or 'scope'} |"
+    yield f"| measures | {_code(question.measures)} |"
+    if question.extremes:
+        yield f"| and | {_code(question.extremes)} (not summed: the least or largest) |"
+    if question.bounded:
+        yield f"| `Missed` in | `{question.unit}` |"
+    yield f"| order | {by}, or {_code(question.orders)} |"
+    yield f"| grains | {_code(question.grains)} |"
+    yield f"| filters | {_code(filters) or '–'} |"
+    yield "\nWhat it can't know:\n"
+    for sentence in question.unknown:
+        yield f"- {sentence}"
+    yield ""
+
+
+def _code(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
