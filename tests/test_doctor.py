@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -23,6 +22,7 @@ from tests.system import HOUR, Stores, blob_of, create_all, flow, host, record
 from tests.worker import worker
 from tools.azurite import ACCOUNT, Azurite, azurite
 from tools.network_watcher import demo_nics
+from tools.proxy import Fault, Traffic
 
 NIC = demo_nics(2)[1]
 LAST_HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
@@ -234,13 +234,26 @@ def test_an_account_that_does_not_answer(stores: Stores, storage: Azurite) -> No
     assert outcomes(found, "ok")[-1] == "write results", "the other account is examined all the same"
 
 
+def test_who_may_only_read_is_told_so_and_goes_on(
+    counted_stores: tuple[Stores, Traffic], stores: Stores
+) -> None:
+    reached, traffic = counted_stores
+    stores.rollup()
+    traffic.fault = lambda request: Fault.FORBIDDEN if request.writes else None
+    code, found = examined(reached.environment)
+    assert (code, outcomes(found, "failed")) == (0, [])
+    assert found["write results"]["Outcome"] == "note"
+    assert "Storage Table Data Contributor" in found["write results"]["ToDo"]
+    assert found["views"]["Outcome"] != "skipped"
+
+
 def test_a_wrong_setting_ends_it_with_2() -> None:
     code, found = examined({"FLOW_LOGS": "", "RESULTS": ""})
     assert (code, [*found]) == (2, ["settings"])
     assert "FLOW_LOGS__blobServiceUri" in found["settings"]["Found"]
 
 
-def test_nothing_is_written(counted_stores: tuple[Stores, Any]) -> None:
+def test_nothing_is_written(counted_stores: tuple[Stores, Traffic]) -> None:
     reached, traffic = counted_stores
     traffic.clear()
     examined(reached.environment)
