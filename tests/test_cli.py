@@ -204,6 +204,44 @@ def test_watch_goes_on_until_interrupted(stores: Stores, tmp_path: Path) -> None
 # Answers
 
 
+def test_show_watches_until_interrupted(stores: Stores, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    with (
+        output.open("wb") as out,
+        subprocess.Popen(
+            [FLOWTALLY, "show", "traffic", "--watch", "0.1"],
+            env=bare_environment() | stores.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=out,
+        ) as process,
+    ):
+        try:
+            wait_until(lambda: output.read_text().count("nothing has been counted yet") > 1, "it looks again")
+            process.send_signal(signal.SIGINT)
+            process.wait(10)
+        finally:
+            process.kill()
+    assert "Traceback" not in output.read_text()
+
+
+def test_the_shell_completes_questions_and_choices(run: Run) -> None:
+    for words, begun, offered in (
+        ("flowtally show denied-s", "2", "denied-sources"),
+        ("flowtally show traffic --grain d", "4", "day"),
+        ("flowtally show traffic --status de", "4", "Denied"),
+    ):
+        done = run(COMP_WORDS=words, COMP_CWORD=begun, _FLOWTALLY_COMPLETE="bash_complete")
+        assert done.stdout.split() == [f"plain,{offered}"]
+
+
+def test_log_messages_do_nothing_to_a_terminal(stores: Stores, run: Run) -> None:
+    odd = NICS[1].blob_name(NIGHT).replace("RG-DEMO", "RG\u202e")
+    stores.put_named(NSG_CONTAINER, odd, blob_of(record(NIGHT, flow(NIGHT), "?")))
+    done = run("-v", "sweep", *SINCE, *UNTIL)
+    assert (done.returncode, "\u202e" in done.stderr) == (0, False)
+    assert "RG\\x202e" in done.stderr
+
+
 def parsed(output: str, text: str) -> list[dict[str, Any]]:
     """The rows of an answer, in any format that programs read."""
     if output == "json":

@@ -182,6 +182,13 @@ def _argument(parameter: Parameter) -> str:
     return "given_" + parameter.name.replace("-", "_")
 
 
+class _Printable(logging.Formatter):
+    """Names from the logs stand in messages: what doesn't print is escaped."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="flowtally")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
@@ -194,5 +201,7 @@ def main(verbose: bool) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # not every terminal can show every name
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("%(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler])
     logging.getLogger("azure").setLevel(logging.INFO if verbose else logging.ERROR)
