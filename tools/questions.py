@@ -98,7 +98,7 @@ def _section(question: Question) -> Iterator[str]:
         yield f"| and | {_code(question.extremes)} (not summed: the least or largest) |"
     if question.bounded:
         yield f"| `Missed` in | `{question.unit}` |"
-    yield f"| order | {by}, or {_code(question.orders)} |"
+    yield f"| order | {by}, or {_code(name for name in question.orders if name != question.order)} |"
     yield f"| grains | {_code(question.grains)} |"
     yield f"| filters | {_code(filters) or '–'} |"
     yield "\nWhat it can't know:\n"

@@ -58,6 +58,7 @@ def show(question: str, given: Given, watch: float | None, output: Output) -> No
     Figures are summed over the time asked for; rows that may lack something say by how much at the most.
     What has no row is in the rest.
     """
+    read_query(question, given, datetime.now(UTC))  # what is wrong with it is said before anything is asked
     views = connect().views
 
     def look() -> None:
