@@ -5,10 +5,10 @@ BIN := .venv/bin
 # Python 3.13, by pyenv, by uv, or on the PATH.
 PYTHON := $(or $(shell pyenv which python3.13 2>/dev/null),$(shell uv python find 3.13 2>/dev/null),$(shell command -v python3.13))
 
-.PHONY: setup demo test lint bench lock clean
+.PHONY: setup demo test lint bench lock vendor clean
 
 setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.installed .venv/checkov/.installed \
-	node_modules/.installed
+	node_modules/.installed node_modules/.chromium/.installed
 
 .venv/.installed: requirements-dev.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed: install it with pyenv or uv (pyenv install 3.13, uv python install 3.13)" >&2; exit 1; }
@@ -38,6 +38,18 @@ setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.insta
 node_modules/.installed: package.json package-lock.json
 	npm ci --silent
 	@touch $@
+
+# The browser of the tests, out of its npm package, with the libraries and fonts that a bare machine lacks: the
+# package unpacks these where it takes the machine for Amazon's.
+node_modules/.chromium/.installed: node_modules/.installed
+	mkdir -p $(@D)
+	TMPDIR=$(CURDIR)/$(@D) AWS_EXECUTION_ENV=AWS_Lambda_nodejs20.x node --input-type=module \
+	  -e 'import chromium from "@sparticuz/chromium"; await chromium.executablePath()'
+	@touch $@
+
+# The chart library as its npm package has it: production has no npm.
+vendor: node_modules/.installed
+	cp node_modules/uplot/dist/uPlot.iife.min.js node_modules/uplot/dist/uPlot.min.css node_modules/uplot/LICENSE shared/page/vendor/
 
 # The main job on the storage emulator: `make demo KEEP=1` leaves Azurite up afterwards.
 demo: .venv/.installed node_modules/.installed
