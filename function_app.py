@@ -3,10 +3,12 @@
 import logging
 import os
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as binding
 
+from shared import http_api
 from shared.blobs import FlowLogs, floor_hour
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import CONTAINERS, parse_blob_name
@@ -87,3 +89,56 @@ def rollup_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host'
         for scope, error in done.failed:
             log.error("failed, to be tried again: %s: %s", scope, error)
         line.say(**done.row())
+
+
+def respond(request: func.HttpRequest, answer: http_api.Answer) -> func.HttpResponse:
+    """Answer an HTTP request. Its parameters aren't logged: a key may be among them."""
+    with summary("answered", Path=urlsplit(request.url).path) as line:
+        response = http_api.respond(answer, request.url, request.headers.get("If-None-Match", ""))
+        line.say(Status=response.status, Bytes=len(response.body))
+        if response.status >= 500:
+            line.say(Error=response.body.decode())
+    return func.HttpResponse(response.body, status_code=response.status, headers=response.headers)
+
+
+@app.function_name("questions")
+@app.route("questions", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def get_questions(req: func.HttpRequest) -> func.HttpResponse:
+    """What can be asked."""
+    return respond(req, http_api.questions)
+
+
+@app.function_name("scopes")
+@app.route("scopes", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def get_scopes(req: func.HttpRequest) -> func.HttpResponse:
+    """What is watched."""
+    return respond(req, http_api.scopes(views))
+
+
+@app.function_name("show")
+@app.route("show/{question}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def get_answer(req: func.HttpRequest) -> func.HttpResponse:
+    """The answer to a question."""
+    return respond(req, http_api.show(views, req.route_params["question"]))
+
+
+@app.function_name("status")
+@app.route("status", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def get_status(req: func.HttpRequest) -> func.HttpResponse:
+    """What is stored against what was read."""
+    return respond(req, http_api.status(flow_logs, ledger))
+
+
+@app.function_name("openapi")
+@app.route("openapi.json", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def get_openapi(req: func.HttpRequest) -> func.HttpResponse:
+    """The description of all these."""
+    return respond(req, http_api.openapi)
+
+
+# The page holds no figure: it asks for them with a key that the reader has.
+@app.function_name("dashboard")
+@app.route("dashboard", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+def get_dashboard(req: func.HttpRequest) -> func.HttpResponse:
+    """The page."""
+    return respond(req, http_api.dashboard)

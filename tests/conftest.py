@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.shown import Shown, shown
 from tests.system import Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
 from tools.proxy import Traffic, forwarded
@@ -55,3 +56,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("flowtally")
     group.addoption("--effort", type=int, default=100, help="how much to try, in percent of the usual")
     group.addoption("--plan", type=int, help="only the fault plan of this number")
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Shown]:
+    """The function app over HTTP, on an emulator of its own whose logs and tables stay as they are."""
+    with shown() as running:
+        yield running

@@ -157,7 +157,7 @@ class Worker:
     ) -> HttpAnswer:
         """Send an HTTP request to the function whose route it is; 404 if there is none, 500 if it fails."""
         parts = urlsplit(url)
-        found = self._route(method, unquote(parts.path))
+        found = self.route(method, unquote(parts.path))
         if found is None:
             return HttpAnswer(404, {}, b"")
         function, parameters = found
@@ -177,6 +177,21 @@ class Worker:
         answered = done.returned.http
         headers = {name.lower(): value for name, value in answered.headers.items()}
         return HttpAnswer(int(answered.status_code), headers, answered.body.bytes)
+
+    def route(self, method: str, path: str) -> tuple[str, dict[str, str]] | None:
+        """The function that the host would choose, and the parts of the path that its route names."""
+        http = json.loads((self.app / "host.json").read_text()).get("extensions", {}).get("http", {})
+        prefix = http.get("routePrefix", "api")
+        for name, function in self.functions.items():
+            trigger = function.trigger
+            if trigger["type"] != "httpTrigger":
+                continue
+            methods = {str(each).upper() for each in trigger.get("methods") or [method]}
+            route = "/".join(filter(None, ["", prefix, trigger.get("route", name).strip("/")]))
+            found = re.fullmatch(_pattern_of(f"/{route}"), path.rstrip("/"), re.IGNORECASE)
+            if found and method.upper() in methods:
+                return name, {key: value for key, value in found.groupdict().items() if value}
+        return None
 
     def invoke(
         self, function: str, data: Any, trigger_metadata: Mapping[str, Any] | None = None
@@ -212,21 +227,6 @@ class Worker:
             cast("BinaryIO", self.process.stdout).close()
 
     # The wire
-
-    def _route(self, method: str, path: str) -> tuple[str, dict[str, str]] | None:
-        """The function that the host would choose, and the parts of the path that its route names."""
-        http = json.loads((self.app / "host.json").read_text()).get("extensions", {}).get("http", {})
-        prefix = http.get("routePrefix", "api")
-        for name, function in self.functions.items():
-            trigger = function.trigger
-            if trigger["type"] != "httpTrigger":
-                continue
-            methods = {str(each).upper() for each in trigger.get("methods") or [method]}
-            route = "/".join(filter(None, ["", prefix, trigger.get("route", name).strip("/")]))
-            found = re.fullmatch(_pattern_of(f"/{route}"), path.rstrip("/"), re.IGNORECASE)
-            if found and method.upper() in methods:
-                return name, {key: value for key, value in found.groupdict().items() if value}
-        return None
 
     def _ask(self, **content: Any) -> Any:
         request_id, waiting = str(uuid.uuid4()), Future[Any]()

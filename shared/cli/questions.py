@@ -1,14 +1,16 @@
-"""The commands that ask: scopes, show."""
+"""The commands that ask: scopes, show, report."""
 
 import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
+from shared import report as report_room
 from shared.cli.frame import command, connect, main, output_option, parameter_options, say, watch_option
-from shared.errors import Unavailable
+from shared.errors import BadRequest, Unavailable
 from shared.output import Output, left_out, print_answer, print_rows
 from shared.views.asking import ask
 from shared.views.query import PARAMETERS, Given, read_query
@@ -86,3 +88,27 @@ def _repeat(look: Callable[[], None], watch: float | None) -> None:
             return
         sys.stdout.flush()
         time.sleep(watch)
+
+
+@main.command()
+@parameter_options(report_room.PARAMETERS)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    required=True,
+    help="The file to write; what is there is replaced.",
+)
+@command
+def report(given: Given, out: Path) -> None:
+    """Write the page as one file: charts and tables of a scope and time, to read anywhere and to mail.
+
+    Example: flowtally report --scope nsg-web --since 7d --out nsg-web.html
+    """
+    stores = connect()
+    now = datetime.now(UTC)
+    text = report_room.make_report(stores.views, stores.flow_logs, stores.ledger, given, now)
+    try:
+        out.write_text(text, "utf-8")
+    except OSError as error:
+        raise BadRequest(f"{out}: {error.strerror}", "out") from None
+    say(f"{out}: {len(text.encode()):,} bytes")

@@ -1,0 +1,223 @@
+"""The HTTP API's description (OpenAPI 3.1), made from the registries of questions and parameters (pure)."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from shared.status import COLUMNS as STATUS_COLUMNS
+from shared.status import SUMS
+from shared.views.answers import BEFORE
+from shared.views.query import SINCE, UNTIL, Parameter, parameters_of
+from shared.views.questions import QUESTIONS, Question
+
+type Schema = dict[str, Any]
+
+SCOPE_COLUMNS = ("Scope", "Name", "Kind", "FirstPeriod", "LastPeriod", "ResourceId", "TargetResourceId")
+
+_VERSION = "1.0.0"
+_TIMES = ("Period", "Hour", "FirstPeriod", "LastPeriod", "FirstSeen", "LastSeen", "LastRecordTime")
+_WHOLE = ("DestPort", "Rank", "LagSeconds", *SUMS)
+_TEXT: Schema = {"type": "string"}
+_TIME: Schema = {"type": "string", "format": "date-time"}
+_NUMBER: Schema = {"type": "integer", "format": "int64"}
+_PROBLEM = {"$ref": "#/components/schemas/Problem"}
+_DESCRIPTION = """\
+Exact aggregates of Azure Network Watcher flow logs.
+
+All times are UTC; all whole numbers are 64 bits wide. An answer may be up to five minutes behind what was \
+counted, and can be used again for a minute without asking."""
+
+
+def describe_api(output: Parameter) -> Schema:
+    """The whole document; ``output`` is the parameter that every answer takes beside its own."""
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Flowtally", "version": _VERSION, "description": _DESCRIPTION},
+        "servers": [{"url": "/api"}],
+        "security": [{"header": []}, {"query": []}],
+        "paths": {
+            "/questions": _path("questions", "What can be asked.", (), _questions()),
+            "/scopes": _path("scopes", "What is watched.", (output,), _list(SCOPE_COLUMNS), rows=True),
+            "/status": _path(
+                "status",
+                "Is everything counted: what is stored against what was read, by scope and hour.",
+                (SINCE, UNTIL, output),
+                _list(
+                    STATUS_COLUMNS,
+                    total=_figures(SUMS),
+                    strangers={"type": "array", "items": _TEXT},
+                    as_of=_TIME,
+                ),
+                rows=True,
+            ),
+            "/openapi.json": _path("openapi", "This document.", (), {"type": "object"}),
+            **{
+                f"/show/{name}": _path(
+                    f"show-{name}",
+                    question.help,
+                    (*parameters_of(question), output),
+                    _answer(question),
+                    rows=True,
+                )
+                for name, question in QUESTIONS.items()
+            },
+        },
+        "components": {
+            "schemas": {"Problem": _problem()},
+            "securitySchemes": {
+                "header": {"type": "apiKey", "in": "header", "name": "x-functions-key"},
+                "query": {"type": "apiKey", "in": "query", "name": "code"},
+            },
+        },
+    }
+
+
+def _path(
+    name: str, summary: str, parameters: Iterable[Parameter], schema: Schema, *, rows: bool = False
+) -> Schema:
+    media: Schema = {"application/json": {"schema": schema}}
+    if rows:
+        media |= {
+            each: {"schema": _TEXT}
+            for each in ("application/x-ndjson", "text/csv", "text/tab-separated-values")
+        }
+    etag = {"ETag": {"description": "The version of the answer.", "required": True, "schema": _TEXT}}
+    return {
+        "get": {
+            "operationId": name,
+            "summary": summary,
+            "parameters": [*map(_parameter, parameters), _IF_NONE_MATCH],
+            "responses": {
+                "200": {"description": "The answer.", "headers": etag, "content": media},
+                "304": {"description": "It is still the version that the request names.", "headers": etag},
+                **{
+                    status: {
+                        "description": text,
+                        "content": {"application/problem+json": {"schema": _PROBLEM}},
+                    }
+                    for status, text in (
+                        ("400", "A parameter is unknown or wrong: it is named."),
+                        ("503", "Storage didn't answer; trying again later may help."),
+                    )
+                },
+                "401": {"description": "The host wants a key."},
+            },
+        }
+    }
+
+
+_IF_NONE_MATCH: Schema = {
+    "name": "If-None-Match",
+    "in": "header",
+    "description": "An ETag: is the answer still that version?",
+    "schema": _TEXT,
+}
+
+
+def _parameter(parameter: Parameter) -> Schema:
+    default = f" Default: {parameter.default}." if parameter.default else ""
+    schema: Schema = {**parameter.schema}
+    if parameter.many:
+        schema = {"type": "array", "items": schema}
+    return {
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.help + default,
+        "schema": schema,
+    }
+
+
+def _answer(question: Question) -> Schema:
+    measures = _figures(question.measures)
+    nullable = {"oneOf": [measures, {"type": "null"}]}
+    return _object(
+        question={"const": question.name},
+        scopes={"type": "array", "items": _TEXT},
+        since=_TIME,
+        until=_TIME,
+        rows={"type": "array", "items": _row(question)},
+        total=measures,
+        shown=measures,
+        rest=measures,
+        unfiltered=nullable,
+        before=nullable,
+        missed=_NUMBER,
+        unit={"enum": [*question.orders]},
+        as_of=_or_null(_TIME),
+        notes={"type": "array", "items": _TEXT},
+        why_empty=_TEXT,
+    )
+
+
+def _row(question: Question) -> Schema:
+    """A row: what it always has, with ``grain`` its period, in a comparison what was before.
+
+    The row of the rest stands for no key: there, what makes up a key is null.
+    """
+    always: Schema = {
+        "Scope": _or_null(_TEXT),
+        **({"Rank": _NUMBER} if question.ranked_by else {}),
+        **{name: _or_null(_column(name)) for name in (*question.key, *question.extremes)},
+        **dict.fromkeys(question.measures, _NUMBER),
+        **({"Missed": _NUMBER} if question.bounded else {}),
+        "IsRest": {"type": "boolean"},
+    }
+    sometimes: Schema = {
+        "Period": _TIME,
+        **{f"{BEFORE}{name}": _NUMBER for name in (*question.measures, "Missed")},
+        "Change": _NUMBER,
+    }
+    return {**_object(**always), "properties": always | sometimes}
+
+
+def _list(columns: Sequence[str], **more: Schema) -> Schema:
+    row = _object(**{name: _or_null(_column(name)) for name in columns})
+    return _object(rows={"type": "array", "items": row}, **more)
+
+
+def _questions() -> Schema:
+    texts: Schema = {"type": "array", "items": _TEXT}
+    parameter = _object(name=_TEXT, help=_TEXT, default=_or_null(_TEXT), schema={"type": "object"})
+    question = _object(
+        name={"enum": [*QUESTIONS]},
+        help=_TEXT,
+        key=texts,
+        measures=texts,
+        orders=texts,
+        grains=texts,
+        unit=_TEXT,
+        unknown=texts,
+        parameters={"type": "array", "items": parameter},
+    )
+    return _object(questions={"type": "array", "items": question})
+
+
+def _problem() -> Schema:
+    said: Schema = {"type": _TEXT, "title": _TEXT, "status": {"type": "integer"}, "detail": _TEXT}
+    return {
+        "type": "object",
+        "description": "RFC 9457, with the name of the parameter that is wrong, if it is one.",
+        "properties": {**said, "parameter": _TEXT},
+        "required": [*said],
+        "additionalProperties": False,
+    }
+
+
+def _object(**properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
+def _figures(names: Iterable[str]) -> Schema:
+    return _object(**dict.fromkeys(names, _NUMBER))
+
+
+def _column(name: str) -> Schema:
+    return _TIME if name in _TIMES else _NUMBER if name in _WHOLE else _TEXT
+
+
+def _or_null(schema: Schema) -> Schema:
+    return {**schema, "type": [schema["type"], "null"]}

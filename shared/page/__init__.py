@@ -1,0 +1,175 @@
+"""The page: one self-contained HTML document, for the browser of the function app and as a file to mail.
+
+It is put together from ``page.html``, ``page.css``, ``page.js`` and the chart library in ``vendor``, as they
+are. The same document serves both: what it shows is fetched from beside it, or, in a report, embedded. Its
+Content-Security-Policy allows the script and the style by their hashes, and no address but its own.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from shared.views.query import parameters_of
+from shared.views.questions import QUESTIONS, Grain
+from shared.views.rows import ALL_SCOPES
+
+_HERE = Path(__file__).parent
+_SCRIPTS = ("vendor/uPlot.iife.min.js", "page.js")
+_STYLES = ("vendor/uPlot.min.css", "page.css")
+
+GRAINS: tuple[tuple[Grain, float], ...] = (("5m", 12), ("hour", 14 * 24), ("day", float("inf")))
+"""What charts are drawn by: the finest grain whose hours the window doesn't exceed."""
+
+INTERFACES = "nics"
+"""The question that is asked instead of ``traffic`` where one network interface is looked at."""
+
+LAYOUT = (
+    *("denied-sources", "denied-ports", "denied-conversations", "talkers", "allowed-ports", "conversations"),
+    *("rules", "nics"),
+)
+"""The order of the tables; a question that isn't named here comes last."""
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A part of the page: the question that it shows the answer to, and with which parameters it asks,
+    beside those that are selected. ``by_time``: one list for each period. ``table``: shown as a table.
+    """
+
+    id: str
+    question: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    by_time: bool = False
+    table: bool = False
+
+
+def _panels() -> tuple[Panel, ...]:
+    tables = [name for name in QUESTIONS if name not in ("traffic", "health")]
+    tables.sort(key=lambda name: LAYOUT.index(name) if name in LAYOUT else len(LAYOUT))
+    return (
+        Panel("summary", "traffic", {"limit": "1"}),
+        Panel("change", "traffic", {"limit": "1", "compare": "true"}),
+        *(
+            Panel(
+                f"series-{direction}-{status}".lower(),
+                "traffic",
+                {"direction": direction, "status": status, "limit": "1"},
+                by_time=True,
+            )
+            for direction in ("Inbound", "Outbound")
+            for status in ("Allowed", "Denied")
+        ),
+        Panel("health", "health"),
+        *(Panel(name, name, {"limit": "10"}, table=True) for name in tables),
+    )
+
+
+PANELS = _panels()
+
+
+SELECTED = ("scope", "since", "until", "mac", "ip", "port")
+"""The parameters that are selected on the page, or for a report."""
+
+
+def asks(
+    panel: Panel, selection: Mapping[str, Sequence[str]], window: timedelta
+) -> tuple[str, dict[str, list[str]]]:
+    """The question that a panel asks, and its parameters: for a report what ``queryOf`` in page.js is for
+    the browser. ``window``: the time that is looked at.
+    """
+    question = QUESTIONS[
+        INTERFACES if selection.get("mac") and panel.question == "traffic" else panel.question
+    ]
+    takes = {each.name for each in parameters_of(question)}
+    given = {name: [*texts] for name, texts in selection.items() if texts and name in takes}
+    if question.name == "health":
+        given.setdefault("scope", [ALL_SCOPES])
+    given |= {name: [text] for name, text in panel.parameters.items()}
+    if panel.by_time:
+        hours = window / timedelta(hours=1)
+        fits = [(grain, most) for grain, most in GRAINS if grain in question.grains]
+        given["grain"] = [next((grain for grain, most in fits if hours <= most), fits[-1][0])]
+    return question.name, given
+
+
+def render(report: Mapping[str, Any] | None = None) -> str:
+    """The whole document; with ``report``, what it shows is that, and it fetches nothing."""
+    data = {"report": report, **_described()}
+    return _fill(
+        (_HERE / "page.html").read_text("utf-8"),
+        policy=policy("'none'" if report else "'self'"),
+        style=_joined(_STYLES),
+        data=embeddable(data),
+        script=_joined(_SCRIPTS),
+    )
+
+
+def policy(connect: str) -> str:
+    """The Content-Security-Policy; ``connect``: where the script may fetch from."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src {_digest(_joined(_SCRIPTS))}",
+            f"style-src {_digest(_joined(_STYLES))}",
+            "img-src data:",
+            f"connect-src {connect}",
+            "base-uri 'none'",
+            "form-action 'none'",
+        )
+    )
+
+
+def embeddable(value: Any) -> str:
+    """JSON that can stand in a script element, whatever the texts in it: nothing in it ends the element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return text
+
+
+@cache
+def _joined(names: tuple[str, ...]) -> str:
+    return "\n".join((_HERE / name).read_text("utf-8").strip() for name in names)
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def _fill(template: str, **parts: str) -> str:
+    """The parts in their places; what stands in a part is not looked at."""
+    for name in ("policy", "style", "data", "script"):
+        before, _, template = template.partition("{{" + name + "}}")
+        parts[name] = before + parts[name]
+    return "".join(parts[name] for name in ("policy", "style", "data", "script")) + template
+
+
+def _described() -> dict[str, Any]:
+    """What the script has to know of the questions and panels."""
+    return {
+        "interfaces": INTERFACES,
+        "selected": SELECTED,
+        "grains": [{"grain": grain, "hours": min(hours, 1e9)} for grain, hours in GRAINS],
+        "panels": [asdict(panel) for panel in PANELS],
+        "questions": {
+            name: {
+                "name": name,
+                "help": question.help,
+                "key": question.key,
+                "measures": question.measures,
+                "extremes": [*question.extremes],
+                "unit": question.unit,
+                "ranked": question.ranked_by is not None,
+                "grains": question.grains,
+                "unknown": question.unknown,
+                "parameters": [each.name for each in parameters_of(question)],
+            }
+            for name, question in QUESTIONS.items()
+        },
+    }

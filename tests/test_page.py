@@ -1,0 +1,467 @@
+"""The page in headless Chromium, over real HTTP and as a report's file, with real data: that what it shows is
+true, that filters are in the URL, that names from logs stay text, and that nothing is fetched from elsewhere.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from shared import page
+from shared.cli import main
+from shared.views.questions import QUESTIONS
+from tests.browser import browser as run_browser
+from tests.shown import EVIL, MARKUP, Shown
+from tests.system import Stores
+from tests.web import KEY, Site, serve
+from tests.worker import worker
+
+ROOT = Path(__file__).parents[1]
+VENDORED = ("uPlot.iife.min.js", "uPlot.min.css", "LICENSE")
+
+type Show = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with run_browser() as running:
+        yield running
+
+
+@contextmanager
+def watched(chromium: Browser, **options: Any) -> Iterator[tuple[BrowserContext, list[str]]]:
+    """A fresh browser profile; and all that goes wrong in it, or leaves for elsewhere."""
+    slips: list[str] = []
+    context = chromium.new_context(locale="en-GB", **options)
+    context.set_default_timeout(20_000)
+    context.on("console", lambda said: slips.append(said.text) if said.type in ("error", "warning") else None)
+    context.on("weberror", lambda error: slips.append(str(error.error)))
+    context.on(
+        "request",
+        lambda sent: (
+            None
+            if sent.url.startswith(("http://127.0.0.1:", "file:", "data:", "blob:"))
+            else slips.append(sent.url)
+        ),
+    )
+    try:
+        yield context, slips
+    finally:
+        context.close()
+
+
+@pytest.fixture
+def show(chromium: Browser, site: Shown) -> Iterator[Show]:
+    """Open the page with a key, and wait until all is shown. What the browser complains of is a failure."""
+    with watched(chromium, viewport={"width": 1600, "height": 1000}) as (context, slips):
+
+        def open_it(query: str = "", fragment: str = f"#code={KEY}") -> Page:
+            opened = context.new_page()
+            opened.goto(f"{site.url}/api/dashboard?{query}{fragment}")
+            return settled(opened)
+
+        yield open_it
+    assert slips == []
+
+
+def settled(shown: Page, before: int = 0) -> Page:
+    """Wait until the page shows another round of answers than that of ``before``."""
+    shown.wait_for_function("before => Number(document.documentElement.dataset.shown) > before", arg=before)
+    return shown
+
+
+def cells(shown: Page, panel: str) -> list[list[str]]:
+    """A panel's rows, as they read."""
+    return [
+        [re.sub(r"\s+", " ", cell).strip() for cell in row.locator("th, td:not(.share)").all_inner_texts()]
+        for row in shown.locator(f"#{panel} tbody tr").all()
+    ]
+
+
+def fact(shown: Page, title: str) -> str:
+    """One of the large figures."""
+    return shown.locator(".fact", has_text=title).locator(".value").inner_text()
+
+
+# What it shows
+
+
+def test_the_figures_are_the_logs(show: Show, site: Shown) -> None:
+    shown = show()
+    rules = site.figures("traffic")
+    allowed = sum(figures[1] for figures in rules.values())
+    denied = sum(figures[2] for figures in rules.values())
+    assert fact(shown, "Flows denied") == f"{denied:,}"
+    assert fact(shown, "Flows allowed") == f"{allowed:,}"
+    assert fact(shown, "Unread") == "0 B"
+    malformed = sum(health.malformed for (scope, _), health in site.truth.health.items() if scope != "all")
+    assert fact(shown, "Rejected") == str(malformed)
+    expect(shown.get_by_role("heading", level=1)).to_have_text("Network traffic of all scopes")
+
+
+def test_the_tables_are_the_logs(show: Show, site: Shown) -> None:
+    shown = show("scope=nsg-web")
+    scope = next(key[0] for key in site.truth.rows if key[0].endswith("nsg-web"))
+    sources = site.figures("denied-sources", scope)
+    listed = cells(shown, "denied-sources")
+    assert 0 < len(listed) <= 10
+    for address, count in listed:
+        assert f"{sources[address,][2]:,}" == count
+    top = max(figures[2] for figures in sources.values())
+    assert listed[0][1] == f"{top:,}"
+    total = shown.locator("#denied-sources tfoot tr").last.inner_text()
+    assert re.search(r"[\d,]+$", total)[0] == f"{sum(each[2] for each in sources.values()):,}"  # type: ignore[index]
+    rules = {row[0].split()[0]: row for row in cells(shown, "rules")}
+    assert {key[1] for key in site.figures("rules", scope)} >= rules.keys()
+    assert rules
+
+
+def test_each_question_has_its_place(show: Show) -> None:
+    """Adding a question adds a table; nobody has to think of the page."""
+    shown = show()
+    assert {panel.question for panel in page.PANELS} == QUESTIONS.keys()
+    for panel in page.PANELS:
+        if panel.table:
+            expect(shown.locator(f"#{panel.id} table")).to_be_visible()
+            expect(shown.locator(f"#{panel.id} h3")).to_contain_text(QUESTIONS[panel.question].help[:8])
+    assert shown.locator(".uplot canvas").count() == 3
+
+
+def test_charts_can_be_read_without_seeing_them(show: Show, site: Shown) -> None:
+    shown = show()
+    chart = shown.locator(".chart").first
+    assert re.match(
+        r"Inbound flows, by 5 minutes|Inbound flows, by hour", str(chart.get_attribute("aria-label"))
+    )
+    chart.focus()
+    chart.press("ArrowRight")
+    expect(shown.locator(".readout").first).to_contain_text("allowed")
+    table = shown.locator("figure").first.locator("tbody tr")
+    shown.locator("figure summary").first.click()
+    denied = sum(
+        int(text.replace(",", "").replace("–", "0"))
+        for text in table.locator("td:nth-child(3)").all_inner_texts()
+    )
+    truth = site.figures("traffic")
+    assert denied == sum(figures[2] for key, figures in truth.items() if key == ("Inbound", "Denied"))
+
+
+# Filters
+
+
+def test_what_is_selected_is_in_the_url_and_back_goes_back(show: Show) -> None:
+    shown = show()
+    shown.get_by_label("Scope", exact=True).select_option(label="NSG-WEB (NSG)")
+    settled(shown, 1)
+    assert "scope=nsg" in shown.url
+    shown.get_by_label("Window", exact=True).select_option("6h")
+    settled(shown, 2)
+    assert "since=6h" in shown.url
+    shown.get_by_label("Port", exact=True).fill("22")
+    shown.get_by_label("Port", exact=True).press("Enter")
+    settled(shown, 3)
+    assert "port=22" in shown.url
+    assert {row[0].split("/")[0] for row in cells(shown, "denied-ports")} == {"22"}
+    assert shown.locator("#denied-sources .notes").inner_text().startswith("Not by port")
+    again = show(shown.url.partition("?")[2])
+    assert cells(again, "denied-ports") == cells(shown, "denied-ports")
+    expect(again.get_by_role("heading", level=1)).to_contain_text("NSG-WEB")
+    shown.go_back()
+    settled(shown, 4)
+    expect(shown.get_by_label("Port", exact=True)).to_have_value("")
+    shown.get_by_role("button", name="Clear").click()
+    settled(shown, 5)
+    assert not shown.url.partition("?")[2]
+
+
+def test_one_interface_can_be_looked_at(show: Show) -> None:
+    mac = EVIL.mac
+    shown = show(f"mac={mac}")
+    assert fact(shown, "Flows denied") == "3"
+    assert fact(shown, "Flows allowed") == "0"
+    assert [row[0].split()[0].replace("-", "") for row in cells(shown, "nics")] == [mac]
+    expect(shown.locator("#talkers .notes")).to_contain_text("Not by interface")
+    expect(shown.get_by_label("Interface", exact=True)).to_have_value(mac)
+
+
+def test_an_address_in_a_table_selects_itself(show: Show) -> None:
+    shown = show()
+    address = shown.locator("#talkers tbody button.link").first
+    text = address.inner_text()
+    address.focus()
+    address.press("Enter")
+    settled(shown, 1)
+    assert f"ip={text}" in shown.url
+    assert {row[0].split()[0] for row in cells(shown, "talkers")} == {text}
+
+
+# Keys
+
+
+@pytest.mark.parametrize("place", ["query", "fragment"])
+def test_a_key_in_the_address_is_taken_out_of_it(show: Show, site: Shown, place: str) -> None:
+    """The key is in no URL from then on, nor in the history; requests carry it as a header."""
+    site.site.seen.clear()
+    shown = show(f"since=6h&code={KEY}", "") if place == "query" else show("since=6h")
+    assert shown.url == f"{site.url}/api/dashboard?since=6h"
+    assert shown.evaluate("history.length") <= 2
+    asked = [each for each in site.site.seen if "/dashboard" not in each]
+    assert asked
+    assert not [each for each in asked if "code" in each]
+
+
+def test_without_a_key_the_page_asks_for_one_and_shows_no_figure(chromium: Browser, site: Shown) -> None:
+    with watched(chromium) as (context, _):
+        shown = context.new_page()
+        shown.goto(f"{site.url}/api/dashboard")
+        field = shown.get_by_label("Function key")
+        expect(field).to_be_focused()
+        assert not shown.locator("main").is_visible()
+        field.fill("wrong")
+        field.press("Enter")
+        expect(shown.locator("#key-why")).to_have_text("The function app does not take this key.")
+        field.fill(KEY)
+        field.press("Enter")
+        settled(shown)
+        assert fact(shown, "Unread") == "0 B"
+        shown.reload()
+        settled(shown)
+        shown.get_by_role("button", name="Forget key").click()
+        expect(field).to_be_visible()
+        assert shown.evaluate("JSON.stringify(sessionStorage) + localStorage.length") == "{}0"
+
+
+# Names that are markup
+
+
+@pytest.mark.parametrize("where", ["page", "report"])
+def test_names_from_logs_stay_text(show: Show, site: Shown, tmp_path: Path, where: str) -> None:
+    shown = show("scope=onclick")
+    if where == "report":
+        shown.goto(make_report(site, tmp_path / "evil.html", "--scope", "onclick").as_uri())
+        settled(shown)
+    assert MARKUP in shown.locator("#rules tbody").inner_text()
+    expect(shown.locator("#rules .sub").first).to_contain_text("nsg-<b onclick=x>&amp;")
+    assert shown.locator("main img, [onclick], [onerror]").count() == 0
+    assert "owned" not in shown.title()
+
+
+def test_a_script_that_got_in_would_not_run(chromium: Browser, site: Shown) -> None:
+    """The Content-Security-Policy is the second wall."""
+    with watched(chromium) as (context, slips):
+        shown = context.new_page()
+        shown.goto(f"{site.url}/api/dashboard")
+        shown.evaluate(
+            """() => {
+              const script = document.createElement("script");
+              script.textContent = "document.title = 'owned'";
+              document.body.append(script);
+              document.body.insertAdjacentHTML("beforeend", "<img src=x onerror=document.title='owned'>");
+              return fetch("http://127.0.0.2:9/").catch(() => 0);
+            }"""
+        )
+        shown.wait_for_timeout(200)
+        assert shown.title() != "owned"
+    assert len([slip for slip in slips if "Content Security Policy" in slip]) >= 3
+
+
+def test_nothing_in_an_embedded_text_ends_its_element() -> None:
+    text = "</script><!--<script>\u2028&"
+    embedded = page.embeddable({"name": text})
+    assert json.loads(embedded) == {"name": text}
+    assert not set("<>&\u2028") & set(embedded)
+
+
+def test_the_script_knows_no_markup() -> None:
+    script = (ROOT / "shared/page/page.js").read_text()
+    assert not re.findall(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|Function\(", script)
+
+
+# Empty, and failing
+
+
+def test_an_empty_store_says_so(chromium: Browser, stores: Stores) -> None:
+    with (
+        worker(stores.environment) as running,
+        serve(Site(running)) as url,
+        watched(chromium) as (context, slips),
+    ):
+        shown = context.new_page()
+        shown.goto(f"{url}/api/dashboard#code={KEY}")
+        settled(shown)
+        assert fact(shown, "Counted up to") == "nothing yet"
+        expect(shown.locator("#talkers .empty")).to_contain_text("Nothing has been counted yet")
+    assert slips == []
+
+
+def test_a_time_without_traffic_says_so(show: Show) -> None:
+    shown = show("since=2020-01-01&until=2020-01-02")
+    expect(shown.locator("#talkers .empty")).to_contain_text("What is counted begins only at")
+    expect(shown.get_by_label("From (UTC)")).to_have_value("2020-01-01T00:00")
+    expect(shown.locator(".chart").first).to_have_text("Nothing is counted of this time.")
+    assert shown.locator(".uplot").count() == 0
+
+
+def test_what_fails_says_why_and_can_be_tried_again(chromium: Browser, site: Shown) -> None:
+    with watched(chromium) as (context, _):
+        shown = context.new_page()
+        site.site.broken = {"/api/show/talkers", "/api/status"}
+        try:
+            shown.goto(f"{site.url}/api/dashboard#code={KEY}")
+            settled(shown)
+            expect(shown.locator("#talkers .failed")).to_have_text("the app answered 502")
+            expect(shown.locator("#denied-sources table")).to_be_visible()
+            assert fact(shown, "Unread") == "unknown"
+        finally:
+            site.site.broken = set()
+        shown.locator("#talkers").get_by_role("button", name="Try again").click()
+        expect(shown.locator("#talkers table")).to_be_visible()
+        shown.goto(f"{site.url}/api/dashboard?port=many")
+        settled(shown)
+        expect(shown.get_by_role("alert")).to_contain_text("port: 'many' won't do")
+
+
+# The report
+
+
+def make_report(site: Shown, out: Path, *options: str) -> Path:
+    """The command's file."""
+    done = CliRunner().invoke(main, ["report", *options, "--out", str(out)], env=site.stores.environment)
+    assert done.exit_code == 0, done.output
+    return out
+
+
+@pytest.fixture
+def report(site: Shown, tmp_path: Path) -> Path:
+    """Of the last six hours."""
+    return make_report(site, tmp_path / "report.html", "--since", "6h")
+
+
+def test_a_report_shows_what_the_page_shows_and_fetches_nothing(
+    chromium: Browser, show: Show, site: Shown, report: Path
+) -> None:
+    live = show("since=6h")
+    site.site.seen.clear()
+    with watched(chromium, viewport={"width": 1600, "height": 1000}) as (context, slips):
+        shown = context.new_page()
+        shown.goto(report.as_uri())
+        settled(shown)
+        for panel in page.PANELS:
+            if panel.table:
+                assert cells(shown, panel.id) == cells(live, panel.id), panel.id
+        for title in ("Flows denied", "Flows allowed", "Bytes", "Rejected", "Unread"):
+            assert fact(shown, title) == fact(live, title)
+        assert not shown.locator("form").first.is_visible()
+        assert shown.locator("#talkers button").filter(visible=True).count() == 0
+    assert slips == []
+    assert site.site.seen == []
+
+
+def test_a_report_is_refused_where_the_question_is(site: Shown, tmp_path: Path) -> None:
+    for options, says in (
+        (["--scope", "nothing-like-it"], "scope"),
+        (["--port", "x"], "port"),
+        (["--mac", "?"], "mac"),
+    ):
+        done = CliRunner().invoke(
+            main, ["report", *options, "--out", str(tmp_path / "no.html")], env=site.stores.environment
+        )
+        assert (done.exit_code, says in done.output) == (2, True), done.output
+    assert [*tmp_path.iterdir()] == []
+    done = CliRunner().invoke(main, ["report", "--out", "/nowhere/no.html"], env=site.stores.environment)
+    assert done.exit_code == 2
+
+
+# How it looks
+
+
+@pytest.mark.parametrize("width", [380, 768, 1600])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_and_can_be_read(chromium: Browser, report: Path, width: int, scheme: Any) -> None:
+    """Nothing beyond the edge, no text that is too faint (WCAG 2.2 AA: 4.5 to 1)."""
+    with watched(chromium, viewport={"width": width, "height": 900}, color_scheme=scheme) as (context, slips):
+        shown = context.new_page()
+        shown.goto(report.as_uri())
+        settled(shown)
+        assert shown.evaluate("document.documentElement.scrollWidth") <= width
+        assert shown.evaluate(BEYOND) == []
+        assert shown.evaluate(FAINT) == []
+    assert slips == []
+
+
+BEYOND = """() => [...document.querySelectorAll("main .card *")].filter((each) => {
+  const [inner, outer] = [each, each.closest(".card")].map((box) => box.getBoundingClientRect().right);
+  return inner > outer + 1;
+}).map((each) => each.outerHTML.slice(0, 80))"""
+
+FAINT = """() => {
+  const linear = (part) => (part /= 255) <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+  const light = (color) => color.match(/[\\d.]+/g).slice(0, 3).map(Number).map(linear)
+    .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const color = getComputedStyle(node).backgroundColor;
+      if (!/, 0\\)$/.test(color)) return color;
+    }
+    return "rgb(255, 255, 255)";
+  };
+  const faint = new Set();
+  for (const node of document.querySelectorAll("body *:not(script)")) {
+    const says = [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim());
+    if (!says || !node.checkVisibility()) continue;
+    const pair = [getComputedStyle(node).color, behind(node)].map(light).sort((one, other) => other - one);
+    if ((pair[0] + 0.05) / (pair[1] + 0.05) < 4.5) faint.add(node.textContent.slice(0, 30));
+  }
+  return [...faint];
+}"""
+
+NAMELESS = """() => [...document.querySelectorAll("section, form, [role=region], [role=img]")]
+  .filter((each) => each.checkVisibility() && !each.getAttribute("aria-label"))
+  .filter((each) => !document.getElementById(each.getAttribute("aria-labelledby")))
+  .concat([...document.querySelectorAll("input, select")].filter((each) => !each.labels.length))
+  .map((each) => each.outerHTML.slice(0, 80))"""
+
+
+def test_every_part_has_a_name_and_every_table_its_headers(show: Show) -> None:
+    shown = show()
+    assert shown.evaluate(NAMELESS) == []
+    for table in shown.locator("#panels table").all():
+        columns = table.locator("thead th[scope=col]").count()
+        assert columns == table.locator("tbody tr").first.locator("th, td:not(.share)").count()
+        assert table.locator("tbody tr").first.locator("th[scope=row]").count() == 1
+    shown.keyboard.press("Tab")
+    expect(shown.get_by_text("Skip to the figures")).to_be_focused()
+
+
+def test_it_prints_in_light_colours_and_without_controls(
+    chromium: Browser, report: Path, tmp_path: Path
+) -> None:
+    with watched(chromium, color_scheme="dark") as (context, slips):
+        shown = context.new_page()
+        shown.goto(report.as_uri())
+        settled(shown)
+        printed = shown.pdf(format="A4", path=tmp_path / "report.pdf")
+        assert printed.startswith(b"%PDF")
+        assert 1 <= printed.count(b"/Type /Page\n") <= 6
+        shown.emulate_media(media="print", color_scheme="dark")
+        shown.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert shown.evaluate("getComputedStyle(document.documentElement).color") == "rgb(27, 31, 36)"
+        assert shown.locator(".panel-head button").filter(visible=True).count() == 0
+    assert slips == []
+
+
+# The chart library
+
+
+@pytest.mark.parametrize("name", VENDORED)
+def test_the_chart_library_is_the_package(name: str) -> None:
+    """As `make vendor` copies it: not a byte of ours is in it."""
+    package = ROOT / "node_modules/uplot"
+    source = package / name if name == "LICENSE" else package / "dist" / name
+    assert (ROOT / "shared/page/vendor" / name).read_bytes() == source.read_bytes()
