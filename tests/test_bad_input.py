@@ -129,6 +129,7 @@ def assert_conserved(data: bytes) -> None:
     assert not SEPARATORS.sub(b"", data[offset:at])
 
 
+@pytest.mark.timeout(0)
 def test_every_tuple_is_counted_or_rejected(pytestconfig: pytest.Config) -> None:
     examples = settings(max_examples=150 * pytestconfig.getoption("--effort") // 100, deadline=None)
     examples(given(mutated_blobs())(assert_conserved))()

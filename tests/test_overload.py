@@ -48,6 +48,7 @@ class Trickle:
             return Fault.BUSY
 
 
+@pytest.mark.timeout(0)
 def test_many_interfaces_at_once_and_storage_that_takes_a_trickle(
     storage: Azurite, stores: Stores, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:

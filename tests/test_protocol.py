@@ -293,6 +293,7 @@ class Protocol(RuleBasedStateMachine):
         assert self.rewritten or not [row for row in kept - wanted if row[2] != UNREAD]
 
 
+@pytest.mark.timeout(0)
 def test_the_protocol(stores: Stores, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("shared.ingest.time", clock)
