@@ -602,7 +602,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; for (const each of charts) each.resize?.(); } });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((each) => each.draw?.()));
-  addEventListener("beforeprint", () => { document.documentElement.dataset.print = ""; charts.forEach((each) => each.draw?.(215)); });
+  addEventListener("beforeprint", () => { document.documentElement.dataset.print = ""; charts.forEach((each) => each.draw?.(195)); });
   addEventListener("afterprint", () => { delete document.documentElement.dataset.print; charts.forEach((each) => each.draw?.()); });
   begin();
 })();
