@@ -114,8 +114,8 @@ def test_a_hosts_clock_has_no_say(stores: Stores, monkeypatch: pytest.MonkeyPatc
 
 
 def test_only_who_asks_a_question_is_answered_by_the_clock_of_a_host() -> None:
-    """`--since 24h` is by the clock of whoever types it, over HTTP by that of the host that answers. It decides
-    what is asked for, never what is counted or written; nothing else in the code asks for a host's time.
+    """`--since 24h` is by the clock of whoever types it, over HTTP by that of the host that answers: it
+    decides what is asked for, never what is counted or written. Nothing else asks for a host's time.
     """
     asked = set()
     for path in [*(ROOT / "shared").rglob("*.py"), ROOT / "function_app.py"]:
