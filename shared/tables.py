@@ -28,6 +28,12 @@ _MOST_OPERATIONS = 100
 _CHANGED = (TableErrorCode.RESOURCE_NOT_FOUND, TableErrorCode.UPDATE_CONDITION_NOT_SATISFIED)
 TABLES = ("flowledger", "flowrejects", "flowhours", "flowstats")
 
+TRY_AGAIN: dict[str, Any] = {"retry_on_methods": ("GET", "PUT", "DELETE", "POST")}
+"""For what is sent by POST: by itself the SDK doesn't try that again after a lost connection, as it may have
+been done. To us that is no matter: a row written twice is the same row, and who creates one that is there is
+told so.
+"""
+
 type Columns = dict[str, Any]
 """An entity's columns as plain values: str, int, bool, bytes, aware datetime."""
 
@@ -65,7 +71,7 @@ class Tables:
         """Create those of our tables that aren't there."""
         for name in TABLES:
             with storage_errors(f"creating table {name}"):
-                self.service.create_table_if_not_exists(name)
+                self.service.create_table_if_not_exists(name, **TRY_AGAIN)
 
 
 def to_entity(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,10 +128,14 @@ def write_batches(table: TableClient, partition: str, upserts: list[Columns], de
     """
     with storage_errors(f"writing to {table.table_name}"):
         for rows in batched(upserts, _MOST_OPERATIONS, strict=False):
-            table.submit_transaction([("upsert", to_entity(row), {"mode": "replace"}) for row in rows])
+            table.submit_transaction(
+                [("upsert", to_entity(row), {"mode": "replace"}) for row in rows], **TRY_AGAIN
+            )
         for some in batched(deletes, _MOST_OPERATIONS, strict=False):
             try:
-                table.submit_transaction([("delete", _key(partition, row), _if_found(row)) for row in some])
+                table.submit_transaction(
+                    [("delete", _key(partition, row), _if_found(row)) for row in some], **TRY_AGAIN
+                )
             except TableTransactionError as error:
                 if not any(has_code(error, code) for code in _CHANGED):
                     raise

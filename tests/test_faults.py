@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 from urllib.parse import unquote
 
@@ -234,6 +235,52 @@ def test_one_fault(stage: Stage, fault: Fault, asked: str) -> None:
     stage.traffic.fault = None
     ingest(blob, stage.unlucky[0].flow_logs, stage.unlucky[0].ledger)
     assert_counted(stage.quiet, nic, blob, blob_of(*grown), rewritten=False)
+
+
+@pytest.mark.parametrize("asked", [name for name in ASKS if name != "the blob"])
+@pytest.mark.parametrize(
+    "fault", [Fault.REFUSED, Fault.LOST, Fault.BUSY, Fault.THROTTLED], ids=lambda it: it.name
+)
+def test_one_fault_that_passes_fails_nothing(stage: Stage, fault: Fault, asked: str) -> None:
+    """A connection that storage has closed is nothing to give up for, whatever was being sent."""
+    nic = Nic("nsg-v2", "000D3A000003", "nsg-web")
+    at = stage.unlucky[0]
+    met: list[Request] = []
+
+    def meets(request: Request) -> Fault | None:
+        if met or not ASKS[asked](request):
+            return None
+        met.append(request)
+        return fault
+
+    grown: list[bytes] = []
+    for number in range(2 if asked == "the entity" else 1):
+        grown.append(record(NIGHT, flow(NIGHT, port=number), "?"))
+        blob = stage.put(nic, blob_of(*grown))
+        stage.traffic.fault = meets
+        ingest(blob, at.flow_logs, at.ledger)
+    assert met
+    assert_counted(stage.quiet, nic, blob, blob_of(*grown), rewritten=False)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault.REFUSED, Fault.LOST, Fault.BUSY, Fault.THROTTLED], ids=lambda it: it.name
+)
+def test_each_writing_of_a_rollup_is_tried_again(stage: Stage, fault: Fault) -> None:
+    at = stage.unlucky[0]
+    nic = Nic("nsg-v2", "000D3A000002", "nsg-web")
+    blob = stage.put(nic, blob_of(record(NIGHT, flow(NIGHT))))
+    ingest(blob, at.flow_logs, at.ledger)
+    batches = count(1)
+
+    def meets(request: Request) -> Fault | None:
+        return fault if request.path.endswith("$batch") and next(batches) % 2 else None
+
+    stage.traffic.fault = meets
+    assert rollup(at.ledger, at.views).failed == []
+    assert next(batches) > 6
+    stage.traffic.fault = None
+    assert_views_say(results(stage.quiet).stats, naive.count(stage.quiet.blobs()))
 
 
 # Ingest: each plan has a blob of its own

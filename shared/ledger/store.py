@@ -36,7 +36,18 @@ from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
 from shared.ledger.memory import Held, Memory
-from shared.tables import END, Columns, Found, Tables, from_entity, has_code, query, to_entity, write_batches
+from shared.tables import (
+    END,
+    TRY_AGAIN,
+    Columns,
+    Found,
+    Tables,
+    from_entity,
+    has_code,
+    query,
+    to_entity,
+    write_batches,
+)
 
 LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
@@ -119,7 +130,7 @@ class Ledger:
                         match_condition=MatchConditions.IfNotModified,
                     )
                 else:
-                    answer = self._ledger.create_entity(entity)
+                    answer = self._ledger.create_entity(entity, **TRY_AGAIN)
             except HttpResponseError as error:
                 stale = isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError)
                 self._memory.forget(partition, held if stale else None)
@@ -155,7 +166,7 @@ class Ledger:
             row = to_entity(_reject_columns(blob, unread, entry.rewrites))
             with storage_errors(f"writing the rejects of {blob.name}"):
                 try:
-                    self._rejects.create_entity(row)
+                    self._rejects.create_entity(row, **TRY_AGAIN)
                 except ResourceExistsError:
                     if doubtful:
                         self._rejects.upsert_entity(row, mode=UpdateMode.REPLACE)
