@@ -38,7 +38,7 @@ def chromium() -> Iterator[Browser]:
 def watched(chromium: Browser, **options: Any) -> Iterator[tuple[BrowserContext, list[str]]]:
     """A fresh browser profile; and all that goes wrong in it, or leaves for elsewhere."""
     slips: list[str] = []
-    context = chromium.new_context(locale="en-GB", **options)
+    context = chromium.new_context(**{"locale": "en-GB"} | options)
     context.set_default_timeout(20_000)
     context.on("console", lambda said: slips.append(said.text) if said.type in ("error", "warning") else None)
     context.on("weberror", lambda error: slips.append(str(error.error)))
@@ -361,6 +361,16 @@ def test_a_report_shows_what_the_page_shows_and_fetches_nothing(
         assert shown.locator("#talkers button").filter(visible=True).count() == 0
     assert slips == []
     assert site.site.seen == []
+
+
+def test_a_browser_without_a_locale_shows_it_all(chromium: Browser, report: Path) -> None:
+    """As ``chromium --headless --print-to-pdf`` in a container, to mail a report."""
+    with watched(chromium, locale=None) as (context, slips):
+        shown = context.new_page()
+        shown.goto(report.as_uri())
+        settled(shown)
+        assert cells(shown, "talkers")
+    assert slips == []
 
 
 def test_a_report_is_refused_where_the_question_is(site: Shown, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from shared.views.questions import QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES
 
 _HERE = Path(__file__).parent
-_SCRIPTS = ("vendor/uPlot.iife.min.js", "page.js")
+_SCRIPTS = ("locale.js", "vendor/uPlot.iife.min.js", "page.js")
 _STYLES = ("vendor/uPlot.min.css", "page.css")
 
 GRAINS: tuple[tuple[Grain, float], ...] = (("5m", 12), ("hour", 14 * 24), ("day", float("inf")))
