@@ -9,6 +9,7 @@ failure names its plan. To see it again, and to try more than usual:
 
 import random
 import re
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -51,6 +53,7 @@ from tools.azurite import Azurite
 from tools.network_watcher import OPENER, Nic
 from tools.proxy import Fault, OldBlob, Request, Traffic, forwarded
 
+FAILED = Path(__file__).parents[1] / "build/failed-plans.txt"
 NOISE = b"#no record#"
 PARTS = 4
 SECOND = timedelta(seconds=1)
@@ -102,6 +105,9 @@ def explained(plan: Plan) -> Iterator[None]:
         number = plan.name.rpartition(" ")[2]
         error.add_note(f"plan {number} ({plan.name}) met {dict(plan.met)}")
         error.add_note(f"again: .venv/bin/python -m pytest tests/test_faults.py --plan {number}")
+        FAILED.parent.mkdir(exist_ok=True)
+        with FAILED.open("a") as kept:  # a long run may be stopped before it says what failed
+            kept.write("".join(traceback.format_exception(error)))
         raise
 
 
