@@ -218,10 +218,14 @@ ASKS: dict[str, Callable[[Request], bool]] = {
 }
 
 
-@pytest.mark.parametrize("asked", ASKS)
-@pytest.mark.parametrize("fault", [*Fault], ids=lambda fault: fault.name)
-def test_one_fault(stage: Stage, fault: Fault, asked: str) -> None:
-    """The update is done, or ends as ``Unavailable``; what is done in the end is done once."""
+PASSING = (Fault.REFUSED, Fault.LOST, Fault.BUSY, Fault.THROTTLED)
+"""What isn't there any more when the same request is sent again."""
+
+
+def meet_once(
+    stage: Stage, fault: Fault, asked: str, count_it: Callable[[BlobName], None]
+) -> tuple[Nic, BlobName, bytes]:
+    """Count a blob, whose first request of the kind that is ``asked`` meets the fault; gives what it is."""
     nic = Nic("nsg-v2", "000D3A000002", "nsg-web")
     met: list[Request] = []
 
@@ -236,42 +240,40 @@ def test_one_fault(stage: Stage, fault: Fault, asked: str) -> None:
         grown.append(record(NIGHT, flow(NIGHT, port=number), "?"))
         blob = stage.put(nic, blob_of(*grown))
         stage.traffic.fault = meets
-        run_all([partial(ingest, blob, stage.unlucky[0].flow_logs, stage.unlucky[0].ledger)])
+        count_it(blob)
     assert met
+    return nic, blob, blob_of(*grown)
+
+
+@pytest.mark.parametrize("asked", ASKS)
+@pytest.mark.parametrize("fault", [*Fault], ids=lambda fault: fault.name)
+def test_one_fault(stage: Stage, fault: Fault, asked: str) -> None:
+    """The update is done, or ends as ``Unavailable``; what is done in the end is done once."""
+    at = stage.unlucky[0]
+
+    def count_it(blob: BlobName) -> None:
+        run_all([partial(ingest, blob, at.flow_logs, at.ledger)])
+
+    nic, blob, data = meet_once(stage, fault, asked, count_it)
     stage.traffic.fault = None
-    ingest(blob, stage.unlucky[0].flow_logs, stage.unlucky[0].ledger)
-    assert_counted(stage.quiet, nic, blob, blob_of(*grown), rewritten=False)
+    ingest(blob, at.flow_logs, at.ledger)
+    assert_counted(stage.quiet, nic, blob, data, rewritten=False)
 
 
 @pytest.mark.parametrize("asked", [name for name in ASKS if name != "the blob"])
-@pytest.mark.parametrize(
-    "fault", [Fault.REFUSED, Fault.LOST, Fault.BUSY, Fault.THROTTLED], ids=lambda it: it.name
-)
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
 def test_one_fault_that_passes_fails_nothing(stage: Stage, fault: Fault, asked: str) -> None:
     """A connection that storage has closed is nothing to give up for, whatever was being sent."""
-    nic = Nic("nsg-v2", "000D3A000003", "nsg-web")
     at = stage.unlucky[0]
-    met: list[Request] = []
 
-    def meets(request: Request) -> Fault | None:
-        if met or not ASKS[asked](request):
-            return None
-        met.append(request)
-        return fault
-
-    grown: list[bytes] = []
-    for number in range(2 if asked == "the entity" else 1):
-        grown.append(record(NIGHT, flow(NIGHT, port=number), "?"))
-        blob = stage.put(nic, blob_of(*grown))
-        stage.traffic.fault = meets
+    def count_it(blob: BlobName) -> None:
         ingest(blob, at.flow_logs, at.ledger)
-    assert met
-    assert_counted(stage.quiet, nic, blob, blob_of(*grown), rewritten=False)
+
+    nic, blob, data = meet_once(stage, fault, asked, count_it)
+    assert_counted(stage.quiet, nic, blob, data, rewritten=False)
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault.REFUSED, Fault.LOST, Fault.BUSY, Fault.THROTTLED], ids=lambda it: it.name
-)
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: fault.name)
 def test_each_writing_of_a_rollup_is_tried_again(stage: Stage, fault: Fault) -> None:
     at = stage.unlucky[0]
     nic = Nic("nsg-v2", "000D3A000002", "nsg-web")
