@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 
+from shared import cli
 from tests.shown import Shown, shown
-from tests.system import Stores, create_all, forget_all, host
+from tests.system import Call, Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
 from tools.proxy import Traffic, forwarded
 
@@ -41,6 +43,16 @@ def other_host(stores: Stores) -> Iterator[Stores]:
     """Another host, with the same storage and a memory of its own."""
     with host(stores.connection_string) as clients:
         yield clients
+
+
+@pytest.fixture
+def call(stores: Stores) -> Call:
+    """Call the program in this process, where there are too many cases for one process each."""
+
+    def call_it(*arguments: str) -> Result:
+        return CliRunner().invoke(cli.main, [*arguments], env=stores.environment)
+
+    return call_it
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 import requests
 from azure.core.exceptions import ResourceExistsError
 from azure.data.tables import EntityProperty
+from click.testing import Result
 
 from shared.blobs import FlowLogs
 from shared.flowlog.blob_name import BlobName, parse_blob_name
@@ -39,6 +40,9 @@ NIGHT = datetime(2026, 10, 31, 23, tzinfo=UTC)
 
 type Rows = dict[tuple[str, str], dict[str, Any]]
 """What a table holds: columns by PartitionKey and RowKey."""
+
+type Call = Callable[..., Result]
+"""The program's arguments → what it said, and how it ended."""
 
 
 # Stores

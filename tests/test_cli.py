@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from shared import cli
 from shared.views.questions import QUESTIONS
-from tests.system import HOUR, NIGHT, Stores, blob_of, flow, record, wait_until
+from tests.system import HOUR, NIGHT, Call, Stores, blob_of, flow, record, wait_until
 from tools.azurite import Azurite
 from tools.network_watcher import NSG_CONTAINER, Nic, demo_nics, hour_of, whole_blob
 
@@ -32,7 +31,6 @@ SETTINGS = ("FLOW_LOGS", "RESULTS", "FLOWTALLY")
 NICS = demo_nics(2)
 
 type Run = Callable[..., subprocess.CompletedProcess[str]]
-type Call = Callable[..., Result]
 
 
 def bare_environment() -> dict[str, str]:
@@ -50,16 +48,6 @@ def run(stores: Stores) -> Run:
         )
 
     return run_it
-
-
-@pytest.fixture
-def call(stores: Stores) -> Call:
-    """Call the program in this process, where there are too many cases for one process each."""
-
-    def call_it(*arguments: str) -> Result:
-        return CliRunner().invoke(cli.main, [*arguments], env=stores.environment)
-
-    return call_it
 
 
 @pytest.fixture

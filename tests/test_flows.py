@@ -4,36 +4,23 @@ import io
 import json
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
-from shared import cli
 from shared.blobs import FlowLogs, Stretch
 from shared.flowlog.blob_name import BlobName
 from shared.flows import COLUMNS, Looked, Wanted, find_blobs, read_flows
 from shared.views.formats import pieces
 from tests import naive
-from tests.system import HOUR, NIGHT, Stores, blob_of, flow, record
+from tests.system import HOUR, NIGHT, Call, Stores, blob_of, flow, record
 from tools.network_watcher import Nic, demo_nics, hour_of, whole_blob
 from tools.proxy import Traffic
 
 NICS = demo_nics(3)
 NIGHT_HOUR = ("--since", "2026-10-31T23:00", "--until", "2026-11-01")
 ALWAYS = Wanted(NIGHT - 24 * HOUR, NIGHT + 24 * HOUR)
-
-type Call = Callable[..., Result]
-
-
-@pytest.fixture
-def call(stores: Stores) -> Call:
-    def call_it(*arguments: str) -> Result:
-        return CliRunner().invoke(cli.main, [*arguments], env=stores.environment)
-
-    return call_it
 
 
 @pytest.fixture
