@@ -312,3 +312,31 @@ def test_the_protocol(stores: Stores, pytestconfig: pytest.Config, monkeypatch: 
                 suppress_health_check=[*HealthCheck],
             ),
         )
+
+
+@pytest.mark.parametrize("steps", range(9))
+def test_a_late_host_doesnt_write_over_what_has_become_of_an_unread_end(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """Two hosts read the same half record; while one of them is about to say so again, the other one counts
+    what has come in its place.
+    """
+    monkeypatch.setattr("shared.ingest.time", Clock())
+    nic = Nic("nsg-v2", "000D3A000002", "nsg-web")
+    whole, half = record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT, port=1))[:100]
+    blob = stores.put(nic, NIGHT, OPENER + whole + b"," + half[:50])
+    with requests_in_steps(), host(stores.connection_string) as late, host(stores.connection_string) as quick:
+        ingest(blob, late.flow_logs, late.ledger)
+        ingest(blob, quick.flow_logs, quick.ledger)
+        stores.put(nic, NIGHT, OPENER + whole + b"," + half)
+        run = Run(late, blob)
+        for _ in range(steps):
+            if not run.done:
+                run.go_on("send")
+        stores.put(nic, NIGHT, blob_of(whole, b"#no record#", whole))
+        ingest(blob, quick.flow_logs, quick.ledger)
+        while not run.done:
+            run.go_on("send")
+    table = stores.tables.table("flowrejects")
+    rows = [*table.query_entities(f"PartitionKey eq '{partition_of(blob)}'")]
+    assert [row["Sample"] for row in rows] == ["#no record#"]

@@ -16,6 +16,7 @@ compare-and-swap says so, and the entry is loaded again: memory can cost a retry
 
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -152,24 +153,38 @@ class Ledger:
 
         Keys are byte positions, so a repeat overwrites itself. ``unread`` is provisional, and takes no
         other's place: who reads on may have written already what has become of it. If it is ``doubtful``
-        that what was unread before still is, it goes where that has been read.
+        that what was unread before still is, it goes where that has been read, and is said anew where not.
         """
         partition = partition_of(blob)
         rows = [_reject_columns(blob, reject, entry.rewrites) for reject in rejects]
+        said: dict[str, Found] = {}
         if doubtful:
+            there = [row for row in self._rejects_of(blob) if row.columns["Reason"] == UNREAD]
+            said = {row.columns["RowKey"]: row for row in there}
             kept = {row["RowKey"] for row in rows}
-            read = [row for row in self._rejects_of(blob) if _has_been_read(row.columns, entry)]
+            read = [row for row in there if _has_been_read(row.columns, entry)]
             gone = [row for row in read if row.columns["RowKey"] not in kept]
             write_batches(self._rejects, partition, [], gone)
         write_batches(self._rejects, partition, rows, [])
         if unread:
-            row = to_entity(_reject_columns(blob, unread, entry.rewrites))
-            with storage_errors(f"writing the rejects of {blob.name}"):
-                try:
-                    self._rejects.create_entity(row, **TRY_AGAIN)
-                except ResourceExistsError:
-                    if doubtful:
-                        self._rejects.upsert_entity(row, mode=UpdateMode.REPLACE)
+            row = _reject_columns(blob, unread, entry.rewrites)
+            self._say_unread(row, said.get(row["RowKey"]))
+
+    def _say_unread(self, row: Columns, before: Found | None) -> None:
+        """Say what is unread, where nothing is said yet or what was found ``before`` still is."""
+        with (
+            storage_errors(f"writing the rejects of {row['BlobName']}"),
+            suppress(ResourceExistsError, ResourceModifiedError, ResourceNotFoundError),
+        ):
+            if before:
+                self._rejects.update_entity(
+                    to_entity(row),
+                    mode=UpdateMode.REPLACE,
+                    etag=before.etag,
+                    match_condition=MatchConditions.IfNotModified,
+                )
+            else:
+                self._rejects.create_entity(to_entity(row), **TRY_AGAIN)
 
     def drop_rejects_before(self, blob: BlobName, entry: Entry) -> None:
         """Delete what was rejected of the blob before it was rewritten; to be called once ``entry``, which
@@ -267,8 +282,8 @@ def _hour(key: str) -> datetime:
 
 
 def _has_been_read(row: Columns, entry: Entry) -> bool:
-    """Whether a reject says of bytes that they are unread, which they aren't any more."""
-    if row["Reason"] != UNREAD or row["Rewrites"] != entry.rewrites:
+    """Whether these bytes, of which a reject says that they are unread, aren't so any more."""
+    if row["Rewrites"] != entry.rewrites:
         return False
     return row["ByteFrom"] < entry.offset or not entry.unread_bytes
 
