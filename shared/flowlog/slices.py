@@ -23,7 +23,7 @@ reads them, and so are the positions after each.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -80,7 +80,7 @@ class Slice:
     shape: Shape
     time: datetime | None
     arrays: list[tuple[int, int]]
-    rules: list[Rule]
+    rules: Sequence[Rule]
 
 
 type Item = Slice | Record | Garbled
@@ -113,8 +113,8 @@ class SliceReader(RecordReader):
         self._text_at = -1
         self._array_start = b'"flowTuples":["'
         self._shapes: dict[tuple[bytes, bool], Shape | None] = {}
-        self._rules: dict[tuple[Grammar, bytes], Rule | None] = {}
-        self._gaps: dict[bytes, int] = {}
+        self._following_rules: dict[tuple[Grammar, str, bytes], Rule] = {}
+        self._between: dict[bytes, None] = {}
 
     @property
     def waiting(self) -> int:
@@ -194,12 +194,14 @@ class SliceReader(RecordReader):
             return None
         pieces: list[bytes] = []
         arrays: list[tuple[int, int]] = []
-        at = start
+        to_bracket = len(self._array_start) - 1
+        at, following = start, -1
         while True:
             hit = data.find(self._array_start, at, at + _LOOK_AHEAD)
-            begin = hit + len(self._array_start) - 1
+            begin = hit + to_bracket
             gap = data[at:begin] if hit >= 0 else data[at : at + _LOOK_AHEAD]
-            following = self._following(gap, 1 if at == start else 0)
+            if gap not in self._between:
+                following = self._following(gap, 1 if at == start else 0)
             if following >= 0 or hit < 0:
                 break
             end = data.find(b"]", begin)
@@ -221,14 +223,12 @@ class SliceReader(RecordReader):
         return self._with_meaning(start, at + len(gap), pieces, arrays)
 
     def _following(self, gap: bytes, at: int) -> int:
-        """Where in this gap the next record starts; -1 if none does. Gaps recur."""
-        if not at and (known := self._gaps.get(gap)) is not None:
-            return known
+        """Where in this gap the next record starts; -1 if none does. Gaps between arrays recur."""
         found = _RECORD_START.search(gap, at)
         if found:
             return found.start()
         if not at:
-            _remember(self._gaps, gap, len(gap), -1)
+            _remember(self._between, gap, len(gap), None)
         return -1
 
     def _with_meaning(
@@ -240,26 +240,17 @@ class SliceReader(RecordReader):
             piece = pieces[of_time]
             pieces[of_time] = b"".join((piece[: written.start(1)], _NO_TIME, piece[written.end(1) :]))
         timeless = written is not None
-        outer, inner = pieces, pieces[1:-1]
-        if inner and pieces[-1].startswith(_FLOW_END) and all(map(_is_usual, inner)):
-            outer = [pieces[0], pieces[-1]]
-        else:
-            inner = []
-        shape = self._shape(outer, timeless=timeless)
+        shape, rules = None, None
+        if len(pieces) > 2 and pieces[-1].startswith(_FLOW_END):
+            shape = self._shape([pieces[0], pieces[-1]], timeless=timeless)
+            if shape:
+                rules = self._rules(shape.rules[0], pieces, shape.grammar, timeless=timeless)
+        if rules is None:
+            shape = self._shape(pieces, timeless=timeless)
         if shape is None or (end := end - shape.trailing) - start > records.LONGEST_RECORD:
             return None
-        rules = [*shape.rules]
-        for piece in inner:
-            if piece.startswith(_NEXT_FLOW):
-                rule = self._rule(shape.grammar, piece, outer, timeless=timeless)
-            else:
-                group = _NEXT_GROUP.fullmatch(piece)
-                rule = (rules[-1][0], group[1].decode()) if group and shape.grammar == "vnet-v4" else None
-            if rule is None:
-                return None
-            rules.append(rule)
         time = records.record_time(written[1].decode()) if written else shape.time
-        return Slice(start, end, shape, time, arrays, rules)
+        return Slice(start, end, shape, time, arrays, rules or shape.rules)
 
     def _shape(self, pieces: list[bytes], *, timeless: bool) -> Shape | None:
         """What these pieces say, with an array between any two."""
@@ -270,19 +261,39 @@ class SliceReader(RecordReader):
             return _remember(self._shapes, key, len(skeleton), shape)
         return self._shapes[key]
 
-    def _rule(self, grammar: Grammar, piece: bytes, outer: list[bytes], *, timeless: bool) -> Rule | None:
-        """Whose the array after this piece is, in any record that begins and ends as ``outer`` does."""
-        key = grammar, piece
-        if key not in self._rules:
-            skeleton = b"".join(_marked([outer[0], piece, outer[1]]))
-            shape = _read_skeleton(skeleton, 2, timeless=timeless)
-            return _remember(self._rules, key, len(piece), shape.rules[1] if shape else None)
-        return self._rules[key]
+    def _rules(
+        self, first: Rule, pieces: list[bytes], grammar: Grammar, *, timeless: bool
+    ) -> list[Rule] | None:
+        """Whose the arrays are, the ``first`` rule's and then one after each piece; ``None`` if that can't be
+        told piece by piece.
+        """
+        rules = [first]
+        acl = first[0]
+        for piece in pieces[1:-1]:
+            key = grammar, acl, piece
+            rule = self._following_rules.get(key)
+            if rule is None:
+                rule = _following_rule(grammar, acl, piece, (pieces[0], pieces[-1]), timeless=timeless)
+                if rule is None:
+                    return None
+                _remember(self._following_rules, key, len(piece), rule)
+            rules.append(rule)
+            acl = rule[0]
+        return rules
 
 
-def _is_usual(piece: bytes) -> bool:
-    """Whether this is a piece between two arrays that has a meaning of its own."""
-    return piece.startswith(_NEXT_FLOW) or _NEXT_GROUP.fullmatch(piece) is not None
+def _following_rule(
+    grammar: Grammar, acl: str, piece: bytes, outer: tuple[bytes, bytes], *, timeless: bool
+) -> Rule | None:
+    """Whose the array after this piece is, in any record that begins and ends as ``outer`` does, if the one
+    before it is of this ACL.
+    """
+    if piece.startswith(_NEXT_FLOW):
+        skeleton = b"".join(_marked([outer[0], piece, outer[1]]))
+        shape = _read_skeleton(skeleton, 2, timeless=timeless)
+        return shape.rules[1] if shape else None
+    group = _NEXT_GROUP.fullmatch(piece) if grammar == "vnet-v4" else None
+    return (acl, group[1].decode()) if group else None
 
 
 def _marked(pieces: list[bytes]) -> Iterator[bytes]:

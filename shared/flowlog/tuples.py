@@ -22,9 +22,8 @@ Source: Microsoft Learn, "Flow logging for network security groups", "Virtual ne
 """
 
 import ipaddress
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Direction = Literal["Inbound", "Outbound"]
 Status = Literal["Allowed", "Denied"]
@@ -57,8 +56,7 @@ class Rejected(Exception):
         self.reason = reason
 
 
-@dataclass(frozen=True, slots=True)
-class FlowTuple:
+class FlowTuple(NamedTuple):
     """One tuple, read. ``time_ms``: milliseconds since 1970 UTC; counters: packets and bytes."""
 
     time_ms: int
@@ -78,6 +76,18 @@ class FlowTuple:
     bytes_dest_to_src: int
 
 
+class Verdict(NamedTuple):
+    """What the fields protocol to state or encryption say together."""
+
+    protocol: str
+    direction: Direction
+    status: Status
+    flows_allowed: int
+    flows_denied: int
+    flows_ended: int
+    needs_counters: bool
+
+
 def read_tuple(text: object, grammar: Grammar) -> FlowTuple:
     """Read one element of a ``flowTuples`` array; ``Rejected`` if it breaks the grammar."""
     if not isinstance(text, str):
@@ -88,59 +98,67 @@ def read_tuple(text: object, grammar: Grammar) -> FlowTuple:
     time_ms = _time(fields[0])
     src_ip, dest_ip = _address(fields[1]), _address(fields[2])
     src_port, dest_port = _port(fields[3]), _port(fields[4])
-    protocol = _protocol(fields[5])
-    if fields[6] not in _DIRECTIONS:
-        raise Rejected("unknown direction")
-    if grammar == "vnet-v4":
-        state = fields[7]
-        if state not in {"B", "C", "E", "D"}:
-            raise Rejected("unknown state")
-        if fields[8] not in _ENCRYPTIONS:
-            raise Rejected("unknown encryption")
-        denied = state == "D"
-        began = state == "B"
-    else:
-        decision = fields[7]
-        if decision not in {"A", "D"}:
-            raise Rejected("unknown decision")
-        denied = decision == "D"
-        state = fields[8] if len(fields) == 13 else "B"
-        if state not in {"B", "C", "E"}:
-            raise Rejected("unknown state")
-        began = state == "B" and not denied
+    verdict = read_verdict(grammar, *fields[5:9])
     counters = fields[9:] or ["", "", "", ""]
-    if state in {"C", "E"} and "" in counters:
+    if verdict.needs_counters and "" in counters:
         raise Rejected("counter missing")
-    packets_out, bytes_out, packets_back, bytes_back = map(_counter, counters)
     return FlowTuple(
-        time_ms=time_ms,
-        src_ip=src_ip,
-        dest_ip=dest_ip,
-        src_port=src_port,
-        dest_port=dest_port,
-        protocol=protocol,
-        direction=_DIRECTIONS[fields[6]],
-        status="Denied" if denied else "Allowed",
-        flows_allowed=int(began),
-        flows_denied=int(denied),
-        flows_ended=int(state == "E"),
-        packets_src_to_dest=packets_out,
-        bytes_src_to_dest=bytes_out,
-        packets_dest_to_src=packets_back,
-        bytes_dest_to_src=bytes_back,
+        time_ms,
+        src_ip,
+        dest_ip,
+        src_port,
+        dest_port,
+        verdict.protocol,
+        verdict.direction,
+        verdict.status,
+        verdict.flows_allowed,
+        verdict.flows_denied,
+        verdict.flows_ended,
+        *map(_counter, counters),
     )
 
 
-def _digits(text: str, most: int) -> bool:
-    """One to ``most`` ASCII digits; ``str.isdigit`` alone would take those of every script."""
-    return 1 <= len(text) <= most and text.isascii() and text.isdigit()
+@lru_cache(maxsize=4096)
+def read_verdict(
+    grammar: Grammar, protocol: str, direction: str, decision: str, rest: str | None = None
+) -> Verdict:
+    """Read the fields from the protocol on, as many as there are before the counters; ``Rejected`` if one
+    breaks the grammar.
+    """
+    known_protocol = _protocol(protocol)
+    if direction not in _DIRECTIONS:
+        raise Rejected("unknown direction")
+    if grammar == "vnet-v4":
+        state, encryption = decision, rest
+        if state not in {"B", "C", "E", "D"}:
+            raise Rejected("unknown state")
+        if encryption not in _ENCRYPTIONS:
+            raise Rejected("unknown encryption")
+        denied = state == "D"
+    else:
+        if decision not in {"A", "D"}:
+            raise Rejected("unknown decision")
+        denied = decision == "D"
+        state = "B" if rest is None else rest
+        if state not in {"B", "C", "E"}:
+            raise Rejected("unknown state")
+    return Verdict(
+        protocol=known_protocol,
+        direction=_DIRECTIONS[direction],
+        status="Denied" if denied else "Allowed",
+        flows_allowed=int(state == "B" and not denied),
+        flows_denied=int(denied),
+        flows_ended=int(state == "E"),
+        needs_counters=state in {"C", "E"},
+    )
 
 
 def _time(text: str) -> int:
-    if len(text) == 10 and _digits(text, 10):
-        return int(text) * 1000
-    if len(text) == 13 and _digits(text, 13):
-        return int(text)
+    if text.isdigit() and text.isascii():  # by itself, isdigit takes the digits of every script
+        if len(text) == 10:
+            return int(text) * 1000
+        if len(text) == 13:
+            return int(text)
     raise Rejected("time is neither 10 nor 13 digits")
 
 
@@ -165,16 +183,16 @@ def _address(text: str) -> str:
 
 
 def _port(text: str) -> int:
-    if not _digits(text, 5) or int(text) > 65_535:
-        raise Rejected("not a port")
-    return int(text)
+    if text.isdigit() and text.isascii() and len(text) <= 5 and (port := int(text)) <= 65_535:
+        return port
+    raise Rejected("not a port")
 
 
 def _protocol(text: str) -> str:
     known = _PROTOCOLS.get(text)
     if known:
         return known
-    if not _digits(text, 3) or int(text) > 255:
+    if not (text.isdigit() and text.isascii()) or len(text) > 3 or int(text) > 255:
         raise Rejected("unknown protocol")
     number = str(int(text))
     return _PROTOCOLS.get(number, number)
@@ -183,6 +201,6 @@ def _protocol(text: str) -> str:
 def _counter(text: str) -> int:
     if not text:
         return 0
-    if not _digits(text, 19) or int(text) > INT64_MAX:
-        raise Rejected("counter is no signed 64-bit number")
-    return int(text)
+    if text.isdigit() and text.isascii() and len(text) <= 19 and (counter := int(text)) <= INT64_MAX:
+        return counter
+    raise Rejected("counter is no signed 64-bit number")

@@ -41,13 +41,15 @@ del _room
 
 
 @dataclass(slots=True)
-class _Array:
-    """One array of tuples: of which item and group it is; its elements, if the reference read them."""
+class _Arrays:
+    """A batch's arrays of tuples: what is in each, of which item and group it is. ``elements`` of those that
+    the reference read, in whose content an empty string stands for each.
+    """
 
-    item: int
-    group: int
-    content: bytes
-    elements: list[object] | None = None
+    contents: list[bytes] = field(default_factory=list)
+    items: list[int] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    elements: dict[int, list[object]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -104,47 +106,36 @@ class ColumnCounter:
             self._load()
             arrays = self._arrays(items, stretch)
         rejected: Rejections = {}
-        if arrays:
+        if arrays.contents:
             tuples = self._read(items, arrays, rejected)
             if not (self._is_small(tuples) and self._count_tuples(tuples)):
                 return None
             self._counts.tuples += len(tuples.records)
         return rejected
 
-    def _arrays(self, items: list[Item], stretch: bytes) -> list[_Array]:
-        """The arrays of all records. Where the reference read, an empty string stands for each element."""
-        arrays: list[_Array] = []
+    def _arrays(self, items: list[Item], stretch: bytes) -> _Arrays:
+        """The arrays of all records."""
+        arrays = _Arrays()
         for number, item in enumerate(items):
             if isinstance(item, Slice):
-                arrays += [
-                    _Array(number, group, stretch[start:end])
-                    for group, (start, end) in zip(
-                        (self._group(*rule) for rule in item.rules), item.arrays, strict=True
-                    )
-                ]
+                arrays.contents += [stretch[start:end] for start, end in item.arrays]
+                arrays.groups += self._keys.groups.numbers(item.rules)
             elif isinstance(item, Record):
-                arrays += [
-                    _Array(
-                        number,
-                        self._group(group.acl_group, group.rule),
-                        b",".join([b'""'] * len(group.tuples)),
-                        group.tuples,
-                    )
-                    for group in item.groups
-                    if group.tuples
-                ]
+                for group in item.groups:
+                    if group.tuples:
+                        arrays.elements[len(arrays.contents)] = group.tuples
+                        arrays.contents.append(b",".join([b'""'] * len(group.tuples)))
+                        arrays.groups.append(self._keys.groups.number((group.acl_group, group.rule)))
+            arrays.items += [number] * (len(arrays.contents) - len(arrays.items))
         return arrays
 
-    def _group(self, acl_group: str, rule: str) -> int:
-        return self._keys.groups.number((acl_group or self._acl_group, rule))
-
-    def _read(self, items: list[Item], arrays: list[_Array], rejected: Rejections) -> _Tuples:
+    def _read(self, items: list[Item], arrays: _Arrays, rejected: Rejections) -> _Tuples:
         """Read the arrays; what isn't clean, with the reference. Rejected tuples go to ``rejected``."""
         verdicts = self._keys.verdicts(_grammar(items))
-        columns = read_columns([array.content for array in arrays], verdicts, self._keys.addresses)
+        columns = read_columns(arrays.contents, verdicts, self._keys.addresses)
         array_of_row = _array_of_row(arrays, columns)
-        groups = np.array([array.group for array in arrays])[array_of_row]
-        numbers = np.array([array.item for array in arrays])[array_of_row]
+        groups = np.array(arrays.groups)[array_of_row]
+        numbers = np.array(arrays.items)[array_of_row]
         since = columns.time_ms - self._from_ms
         clean = since.view(np.uint64) < 3 * HOUR_MS
         clean[columns.odd] = False
@@ -178,33 +169,33 @@ class ColumnCounter:
         self,
         odd: Ints,
         items: list[Item],
-        arrays: list[_Array],
+        arrays: _Arrays,
         array_of_row: Ints,
         columns: Columns,
         rejected: Rejections,
     ) -> list[tuple[int, FlowTuple]]:
         """What the reference says to these rows: the tuples that count after all."""
         good: list[tuple[int, FlowTuple]] = []
-        first_row = np.searchsorted(array_of_row, np.arange(len(arrays)))
+        first_row = np.searchsorted(array_of_row, np.arange(len(arrays.contents)))
         for number in np.unique(array_of_row[odd]).tolist():
-            array = arrays[number]
-            if array.elements is None and not is_plain(array.content):
+            if number not in arrays.elements and not is_plain(arrays.contents[number]):
                 raise NotPlainError
         for row in odd.tolist():
-            number = int(array_of_row[row])
-            array = arrays[number]
-            item = items[array.item]
+            array = int(array_of_row[row])
+            number = arrays.items[array]
+            item = items[number]
             assert not isinstance(item, Garbled)  # noqa: S101
-            element = columns.text(row) if array.elements is None else array.elements[row - first_row[number]]
+            elements = arrays.elements.get(array)
+            element = columns.text(row) if elements is None else elements[row - first_row[array]]
             try:
                 flow = read_tuple(element, item.shape.grammar if isinstance(item, Slice) else item.grammar)
             except Rejected as verdict:
-                rejected.setdefault(array.item, []).append((element, verdict.reason))
+                rejected.setdefault(number, []).append((element, verdict.reason))
                 continue
             if 0 <= flow.time_ms - self._from_ms < 3 * HOUR_MS:
                 good.append((row, flow))
             else:
-                rejected.setdefault(array.item, []).append((element, hour_counts.FAR))
+                rejected.setdefault(number, []).append((element, hour_counts.FAR))
         return good
 
     def _put(self, tuples: _Tuples, row: int, flow: FlowTuple) -> None:
@@ -313,7 +304,7 @@ class ColumnCounter:
 
     def _load(self) -> None:
         """Make tables of the counts, and number keys from 0 on."""
-        self._keys = Keys()
+        self._keys = Keys(self._acl_group)
         self._traffic = np.zeros((len(MEASURES), 3 * _BUCKETS * 4), np.int64)
         self._tables = {share: _tables_of(hour, self._keys) for share, hour in self._counts.shares.items()}
         self._totals = [0.0] * len(MEASURES)
@@ -354,17 +345,17 @@ def _grammar(items: list[Item]) -> Grammar:
     return next((item.shape.grammar for item in items if isinstance(item, Slice)), "nsg-v2")
 
 
-def _likely_addresses(arrays: list[_Array]) -> int:
+def _likely_addresses(arrays: _Arrays) -> int:
     """As many as there can be in arrays of tuples that are worth their name."""
-    return sum(len(array.content) for array in arrays) // 20
+    return sum(map(len, arrays.contents)) // 20
 
 
-def _array_of_row(arrays: list[_Array], columns: Columns) -> Ints:
+def _array_of_row(arrays: _Arrays, columns: Columns) -> Ints:
     """Of which array each tuple is."""
-    lengths = np.array([len(array.content) for array in arrays])
+    lengths = np.array([*map(len, arrays.contents)])
     begins = PADDING + 2 + np.cumsum(lengths + 1) - (lengths + 1)
     first_rows = np.searchsorted(columns.starts, begins + 1)
-    return np.repeat(np.arange(len(arrays)), np.diff(first_rows, append=len(columns.starts)))
+    return np.repeat(np.arange(len(lengths)), np.diff(first_rows, append=len(columns.starts)))
 
 
 def _copies(tables: dict[int, dict[str, Table]]) -> dict[int, dict[str, Table]]:

@@ -48,19 +48,27 @@ class Numbers[T: Hashable]:
                 self.longest = max(self.longest, bytes_of_key(thing))
         return number
 
+    def numbers(self, things: Sequence[T]) -> list[int]:
+        """The things' numbers."""
+        try:
+            return [*map(self._number.__getitem__, things)]
+        except KeyError:
+            return [*map(self.number, things)]
+
 
 def _lengths(numbers: Numbers[Any]) -> Ints:
     return np.array([bytes_of_key(thing) for thing in numbers.things], np.int64)
 
 
 class Keys:
-    """All that is numbered.
+    """All that is numbered. ``acl_group`` is that of the rules that don't name one.
 
     A *kind* is what a tuple has beside addresses and port: ACL and rule, and the trait that its verdict gives
     it (protocol, direction, status). Of each kind the arrays say what it is in the families' keys.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, acl_group: str) -> None:
+        self._acl_group = acl_group
         self.addresses = Addresses()
         self.groups: Numbers[Rule] = Numbers()
         self.rules: Numbers[tuple[str, str, str, str]] = Numbers()
@@ -149,7 +157,7 @@ class Keys:
         protocol, direction, status = list(self.traits)[trait]
         self._known.append(
             (
-                self.rules.number((acl_group, rule, direction, status)),
+                self.rules.number((acl_group or self._acl_group, rule, direction, status)),
                 self.services.number((protocol, direction)),
                 self.ways.number((protocol, direction, rule)),
                 status == "Denied",
