@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from shared.flowlog.records import Record, RecordReader
 from shared.flowlog.tuples import INT64_MAX, FlowTuple
 from shared.tally import hour_counts
-from shared.tally.heavy_hitters import HeavyHitters, bytes_of_key
+from shared.tally.heavy_hitters import HeavyHitters, Key, bytes_of_key
 from shared.tally.hour_counts import FAMILIES, HourCounts
+from shared.tally.measures import Figures, to_figures, to_sums
 
 type Layout = Literal["nsg-v1", "nsg-v2", "vnet-v4"]
 type Json = dict[str, Any]
@@ -547,13 +548,23 @@ def shrink_families(patch: pytest.MonkeyPatch, keys: int, entity_bytes: int | No
 # Counts as plain values, to compare and to print
 
 
+def figures_by_key(family: HeavyHitters) -> dict[Key, Figures]:
+    """A family's figures, in the order in which its keys were admitted."""
+    return {row.key: row.figures for row in family.rows()}
+
+
+def traffic_of(hour: HourCounts) -> dict[tuple[int, str, str], Figures]:
+    """An hour's exact traffic."""
+    return {key: to_figures(sums) for key, sums in hour.traffic.items()}
+
+
 def plain_family(family: HeavyHitters) -> dict[str, object]:
     """A family's whole state."""
     return {
-        "figures": dict(family.figures),
+        "figures": figures_by_key(family),
         "missed": dict(family.missed),
         "floor": family.floor,
-        "rest": list(family.rest),
+        "rest": to_figures(family.rest),
         "key_bytes": family.key_bytes,
     }
 
@@ -562,7 +573,7 @@ def plain(shares: Mapping[int, HourCounts]) -> dict[int, dict[str, object]]:
     """The whole state of a blob's counts."""
     return {
         share: {
-            "traffic": dict(counts.traffic),
+            "traffic": traffic_of(counts),
             "seen": dict(counts.seen),
             **{name: plain_family(family) for name, family in counts.families.items()},
         }
@@ -576,9 +587,9 @@ def copy_family(family: HeavyHitters) -> HeavyHitters:
     rows = [*family.rows()]
     copy.fill(
         [row.key for row in rows],
-        [[*row.figures] for row in rows],
+        [to_sums(row.figures) for row in rows],
         [row.missed for row in rows],
         sum(bytes_of_key(row.key) for row in rows),
     )
-    copy.floor, copy.rest = family.floor, [*family.rest]
+    copy.floor, copy.rest = family.floor, family.rest
     return copy

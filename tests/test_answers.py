@@ -309,7 +309,7 @@ def test_an_exact_view_is_ordered_and_cut_by_what_is_asked() -> None:
         Event(
             5,
             SCOPES[0],
-            replace(flow, src_ip=f"10.0.0.{host}", bytes_src_to_dest=10 * host, time_ms=_at(5)),
+            flow._replace(src_ip=f"10.0.0.{host}", bytes_src_to_dest=10 * host, time_ms=_at(5)),
             "a",
             "X",
         )
@@ -326,7 +326,7 @@ def test_what_a_row_may_lack_is_no_more_than_it_has_to_be() -> None:
     """Two rows are kept of each hour; the third of the first hour is the first of the second."""
     flow = FlowTuple(0, "10.0.0.1", "192.0.2.1", 5, 22, "TCP", "Inbound", "Denied", 0, 1, 0, 0, 0, 0, 0)
     world = [
-        Event(hour, SCOPES[0], replace(flow, src_ip=f"10.0.0.{host}", time_ms=_at(hour)), "a", "D")
+        Event(hour, SCOPES[0], flow._replace(src_ip=f"10.0.0.{host}", time_ms=_at(hour)), "a", "D")
         for hour, denied in ((5, {1: 9, 2: 5, 3: 3, 4: 1}), (6, {3: 7, 1: 2, 2: 1}))
         for host, times in denied.items()
         for _ in range(times)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.packing import pack
 from shared.tally.hour_counts import ENTITY_BYTES, FAMILIES, BlobCounts, HourCounts
-from shared.tally.measures import Figures, no_figures
+from shared.tally.measures import Figures, no_figures, to_figures, to_sums
 from tests.strategies import (
     FAR,
     HOUR,
@@ -23,12 +23,14 @@ from tests.strategies import (
     Good,
     Layout,
     Written,
+    figures_by_key,
     hour_records,
     plain,
     plain_family,
     record_document,
     records_of,
     shrink_families,
+    traffic_of,
     written_records,
 )
 
@@ -150,11 +152,11 @@ def test_what_is_counted_equals_a_naive_count(written: list[Written]) -> None:
     counts, truth = counted(written), naive(written)
     assert counts.shares.keys() == truth.traffic.keys()
     for share, hour in counts.shares.items():
-        assert hour.traffic == truth.traffic[share]
+        assert traffic_of(hour) == truth.traffic[share]
         assert hour.seen == {key: (min(times), max(times)) for key, times in truth.seen[share].items()}
         for name, family in hour.families.items():
-            assert family.figures == truth.families.get((share, name), {}), name
-            assert (family.rest, family.missed, family.floor) == (no_figures(), {}, 0)
+            assert figures_by_key(family) == truth.families.get((share, name), {}), name
+            assert (family.rest, family.missed, family.floor) == (0, {}, 0)
 
 
 @given(hour_records())
@@ -172,7 +174,7 @@ def test_every_tuple_is_counted_once_or_rejected_once(written: list[Written]) ->
 def what_a_family_counts(name: str, hour: HourCounts) -> Figures:
     """The total of all tuples that belong to a family, from the exact traffic."""
     total = no_figures()
-    for (_, direction, status), figures in hour.traffic.items():
+    for (_, direction, status), figures in traffic_of(hour).items():
         belongs = {
             "rules": True,
             "denied-sources": (direction, status) == ("Inbound", "Denied"),
@@ -198,10 +200,10 @@ def test_rows_and_rest_are_all_that_a_family_counts_far_over_capacity(
         counts = counted(written)
     truth = naive(written)
     for share, hour in counts.shares.items():
-        assert hour.traffic == truth.traffic[share]
-        assert hour.seen.keys() == hour.families["rules"].figures.keys()
+        assert traffic_of(hour) == truth.traffic[share]
+        assert hour.seen.keys() == hour.families["rules"].sums.keys()
         for name, family in hour.families.items():
-            total = list(family.rest)
+            total = to_figures(family.rest)
             for row in family.rows():
                 add(total, row.figures)
                 weight = family.weight(truth.families[share, name][row.key])
@@ -245,18 +247,18 @@ def test_hours_of_several_interfaces_merge_to_the_count_of_all(
                 merged.merge(part, mac)
                 assert plain({0: part}) == before
     truth = naive([*one, *other])
-    assert merged.traffic == truth.traffic.get(0, {})
+    assert traffic_of(merged) == truth.traffic.get(0, {})
     nics: dict[Any, Figures] = defaultdict(no_figures)
     for mac, part in parts.items():
-        for (_, direction, status), figures in part.traffic.items() if part else ():
+        for (_, direction, status), figures in traffic_of(part).items() if part else ():
             add(nics[mac, direction, status], figures)
     if keys is None:
-        assert merged.families["nics"].figures == nics
+        assert figures_by_key(merged.families["nics"]) == nics
         assert merged.seen == {key: (min(at), max(at)) for key, at in truth.seen.get(0, {}).items()}
     for name, family in merged.families.items():
         if keys is None and name != "nics":
-            assert family.figures == truth.families.get((0, name), {})
-        total = list(family.rest)
+            assert figures_by_key(family) == truth.families.get((0, name), {})
+        total = to_figures(family.rest)
         for row in family.rows():
             add(total, row.figures)
         assert total == (merged.totals() if name == "nics" else what_a_family_counts(name, merged))
@@ -364,7 +366,7 @@ def test_first_and_last_seen_are_by_rule_and_hour() -> None:
 )
 def test_which_views_a_tuple_belongs_to(way: str, decision: str, views: dict[str, object]) -> None:
     counts = counted([one_record("nsg-v2", v2(HOUR_MS, way, decision))])
-    found = {name: [*family.figures] for name, family in counts.shares[0].families.items() if len(family)}
+    found = {name: [*family.sums] for name, family in counts.shares[0].families.items() if len(family)}
     direction = "Inbound" if way == "I" else "Outbound"
     status = "Allowed" if decision == "A" else "Denied"
     conversations = "conversations" if decision == "A" else "denied-conversations"
@@ -393,7 +395,7 @@ def test_sums_stay_at_the_largest_number_that_a_column_holds() -> None:
     counts = counted([one_record("nsg-v2", text, text)])
     expected = [2, 0, 0, 2, INT64_MAX, 2, INT64_MAX, INT64_MAX]
     assert counts.shares[0].totals() == expected
-    assert [*counts.shares[0].families["talkers"].figures.values()] == [expected]
+    assert [*figures_by_key(counts.shares[0].families["talkers"]).values()] == [expected]
 
 
 def test_the_last_records_time_is_the_latest_and_needs_no_tuples() -> None:
@@ -411,9 +413,9 @@ def test_the_last_records_time_is_the_latest_and_needs_no_tuples() -> None:
 def test_a_key_too_large_for_an_entity_goes_to_the_rest() -> None:
     counts = counted([one_record("nsg-v2", v2(HOUR_MS))])
     family = counts.shares[0].families["talkers"]
-    family.add(("x" * ENTITY_BYTES, "Inbound"), [1, 0, 0, 0, 0, 0, 0, 0])
+    family.add(("x" * ENTITY_BYTES, "Inbound"), to_sums([1, 0, 0, 0, 0, 0, 0, 0]))
     counts.settle()
-    assert [*family.figures, family.rest[0]] in ([("10.0.0.4", "Inbound"), 1], [2])
+    assert [*family.sums, to_figures(family.rest)[0]] in ([("10.0.0.4", "Inbound"), 1], [2])
     assert len(pack(counts.shares)) < 10_000
 
 

@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
 from random import Random
 from typing import Any
 
@@ -18,7 +19,7 @@ from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.entry import LONGEST_PACKING, Entry, pack_within, to_columns
 from shared.ledger.packing import PACKING, pack, unpack
 from shared.tally.hour_counts import FAMILIES, BlobCounts, HourCounts
-from shared.tally.measures import MEASURES, Figures, no_figures
+from shared.tally.measures import MEASURES, Figures, Sums, add_sums, to_figures, to_sums
 from tests.strategies import (
     HOUR,
     HOUR_MS,
@@ -48,8 +49,8 @@ texts = st.sampled_from(
     ]
 ) | st.text(st.characters(), max_size=8)
 ports = st.integers(0, 65_535)
-figures = st.lists(numbers, min_size=8, max_size=8).map(
-    lambda row: [max(row[0], 1), row[1], max(row[2], 1), *row[3:]]
+sums = st.lists(numbers, min_size=8, max_size=8).map(
+    lambda row: to_sums([max(row[0], 1), row[1], max(row[2], 1), *row[3:]])
 )
 
 
@@ -58,17 +59,17 @@ def hours(draw: st.DrawFn) -> HourCounts:
     """Counts with anything in them, some of them trimmed down to little or nothing."""
     counts = HourCounts()
     traffic = st.tuples(st.integers(0, 11), texts, texts)
-    counts.traffic = draw(st.dictionaries(traffic, figures, max_size=3))
+    counts.traffic = draw(st.dictionaries(traffic, sums, max_size=3))
     for name in draw(st.sets(st.sampled_from([*FAMILIES]), max_size=4)):
         family = counts.families[name]
         key = st.tuples(*(ports if title == "DestPort" else texts for title in FAMILIES[name].columns))
         for stretch in range(2):
-            for row in draw(st.dictionaries(key, figures, max_size=4)).items():
+            for row in draw(st.dictionaries(key, sums, max_size=4)).items():
                 family.add(*row)
             if stretch == 0 and draw(st.booleans()):
                 family.trim(draw(st.integers(0, 3)))
     times = st.tuples(numbers, numbers).map(lambda pair: (min(pair), max(pair)))
-    counts.seen = {key: draw(times) for key in counts.families["rules"].figures}
+    counts.seen = {key: draw(times) for key in counts.families["rules"].sums}
     return counts
 
 
@@ -78,7 +79,7 @@ shares = st.dictionaries(st.sampled_from([-1, 0, 1]), hours(), max_size=3)
 def totals(counts: HourCounts, name: str) -> Figures:
     """Rows + rest of a family."""
     family = counts.families[name]
-    return [min(sum(column), INT64_MAX) for column in zip(family.rest, *family.figures.values(), strict=True)]
+    return to_figures(reduce(add_sums, family.sums.values(), family.rest))
 
 
 # Round trip
@@ -121,10 +122,10 @@ def test_nothing_packs_to_nothing() -> None:
 
 def test_a_family_that_lost_all_its_rows_keeps_its_rest() -> None:
     counts = HourCounts()
-    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), [1] * 8)
+    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), to_sums([1] * 8))
     counts.families["rules"].trim(0)
     assert plain(unpack(pack({0: counts}))) == plain({0: counts})
-    assert unpack(pack({0: counts}))[0].families["rules"].rest == [1] * 8
+    assert unpack(pack({0: counts}))[0].families["rules"].rest == to_sums([1] * 8)
 
 
 # Bytes that are no packing
@@ -174,9 +175,9 @@ def test_a_header_of_another_shape_is_refused_or_read_but_never_breaks(
     data: st.DataObject, junk: object
 ) -> None:
     counts = HourCounts()
-    counts.traffic[0, "Inbound", "Allowed"] = [1] * 8
-    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), [1] * 8)
-    counts.families["talkers"].add(("10.0.0.4", "Inbound"), [1] * 8)
+    counts.traffic[0, "Inbound", "Allowed"] = to_sums([1] * 8)
+    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), to_sums([1] * 8))
+    counts.families["talkers"].add(("10.0.0.4", "Inbound"), to_sums([1] * 8))
     counts.seen["a", "b", "Inbound", "Allowed"] = (1, 2)
     body = zlib.decompress(pack({0: counts}))
     end = 4 + int.from_bytes(body[:4], "little")
@@ -210,7 +211,7 @@ def test_another_version_is_refused_by_name() -> None:
 def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value: object) -> None:
     """Whatever the header says, reading takes no more memory and time than what was packed."""
     counts = HourCounts()
-    counts.families["talkers"].add(("10.0.0.4", "Inbound"), [1] * 8)
+    counts.families["talkers"].add(("10.0.0.4", "Inbound"), to_sums([1] * 8))
     body = zlib.decompress(pack({0: counts}))
     end = 4 + int.from_bytes(body[:4], "little")
     header = json.loads(body[4:end])
@@ -300,9 +301,8 @@ def full_hour(random: Random, keys: int) -> HourCounts:
     hour = HourCounts()
 
     def add(name: str, *key: str | int) -> None:
-        hour.families[name].add(
-            key, [random.getrandbits(40), *(random.getrandbits(63) for _ in MEASURES[1:])]
-        )
+        figures = [random.getrandbits(40), *(random.getrandbits(63) for _ in MEASURES[1:])]
+        hour.families[name].add(key, to_sums(figures))
 
     def ip() -> str:
         return ":".join(f"{random.randrange(4096, 65_536):x}" for _ in range(8))
@@ -319,10 +319,10 @@ def full_hour(random: Random, keys: int) -> HourCounts:
             add(name, ip(), ip(), port, "TCP", direction, rule)
     start = HOUR_MS
     hour.seen = {
-        key: (start + random.randrange(10**6), start + 3_599_999) for key in hour.families["rules"].figures
+        key: (start + random.randrange(10**6), start + 3_599_999) for key in hour.families["rules"].sums
     }
     hour.traffic = {
-        (bucket, way, status): [random.getrandbits(63) for _ in MEASURES]
+        (bucket, way, status): to_sums(random.getrandbits(63) for _ in MEASURES)
         for bucket in range(12)
         for way in ("Inbound", "Outbound")
         for status in ("Allowed", "Denied")
@@ -342,7 +342,7 @@ def test_the_fullest_counts_fit_an_entity_and_their_totals_stay(settled: bool) -
     back = unpack(packed)
     assert {(share, name): totals(back[share], name) for share in back for name in FAMILIES} == expected
     for hour in (*back.values(), *counts.values()):
-        assert hour.seen.keys() == hour.families["rules"].figures.keys()
+        assert hour.seen.keys() == hour.families["rules"].sums.keys()
         assert all(len(hour.families[name]) >= 100 for name in FAMILIES if name != "nics")
     assert (
         entity_bytes_of(to_columns(Entry("x" * 1024, packed=packed, tail=b"x" * 32), "p" * 512)) < 700 * 1024
@@ -371,9 +371,8 @@ def test_packing_within_does_nothing_where_there_is_nothing_to_do() -> None:
 def test_packing_within_anything_never_changes_totals(counts: dict[int, HourCounts], spare: int) -> None:
     for hour in counts.values():  # sums of numbers beyond 64 bits stay at the largest
         for family in hour.families.values():
-            for row in family.figures.values():
-                row[:] = [min(number, 2**50) for number in row]
-            family.rest = [min(number, 2**50) for number in family.rest]
+            family.sums = {key: bounded(sums) for key, sums in family.sums.items()}
+            family.rest = bounded(family.rest)
     expected = {(share, name): totals(counts[share], name) for share in counts for name in FAMILIES}
     traffic = {share: dict(hour.traffic) for share, hour in counts.items()}
     smallest = {share: emptied(hour) for share, hour in counts.items()}
@@ -385,13 +384,17 @@ def test_packing_within_anything_never_changes_totals(counts: dict[int, HourCoun
     assert {share: hour.traffic for share, hour in back.items()} == traffic
 
 
+def bounded(sums: Sums) -> Sums:
+    return to_sums(min(figure, 2**50) for figure in to_figures(sums))
+
+
 def emptied(hour: HourCounts) -> HourCounts:
     """The same without any rows."""
     empty = HourCounts()
     empty.traffic = hour.traffic
     for name, family in hour.families.items():
-        empty.families[name].floor, empty.families[name].rest = INT64_MAX, [INT64_MAX] * 8
-        assert len(family.rest) == len(no_figures())
+        empty.families[name].floor = INT64_MAX
+        empty.families[name].rest = to_sums([INT64_MAX] * len(to_figures(family.rest)))
     return empty
 
 
@@ -403,7 +406,7 @@ def test_a_key_takes_no_more_than_is_said(monkeypatch: pytest.MonkeyPatch) -> No
     hour = HourCounts()
     for number in range(70_000):  # numbers of texts need three bytes
         key: tuple[str | int, ...] = (f"{number:x}{random.choice(names)}",)
-        hour.families["denied-sources"].add(key, [1, 0, 1, 0, 0, 0, 0, 0])
+        hour.families["denied-sources"].add(key, to_sums([1, 0, 1, 0, 0, 0, 0, 0]))
     body = zlib.decompress(pack({0: hour}))
     columns = len(body) - 4 - int.from_bytes(body[:4], "little")
     assert columns <= hour.families["denied-sources"].key_bytes + 2 * 70_000

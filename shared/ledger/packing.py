@@ -15,13 +15,21 @@ import json
 import struct
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from shared.errors import MalformedInput
 from shared.tally.heavy_hitters import HeavyHitters, Key, bytes_of_part
 from shared.tally.hour_counts import FAMILIES, HourCounts
-from shared.tally.measures import MEASURES
+from shared.tally.measures import (
+    MEASURES,
+    SUMS_BYTES,
+    Sums,
+    bits_of_sums,
+    bytes_of_sums,
+    sums_of_bytes,
+    to_figures,
+    to_sums,
+)
 
 PACKING = 1
 """The version of this layout; a packing that says another is refused."""
@@ -36,7 +44,7 @@ def pack(shares: Mapping[int, HourCounts]) -> bytes:
     header: dict[str, Any] = {"packing": PACKING, "shares": {}}
     for share, counts in sorted(shares.items()):
         header["shares"][share] = {
-            "traffic": sorted([*key, *figures] for key, figures in counts.traffic.items()),
+            "traffic": sorted([*key, *to_figures(sums)] for key, sums in counts.traffic.items()),
             "families": {
                 name: _pack_family(family, counts.seen if name == "rules" else {}, columns, texts)
                 for name, family in counts.families.items()
@@ -83,49 +91,68 @@ class _Columns:
         """Add columns of numbers from 0 on; returns how many planes each took."""
         widths = []
         for column in columns:
-            width = (max(column, default=0).bit_length() + 7) // 8
+            widths.append(_width_of(max(column, default=0)))
             numbers = struct.pack(f"<{len(column)}q", *column)
-            self.planes += [numbers[plane::8] for plane in range(width)]
-            widths.append(width)
+            self.planes += [numbers[plane::8] for plane in range(widths[-1])]
         return widths
+
+    def add_sums(self, sums: Collection[Sums]) -> list[int]:
+        """Add the columns of figures; returns how many planes each took."""
+        widths = [*map(_width_of, bits_of_sums(sums))]
+        numbers = bytes_of_sums(sums)
+        for place, width in enumerate(widths):
+            self.planes += [numbers[8 * place + plane :: SUMS_BYTES] for plane in range(width)]
+        return widths
+
+
+def _width_of(largest: int) -> int:
+    return (largest.bit_length() + 7) // 8
 
 
 class _ColumnReader:
     def __init__(self, body: bytes, at: int) -> None:
         self.body, self.at = body, at
 
-    def take(self, rows: int, widths: Sequence[int]) -> list[tuple[int, ...]]:
+    def check(self, rows: int, widths: Sequence[int]) -> None:
+        """``ValueError`` if there is less than these columns take."""
         if rows > _MOST_ROWS or max(widths, default=0) > 8 or rows * sum(widths) > len(self.body) - self.at:
             raise ValueError("columns are longer than what there is")
+
+    def take(self, rows: int, widths: Sequence[int]) -> list[tuple[int, ...]]:
         return [self._take(rows, width) for width in widths]
+
+    def take_sums(self, rows: int, widths: Sequence[int]) -> list[Sums]:
+        numbers = bytearray(SUMS_BYTES * rows)
+        for place, width in enumerate(widths):
+            self._fill(numbers, 8 * place, SUMS_BYTES, width)
+        return sums_of_bytes(numbers)
 
     def _take(self, rows: int, width: int) -> tuple[int, ...]:
         if not width:
             return (0,) * rows
         numbers = bytearray(8 * rows)
-        for plane in range(width):
-            numbers[plane::8] = self.body[self.at : self.at + rows]
-            self.at += rows
+        self._fill(numbers, 0, 8, width)
         return struct.unpack(f"<{rows}q", numbers)
+
+    def _fill(self, numbers: bytearray, first: int, step: int, width: int) -> None:
+        """Put so many planes into every ``step``-th byte from ``first`` on, each a byte further."""
+        rows = len(numbers) // step
+        for place in range(first, first + width):
+            numbers[place::step] = self.body[self.at : self.at + rows]
+            self.at += rows
 
 
 def _pack_family(
     family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: dict[str, int]
 ) -> dict[str, Any]:
-    keys = family.figures
-    missed = family.missed
-    numbers = chain(
-        (_numbered(column, texts) for column in zip(*keys, strict=True)),
-        zip(*keys.values(), strict=True),
-        [[missed.get(key, 0) for key in keys] if missed else (0,) * len(keys)],
-        zip(*map(seen.__getitem__, keys), strict=True) if seen else (),
-    )
-    return {
-        "rows": len(keys),
-        "widths": columns.add(numbers) if keys else [],
-        "floor": family.floor,
-        "rest": family.rest,
-    }
+    keys, missed = family.sums.keys(), family.missed
+    widths: list[int] = []
+    if keys:
+        widths += columns.add(_numbered(column, texts) for column in zip(*keys, strict=True))
+        widths += columns.add_sums(family.sums.values())
+        widths += columns.add([[missed.get(key, 0) for key in keys] if missed else (0,) * len(keys)])
+        widths += columns.add(zip(*map(seen.__getitem__, keys), strict=True) if seen else ())
+    return {"rows": len(keys), "widths": widths, "floor": family.floor, "rest": to_figures(family.rest)}
 
 
 def _numbered(column: Sequence[Any], texts: dict[str, int]) -> Sequence[int]:
@@ -141,14 +168,16 @@ def _unpack_shares(header: dict[str, Any], body: bytes, at: int) -> dict[int, Ho
     many, length, width = header["texts"]
     joined_at = len(body) - length
     joined = body[joined_at:].decode("utf-8", "surrogatepass")
-    lengths = _ColumnReader(body, joined_at - many * width).take(many, [width])[0]
+    of_texts = _ColumnReader(body, joined_at - many * width)
+    of_texts.check(many, [width])
+    lengths = of_texts.take(many, [width])[0]
     texts = [*_cut(joined, lengths)]
     sizes = [*map(bytes_of_part, texts)]
     reader = _ColumnReader(body, at)
     shares: dict[int, HourCounts] = {}
     for share, packed in header["shares"].items():
         counts = shares[int(share)] = HourCounts()
-        counts.traffic = {(row[0], row[1], row[2]): row[3:] for row in packed["traffic"]}
+        counts.traffic = {(row[0], row[1], row[2]): to_sums(row[3:]) for row in packed["traffic"]}
         for name, family in packed["families"].items():
             _unpack_family(counts, name, family, reader, texts, sizes)
     return shares
@@ -171,13 +200,16 @@ def _unpack_family(
 ) -> None:
     """Put the rows of a family back; ``sizes`` are ``bytes_of_part`` of the texts, each asked for once."""
     family = counts.families[name]
-    family.floor, family.rest = packed["floor"], packed["rest"]
-    columns = reader.take(packed["rows"], packed["widths"])
-    if not packed["rows"]:
+    family.floor, family.rest = packed["floor"], to_sums(packed["rest"])
+    rows, widths = packed["rows"], packed["widths"]
+    reader.check(rows, widths)
+    if not rows:
         return
+    titles = FAMILIES[name].columns
+    figures_at, missed_at = len(titles), len(titles) + len(MEASURES)
     parts: list[Iterable[str | int]] = []
     key_bytes = 0
-    for title, column in zip(FAMILIES[name].columns, columns, strict=False):
+    for title, column in zip(titles, reader.take(rows, widths[:figures_at]), strict=True):
         if title == "DestPort":
             parts.append(column)
             key_bytes += len(column) * bytes_of_part(0)
@@ -185,8 +217,8 @@ def _unpack_family(
             parts.append(map(texts.__getitem__, column))
             key_bytes += sum(map(sizes.__getitem__, column))
     keys: list[Key] = [*zip(*parts, strict=True)]
-    missed_at = len(parts) + len(MEASURES)
-    figures = map(list, zip(*columns[len(parts) : missed_at], strict=True))
-    family.fill(keys, figures, columns[missed_at], key_bytes)
+    sums = reader.take_sums(rows, widths[figures_at:missed_at])
+    missed, *seen = reader.take(rows, widths[missed_at:])
+    family.fill(keys, sums, missed, key_bytes)
     if name == "rules":
-        counts.seen = dict(zip(keys, zip(*columns[missed_at + 1 :], strict=True), strict=True))
+        counts.seen = dict(zip(keys, zip(*seen, strict=True), strict=True))

@@ -24,7 +24,15 @@ from shared.tally import hour_counts
 from shared.tally.heavy_hitters import HeavyHitters
 from shared.tally.hour_counts import BUCKET_MS, HOUR_MS, BlobCounts, HourCounts
 from shared.tally.keys import CODINGS, Keys
-from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
+from shared.tally.measures import (
+    MEASURES,
+    add_sums,
+    bytes_of_sums,
+    figures_of,
+    sums_of_bytes,
+    to_figures,
+    to_sums,
+)
 from shared.tally.tables import MOST_TUPLES, Codes, Matrix, Table
 
 _ENOUGH = 2**60
@@ -323,7 +331,7 @@ class ColumnCounter:
             rules = tables["rules"]
             assert rules.times is not None  # noqa: S101
             first, last = rules.times.tolist()
-            hour.seen = dict(zip(hour.families["rules"].figures, zip(first, last, strict=True), strict=True))
+            hour.seen = dict(zip(hour.families["rules"].sums, zip(first, last, strict=True), strict=True))
         for place in np.flatnonzero(self._traffic[0]).tolist():
             bucket, way = divmod(place, 4)
             hour = self._counts.shares[bucket // _BUCKETS - 1]
@@ -332,8 +340,8 @@ class ColumnCounter:
                 "Inbound" if way & 2 else "Outbound",
                 "Denied" if way & 1 else "Allowed",
             )
-            figures = self._traffic[:, place].tolist()
-            add_figures(hour.traffic.setdefault(key, no_figures()), figures)
+            sums = to_sums(self._traffic[:, place].tolist())
+            hour.traffic[key] = add_sums(hour.traffic.get(key, 0), sums)
 
 
 _DENIED = ("denied-ports", "denied-conversations")
@@ -370,14 +378,15 @@ def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:
     for name, (code, _) in CODINGS.items():
         family = hour.families[name]
         table = tables[name] = Table(family.weight, family.capacity, keys.marks, times=name == "rules")
-        known = list(family.figures)
+        known = list(family.sums)
         if known:
             table.codes = code(keys, known)
-            table.figures = np.array(list(family.figures.values()), np.int64).T.copy()
+            figures = np.frombuffer(bytes_of_sums(family.sums.values()), "<i8")
+            table.figures = figures.reshape(-1, len(MEASURES)).T.astype(np.int64)
             table.missed = np.array([family.missed.get(key, 0) for key in known], np.int64)
             if name == "rules":
                 table.times = np.array([hour.seen[key] for key in known], np.int64).T.copy()
-        table.rest, table.floor = list(family.rest), family.floor
+        table.rest, table.floor = to_figures(family.rest), family.floor
     return tables
 
 
@@ -386,6 +395,7 @@ def _family_of(name: str, table: Table, keys: Keys) -> HeavyHitters:
     family = HeavyHitters(table.weight, table.capacity)
     known = list(CODINGS[name][1](keys, table.codes))
     key_bytes = int(keys.lengths(name, table.codes).sum())
-    family.fill(known, table.figures.T.tolist(), table.missed.tolist(), key_bytes)
-    family.rest, family.floor = table.rest, table.floor
+    sums = sums_of_bytes(table.figures.T.astype("<i8").tobytes())
+    family.fill(known, sums, table.missed.tolist(), key_bytes)
+    family.rest, family.floor = to_sums(table.rest), table.floor
     return family

@@ -22,11 +22,11 @@ Law 3 holds all the same: dropping to K rows leaves rows that are all at least a
 together at most N; until the next time ``floor`` stays and N grows.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.flowlog.tuples import INT64_MAX
-from shared.tally.measures import Figures, Weight, add_figures, no_figures
+from shared.tally.measures import Figures, Sums, Weight, add_sums, to_figures
 
 type Key = tuple[str | int, ...]
 
@@ -43,31 +43,31 @@ class Row:
 class HeavyHitters:
     """Counts figures by key, for the heaviest keys by ``weight``."""
 
-    __slots__ = ("capacity", "figures", "floor", "key_bytes", "missed", "rest", "weight")
+    __slots__ = ("capacity", "floor", "key_bytes", "missed", "rest", "sums", "weight")
 
     def __init__(self, weight: Weight, capacity: int) -> None:
         self.weight = weight
         self.capacity = capacity
-        self.figures: dict[Key, Figures] = {}
+        self.sums: dict[Key, Sums] = {}
         self.missed: dict[Key, int] = {}  # keys that missed nothing have no entry
-        self.rest = no_figures()
+        self.rest: Sums = 0
         self.floor = 0
         self.key_bytes = 0
 
     def __len__(self) -> int:
-        return len(self.figures)
+        return len(self.sums)
 
-    def add(self, key: Key, figures: Sequence[int]) -> None:
-        """Count ``figures`` for ``key``."""
-        known = self.figures.get(key)
-        if known is not None:
-            add_figures(known, figures)
-            return
-        self._admit(key, list(figures), self.floor)
+    def add(self, key: Key, sums: Sums) -> None:
+        """Count figures for ``key``."""
+        known = self.sums.get(key)
+        if known is None:
+            self._admit(key, sums, self.floor)
+        else:
+            self.sums[key] = add_sums(known, sums)
 
     def settle(self) -> None:
         """Drop what is too much, if it has become too much."""
-        if len(self.figures) > 2 * self.capacity:
+        if len(self.sums) > 2 * self.capacity:
             self.trim(self.capacity)
 
     def trim(self, keep: int) -> None:
@@ -75,60 +75,64 @@ class HeavyHitters:
 
         Of equal ones, those that were admitted earlier stay: that order is the log's, and costs nothing.
         """
-        if len(self.figures) <= keep:
+        if len(self.sums) <= keep:
             return
-        for key in sorted(self.figures, key=self._estimate, reverse=True)[keep:]:
+        for key in sorted(self.sums, key=self._estimate, reverse=True)[keep:]:
             self.floor = max(self.floor, self._estimate(key))
-            add_figures(self.rest, self.figures[key])
+            self.rest = add_sums(self.rest, self.sums[key])
             self._drop(key)
 
     def merge(self, other: "HeavyHitters") -> None:
         """Count what ``other`` counted; the laws hold for the sum of both."""
         if other.floor:
-            for key in self.figures.keys() - other.figures.keys():
+            for key in self.sums.keys() - other.sums.keys():
                 self.missed[key] = _sum(self.missed.get(key, 0), other.floor)
-        for key, figures in other.figures.items():
-            known = self.figures.get(key)
+        for key, sums in other.sums.items():
+            known = self.sums.get(key)
             if known is None:
-                self._admit(key, list(figures), _sum(self.floor, other.missed.get(key, 0)))
+                self._admit(key, sums, _sum(self.floor, other.missed.get(key, 0)))
                 continue
-            add_figures(known, figures)
+            self.sums[key] = add_sums(known, sums)
             if key in other.missed:
                 self.missed[key] = _sum(self.missed.get(key, 0), other.missed[key])
-        add_figures(self.rest, other.rest)
+        self.rest = add_sums(self.rest, other.rest)
         self.floor = _sum(self.floor, other.floor)
 
     def fill(
-        self, keys: Sequence[Key], figures: Iterable[Figures], missed: Iterable[int], key_bytes: int
+        self, keys: Sequence[Key], sums: Iterable[Sums], missed: Collection[int], key_bytes: int
     ) -> None:
         """Put back all rows at once, in the order in which they were admitted; ``key_bytes`` is the sum of
         ``bytes_of_key`` of the keys.
         """
-        self.figures = dict(zip(keys, figures, strict=True))
-        self.missed = {key: missed_by for key, missed_by in zip(keys, missed, strict=True) if missed_by}
+        self.sums = dict(zip(keys, sums, strict=True))
+        if any(missed):
+            self.missed = {key: missed_by for key, missed_by in zip(keys, missed, strict=True) if missed_by}
         self.key_bytes = key_bytes
 
     def rows(self) -> Iterator[Row]:
-        """All rows, in no order."""
-        return (Row(key, figures, self.missed.get(key, 0)) for key, figures in self.figures.items())
+        """All rows, in the order in which their keys were admitted."""
+        return map(self._row, self.sums)
 
     def ranked(self) -> list[Row]:
         """All rows, the largest estimate first; equal ones by key, so that the order is always the same."""
-        order = sorted(self.figures)
+        order = sorted(self.sums)
         order.sort(key=self._estimate, reverse=True)
-        return [Row(key, self.figures[key], self.missed.get(key, 0)) for key in order]
+        return [*map(self._row, order)]
+
+    def _row(self, key: Key) -> Row:
+        return Row(key, to_figures(self.sums[key]), self.missed.get(key, 0))
 
     def _estimate(self, key: Key) -> int:
-        return _sum(self.weight(self.figures[key]), self.missed.get(key, 0))
+        return _sum(self.weight(to_figures(self.sums[key])), self.missed.get(key, 0))
 
-    def _admit(self, key: Key, figures: Figures, missed: int) -> None:
-        self.figures[key] = figures
+    def _admit(self, key: Key, sums: Sums, missed: int) -> None:
+        self.sums[key] = sums
         self.key_bytes += bytes_of_key(key)
         if missed:
             self.missed[key] = missed
 
     def _drop(self, key: Key) -> None:
-        del self.figures[key]
+        del self.sums[key]
         self.missed.pop(key, None)
         self.key_bytes -= bytes_of_key(key)
 

@@ -7,6 +7,7 @@ blob has shares: -1 the hour before its own, 0 its own, +1 the hour after.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import reduce
 
 from shared.flowlog.records import Record
 from shared.flowlog.rejects import Reject, reject_tuples
@@ -15,11 +16,12 @@ from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.measures import (
     MEASURES,
     Figures,
+    Sums,
     Weight,
-    add_figures,
-    figures_of,
+    add_sums,
     flows_denied,
-    no_figures,
+    sums_of,
+    to_figures,
     traffic,
     tuples,
 )
@@ -78,7 +80,7 @@ class HourCounts:
     __slots__ = ("families", "seen", "traffic")
 
     def __init__(self, keys: int | None = None) -> None:
-        self.traffic: dict[tuple[int, str, str], Figures] = {}
+        self.traffic: dict[tuple[int, str, str], Sums] = {}
         self.seen: dict[Key, tuple[int, int]] = {}
         self.families = {
             family.name: HeavyHitters(family.weight, keys or family.keys) for family in FAMILIES.values()
@@ -86,35 +88,34 @@ class HourCounts:
 
     def count(self, flow: FlowTuple, acl_group: str, rule: str) -> None:
         """Count one tuple in every view that it belongs to."""
-        figures = figures_of(flow)
-        direction, status = flow.direction, flow.status
-        bucket = flow.time_ms % HOUR_MS // BUCKET_MS
-        add_figures(self.traffic.setdefault((bucket, direction, status), no_figures()), figures)
+        sums = sums_of(flow)
+        time_ms, direction, status = flow.time_ms, flow.direction, flow.status
+        self._add_traffic((time_ms % HOUR_MS // BUCKET_MS, direction, status), sums)
 
         families = self.families
         rule_key = (acl_group, rule, direction, status)
-        families["rules"].add(rule_key, figures)
-        self._see(rule_key, flow.time_ms, flow.time_ms)
+        families["rules"].add(rule_key, sums)
+        self._see(rule_key, time_ms, time_ms)
 
         port = (flow.protocol, flow.dest_port, direction)
         conversation = (flow.src_ip, flow.dest_ip, flow.dest_port, flow.protocol, direction, rule)
         if status == "Denied":
             if direction == "Inbound":
-                families["denied-sources"].add((flow.src_ip,), figures)
-            families["denied-ports"].add(port, figures)
-            families["denied-conversations"].add(conversation, figures)
+                families["denied-sources"].add((flow.src_ip,), sums)
+            families["denied-ports"].add(port, sums)
+            families["denied-conversations"].add(conversation, sums)
         else:
             remote_ip = flow.src_ip if direction == "Inbound" else flow.dest_ip
-            families["talkers"].add((remote_ip, direction), figures)
-            families["allowed-ports"].add(port, figures)
-            families["conversations"].add(conversation, figures)
+            families["talkers"].add((remote_ip, direction), sums)
+            families["allowed-ports"].add(port, sums)
+            families["conversations"].add(conversation, sums)
 
     def merge(self, other: "HourCounts", mac: str | None = None) -> None:
         """Count what ``other`` counted; ``mac`` says whose it was, for the family ``nics``."""
-        for (bucket, direction, status), figures in other.traffic.items():
-            add_figures(self.traffic.setdefault((bucket, direction, status), no_figures()), figures)
+        for (bucket, direction, status), sums in other.traffic.items():
+            self._add_traffic((bucket, direction, status), sums)
             if mac is not None:
-                self.families["nics"].add((mac, direction, status), figures)
+                self.families["nics"].add((mac, direction, status), sums)
         for name, family in other.families.items():
             self.families[name].merge(family)
         for key, (first, last) in other.seen.items():
@@ -135,20 +136,23 @@ class HourCounts:
 
     def forget_dropped_rules(self) -> None:
         """``seen`` follows the family ``rules``."""
-        rules = self.families["rules"].figures
+        rules = self.families["rules"].sums
         if len(self.seen) > len(rules):
             self.seen = {key: times for key, times in self.seen.items() if key in rules}
 
     def totals(self) -> Figures:
         """The figures of everything counted in this hour."""
-        total = no_figures()
-        for figures in self.traffic.values():
-            add_figures(total, figures)
-        return total
+        return to_figures(reduce(add_sums, self.traffic.values(), 0))
+
+    def _add_traffic(self, key: tuple[int, str, str], sums: Sums) -> None:
+        self.traffic[key] = add_sums(self.traffic.get(key, 0), sums)
 
     def _see(self, key: Key, first: int, last: int) -> None:
         known = self.seen.get(key)
-        self.seen[key] = (min(known[0], first), max(known[1], last)) if known else (first, last)
+        if known is None:
+            self.seen[key] = first, last
+        elif first < known[0] or known[1] < last:
+            self.seen[key] = min(known[0], first), max(known[1], last)
 
 
 @dataclass(slots=True)

@@ -1,10 +1,17 @@
 """The measures: what is summed for every key, everywhere under the same names.
 
-A key's *figures* are a list of eight whole numbers in the order of ``MEASURES``: tuples, flows, packets and
-bytes. They are what a signed 64-bit column holds: a sum beyond it stays at the largest number there is.
+A key's *figures* are eight whole numbers in the order of ``MEASURES``: tuples, flows, packets and bytes. They
+are what a signed 64-bit column holds: a sum beyond it stays at the largest number there is.
+
+Where much is added up, figures are one number, their *sums*: 64 bits for each, the first one lowest. To add
+two of them is one addition: none of the eight gets beyond its 64 bits, and if the uppermost of those is set,
+it has become too large for a column.
 """
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
+from operator import or_
 
 from shared.flowlog.tuples import INT64_MAX, FlowTuple
 
@@ -20,7 +27,16 @@ MEASURES = (
 )
 
 type Figures = list[int]
+type Sums = int
 type Weight = Callable[[Sequence[int]], int]
+
+SUMS_BYTES = 8 * len(MEASURES)
+
+_FIELDS = struct.Struct(f"<{len(MEASURES)}Q")
+_EACH = struct.Struct(f"{SUMS_BYTES}s")
+_number_of = partial(int.from_bytes, byteorder="little")
+_TOO_LARGE = "a figure is too large for a column"
+_TOP_BITS = sum(1 << 64 * place + 63 for place in range(len(MEASURES)))
 
 
 def no_figures() -> Figures:
@@ -45,11 +61,53 @@ def figures_of(flow: FlowTuple) -> Figures:
 def add_figures(into: Figures, figures: Sequence[int]) -> None:
     """Add ``figures`` to ``into``, in place."""
     for place, more in enumerate(figures):
-        if more:
-            total = into[place] + more
-            into[place] = total
-            if total > INT64_MAX:
-                into[place] = INT64_MAX
+        into[place] = min(into[place] + more, INT64_MAX)
+
+
+def sums_of(flow: FlowTuple) -> Sums:
+    """The same as one number."""
+    return int.from_bytes(_FIELDS.pack(*figures_of(flow)), "little")
+
+
+def to_sums(figures: Iterable[int]) -> Sums:
+    """Eight figures as one number; ``ValueError`` if one is too large for a column."""
+    sums = int.from_bytes(_FIELDS.pack(*figures), "little")
+    if sums & _TOP_BITS:
+        raise ValueError(_TOO_LARGE)
+    return sums
+
+
+def to_figures(sums: Sums) -> Figures:
+    """What the number stands for."""
+    return [*_FIELDS.unpack(sums.to_bytes(SUMS_BYTES, "little"))]
+
+
+def add_sums(one: Sums, other: Sums) -> Sums:
+    """The sums of both."""
+    total = one + other
+    return _saturated(total) if total & _TOP_BITS else total
+
+
+def _saturated(sums: Sums) -> Sums:
+    return to_sums(min(figure, INT64_MAX) for figure in to_figures(sums))
+
+
+def bytes_of_sums(many: Iterable[Sums]) -> bytes:
+    """Figures of many keys, ``SUMS_BYTES`` for each: 64-bit numbers, little endian."""
+    return b"".join([sums.to_bytes(SUMS_BYTES, "little") for sums in many])
+
+
+def sums_of_bytes(data: bytes | bytearray) -> list[Sums]:
+    """What ``bytes_of_sums`` made these bytes of; ``ValueError`` if a figure is too large for a column."""
+    many = [*map(_number_of, [each for (each,) in _EACH.iter_unpack(data)])]
+    if reduce(or_, many, 0) & _TOP_BITS:
+        raise ValueError(_TOO_LARGE)
+    return many
+
+
+def bits_of_sums(many: Iterable[Sums]) -> Figures:
+    """Of each measure, the bits that are set in any of these: as long as the largest figure."""
+    return to_figures(reduce(or_, many, 0))
 
 
 def tuples(figures: Sequence[int]) -> int:

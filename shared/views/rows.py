@@ -8,7 +8,7 @@ from typing import Any
 from shared.flowlog.blob_name import key_join
 from shared.tally.heavy_hitters import HeavyHitters, Row
 from shared.tally.hour_counts import HourCounts
-from shared.tally.measures import MEASURES, Figures, add_figures, no_figures
+from shared.tally.measures import MEASURES, Figures, Sums, add_figures, add_sums, to_figures
 from shared.views.questions import HEALTH_COLUMNS, RANKED_ROWS, Grain, Question
 
 type ViewRow = dict[str, Any]
@@ -51,12 +51,13 @@ class _View:
     grain: Grain
 
     def traffic(self, period: datetime, counts: HourCounts) -> Iterator[ViewRow]:
-        sums: dict[tuple[datetime, str, str], Figures] = {}
-        for (bucket, direction, status), figures in counts.traffic.items():
+        total: dict[tuple[datetime, str, str], Sums] = {}
+        for (bucket, direction, status), sums in counts.traffic.items():
             begins = period + timedelta(minutes=5 * bucket) if self.grain == "5m" else period
-            add_figures(sums.setdefault((begins, direction, status), no_figures()), figures)
-        for (begins, *key), figures in sorted(sums.items()):
-            yield self._row(begins, _joined(key), key, figures)
+            of_key = begins, direction, status
+            total[of_key] = add_sums(total.get(of_key, 0), sums)
+        for (begins, *key), sums in sorted(total.items()):
+            yield self._row(begins, _joined(key), key, to_figures(sums))
 
     def unranked(self, period: datetime, rows: Iterable[Row], counts: HourCounts) -> Iterator[ViewRow]:
         for row in rows:
@@ -76,10 +77,10 @@ class _View:
         self, period: datetime, family: HeavyHitters, beyond: Iterable[Row], *, always: bool
     ) -> Iterator[ViewRow]:
         """What has no row of its own; it has missed nothing, as it is what the total leaves."""
-        figures = list(family.rest)
+        figures = to_figures(family.rest)
         for row in beyond:
             add_figures(figures, row.figures)
-        if always or figures != no_figures():
+        if always or any(figures):
             yield self._row(period, "0000", (), figures, Rank=0, Missed=0, IsRest=True)
 
     def _row(
