@@ -232,6 +232,36 @@ def test_a_column_without_rows_is_no_wider_than_a_number() -> None:
         unpack(zlib.compress(with_header(header, b"")))
 
 
+@pytest.mark.parametrize("where", [0, 7, 8, None, "rest", "traffic"])
+@pytest.mark.parametrize("number", [2**63, 2**64 - 1, -1])
+def test_a_figure_that_no_column_holds_is_refused(where: int | str | None, number: int) -> None:
+    """A figure of a row, what it missed (8), its key's (none), the rest's or the exact traffic's."""
+    counts = HourCounts()
+    counts.traffic[0, "Inbound", "Allowed"] = to_sums([INT64_MAX] * 8)
+    family = counts.families["talkers"]
+    family.add(("10.0.0.4", "Inbound"), to_sums([INT64_MAX] * 8))
+    family.rest, family.missed["10.0.0.4", "Inbound"] = to_sums([INT64_MAX] * 8), INT64_MAX
+    body = zlib.decompress(pack({0: counts}))
+    end = 4 + int.from_bytes(body[:4], "little")
+    header = json.loads(body[4:end])
+    share, columns = header["shares"]["0"], body[end:]
+    if where == "traffic":
+        share["traffic"][0][-1] = number
+    elif where == "rest":
+        share["families"]["talkers"]["rest"][3] = number
+    else:  # two key columns of a byte or none, then nine columns of eight bytes
+        widths = share["families"]["talkers"]["widths"]
+        assert widths[2:] == [8] * 9
+        if where is None:
+            widths[0], columns = 8, (number % 2**64).to_bytes(8, "little") + columns[widths[0] :]
+        else:
+            at = sum(widths[:2]) + 8 * where
+            columns = columns[:at] + (number % 2**64).to_bytes(8, "little") + columns[at + 8 :]
+    unpack(zlib.compress(with_header(json.loads(body[4:end]), body[end:])))
+    with pytest.raises(MalformedInput):
+        unpack(zlib.compress(with_header(header, columns)))
+
+
 def with_header(header: object, columns: bytes) -> bytes:
     encoded = json.dumps(header).encode()
     return len(encoded).to_bytes(4, "little") + encoded + columns

@@ -40,7 +40,7 @@ _MOST_ROWS = 1_000_000
 def pack(shares: Mapping[int, HourCounts]) -> bytes:
     """Pack counts by share (-1, 0, +1; see ``BlobCounts``)."""
     columns = _Columns()
-    texts: dict[str, int] = {}  # each with a number, in order of first use
+    texts = _Texts()
     header: dict[str, Any] = {"packing": PACKING, "shares": {}}
     for share, counts in sorted(shares.items()):
         header["shares"][share] = {
@@ -79,6 +79,14 @@ def _decompressed(packed: bytes) -> bytes:
     if not stream.eof or stream.unused_data:
         raise ValueError("there is less or more than one packing")
     return body
+
+
+class _Texts(dict[str, int]):
+    """Texts, each with a number, in the order of first use."""
+
+    def __missing__(self, text: str) -> int:
+        number = self[text] = len(self)
+        return number
 
 
 class _Columns:
@@ -137,13 +145,16 @@ class _ColumnReader:
     def _fill(self, numbers: bytearray, first: int, step: int, width: int) -> None:
         """Put so many planes into every ``step``-th byte from ``first`` on, each a byte further."""
         rows = len(numbers) // step
+        plane = b""
         for place in range(first, first + width):
-            numbers[place::step] = self.body[self.at : self.at + rows]
+            numbers[place::step] = plane = self.body[self.at : self.at + rows]
             self.at += rows
+        if width == 8 and max(plane) > 0x7F:
+            raise ValueError("a number is too large for a column")
 
 
 def _pack_family(
-    family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: dict[str, int]
+    family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: _Texts
 ) -> dict[str, Any]:
     keys, missed = family.sums.keys(), family.missed
     widths: list[int] = []
@@ -155,13 +166,9 @@ def _pack_family(
     return {"rows": len(keys), "widths": widths, "floor": family.floor, "rest": to_figures(family.rest)}
 
 
-def _numbered(column: Sequence[Any], texts: dict[str, int]) -> Sequence[int]:
+def _numbered(column: Sequence[Any], texts: _Texts) -> Sequence[int]:
     """A column of keys: its numbers, or those of its texts."""
-    if isinstance(column[0], int):
-        return column
-    for text in dict.fromkeys(column):
-        texts.setdefault(text, len(texts))
-    return [*map(texts.__getitem__, column)]
+    return column if isinstance(column[0], int) else [*map(texts.__getitem__, column)]
 
 
 def _unpack_shares(header: dict[str, Any], body: bytes, at: int) -> dict[int, HourCounts]:
