@@ -428,8 +428,8 @@ def plain_records(most: int = 2) -> st.SearchStrategy[Written]:
     """Records whose tuples are of no interest, quickly drawn."""
     elements: st.SearchStrategy[Element] = st.sampled_from(
         [
-            Bad("1493763938,185.170.185.105,10.2.0.4,35370,23,T,I,A,B,,,,", ""),
-            Bad("1663146003599,2001:db8::a,52.239.184.180,23956,443,6,O,E,NX,1,2,3,4", ""),
+            Bad("1493763938,203.0.113.105,10.2.0.4,35370,23,T,I,A,B,,,,", ""),
+            Bad("1663146003599,2001:db8::a,198.51.100.180,23956,443,6,O,E,NX,1,2,3,4", ""),
             Bad('garbled "\\ \ud800 \U0001f600 ,[{', ""),
             Bad(None, ""),
             Bad([{"a": -1}], ""),

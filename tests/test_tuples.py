@@ -20,9 +20,9 @@ from tests.strategies import (
     layouts,
 )
 
-V1 = "1493763938,185.170.185.105,10.2.0.4,35370,23,T,I,A"
-V2 = "1493763938,185.170.185.105,10.2.0.4,35370,23,T,I,A,C,1,2,3,4"
-V4 = "1663146003599,10.0.0.6,52.239.184.180,23956,443,6,O,C,NX,1,2,3,4"
+V1 = "1493763938,203.0.113.105,10.2.0.4,35370,23,T,I,A"
+V2 = "1493763938,203.0.113.105,10.2.0.4,35370,23,T,I,A,C,1,2,3,4"
+V4 = "1663146003599,10.0.0.6,198.51.100.180,23956,443,6,O,C,NX,1,2,3,4"
 EXAMPLES: dict[Layout, str] = {"nsg-v1": V1, "nsg-v2": V2, "vnet-v4": V4}
 
 
@@ -246,7 +246,7 @@ def test_counters_reach_to_the_edge_of_64_bits(layout: Layout) -> None:
 
 def test_the_flow_of_microsofts_documentation_sums_to_its_figures() -> None:
     """Counters are since the previous tuple: the total is the sum over C and E."""
-    flow = "185.170.185.105,10.2.0.4,35370,23,T,I,A"
+    flow = "203.0.113.105,10.2.0.4,35370,23,T,I,A"
     log = [
         f"1493763938,{flow},B,,,,",
         f"1493695838,{flow},C,1021,588096,8005,4610880",

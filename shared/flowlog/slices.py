@@ -113,7 +113,7 @@ class SliceReader(RecordReader):
         self._text_at = -1
         self._array_start = b'"flowTuples":["'
         self._shapes: dict[tuple[bytes, bool], Shape | None] = {}
-        self._following_rules: dict[tuple[Grammar, str, bytes], Rule] = {}
+        self._next_rules: dict[tuple[Grammar, str, bytes], Rule] = {}
         self._between: dict[bytes, None] = {}
 
     @property
@@ -195,14 +195,14 @@ class SliceReader(RecordReader):
         pieces: list[bytes] = []
         arrays: list[tuple[int, int]] = []
         to_bracket = len(self._array_start) - 1
-        at, following = start, -1
+        at, next_record = start, -1
         while True:
             hit = data.find(self._array_start, at, at + _LOOK_AHEAD)
             begin = hit + to_bracket
             gap = data[at:begin] if hit >= 0 else data[at : at + _LOOK_AHEAD]
             if gap not in self._between:
-                following = self._following(gap, 1 if at == start else 0)
-            if following >= 0 or hit < 0:
+                next_record = self._next_record(gap, 1 if at == start else 0)
+            if next_record >= 0 or hit < 0:
                 break
             end = data.find(b"]", begin)
             if end < 0 or data[end - 1] != 0x22 or end < begin + 2:
@@ -212,8 +212,8 @@ class SliceReader(RecordReader):
             pieces.append(gap)
             arrays.append((begin, end))
             at = end
-        if following >= 0:
-            gap = gap[:following]
+        if next_record >= 0:
+            gap = gap[:next_record]
         elif at + _LOOK_AHEAD < len(data):
             return None
         if not arrays and (spelled := _ARRAY_START.search(gap)) and spelled[0] != self._array_start:
@@ -222,7 +222,7 @@ class SliceReader(RecordReader):
         pieces.append(gap)
         return self._with_meaning(start, at + len(gap), pieces, arrays)
 
-    def _following(self, gap: bytes, at: int) -> int:
+    def _next_record(self, gap: bytes, at: int) -> int:
         """Where in this gap the next record starts; -1 if none does. Gaps between arrays recur."""
         found = _RECORD_START.search(gap, at)
         if found:
@@ -271,18 +271,18 @@ class SliceReader(RecordReader):
         acl = first[0]
         for piece in pieces[1:-1]:
             key = grammar, acl, piece
-            rule = self._following_rules.get(key)
+            rule = self._next_rules.get(key)
             if rule is None:
-                rule = _following_rule(grammar, acl, piece, (pieces[0], pieces[-1]), timeless=timeless)
+                rule = _next_rule(grammar, acl, piece, (pieces[0], pieces[-1]), timeless=timeless)
                 if rule is None:
                     return None
-                _remember(self._following_rules, key, len(piece), rule)
+                _remember(self._next_rules, key, len(piece), rule)
             rules.append(rule)
             acl = rule[0]
         return rules
 
 
-def _following_rule(
+def _next_rule(
     grammar: Grammar, acl: str, piece: bytes, outer: tuple[bytes, bytes], *, timeless: bool
 ) -> Rule | None:
     """Whose the array after this piece is, in any record that begins and ends as ``outer`` does, if the one

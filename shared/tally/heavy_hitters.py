@@ -77,8 +77,9 @@ class HeavyHitters:
         """
         if len(self.sums) <= keep:
             return
-        for key in sorted(self.sums, key=self._estimate, reverse=True)[keep:]:
-            self.floor = max(self.floor, self._estimate(key))
+        dropped = sorted(self.sums, key=self._estimate, reverse=True)[keep:]
+        self.floor = max(self.floor, self._estimate(dropped[0]))
+        for key in dropped:
             self.rest = add_sums(self.rest, self.sums[key])
             self._drop(key)
 
