@@ -34,7 +34,7 @@ MOST_REJECTS = 10_000
 SMALL = 32 * 1024
 """Bytes up to which the reference is faster, where nothing has been counted yet."""
 
-BYTES_A_KEY = 14
+BYTES_A_KEY = 17
 """For each key that has to be carried into tables and back, the reference counts so many bytes."""
 
 
@@ -64,7 +64,7 @@ class BlobCounter:
         """Count the bytes that follow those fed before, as far as they are whole (see ``RecordReader.feed``),
         and give what of them is rejected; not all of them, if that is more than ``MOST_REJECTS``.
         """
-        if self._columns is None and len(data) + self.reader.waiting < self._worthwhile():
+        if self._columns is None and self._is_little(len(data) + self.reader.waiting):
             return self._count_by_reference(self.reader.feed(data, last=last))
         rejects: list[Reject] = []
         if not self.reader.add(data, last=last):
@@ -80,11 +80,13 @@ class BlobCounter:
             if not batch or len(rejects) >= MOST_REJECTS:
                 return rejects
 
-    def _worthwhile(self) -> int:
+    def _is_little(self, size: int) -> bool:
+        """Whether so many bytes are the reference's to count."""
+        if size < SMALL:
+            return True
         shares = self._counts.shares.values()
-        return SMALL + BYTES_A_KEY * sum(
-            len(family) for share in shares for family in share.families.values()
-        )
+        keys = sum(len(family) for share in shares for family in share.families.values())
+        return size < SMALL + BYTES_A_KEY * keys
 
     def _count(self, items: list[Item]) -> list[Reject]:
         """Count a batch; ``NotPlainError``, with nothing counted, if a slice isn't what it was taken for."""
