@@ -18,11 +18,15 @@ from click.testing import Result
 
 from shared.blobs import FlowLogs
 from shared.flowlog.blob_name import BlobName, parse_blob_name
+from shared.flowlog.records import UNREAD
+from shared.ledger.entry import ROW_KEY, from_columns, pack_within, partition_of
 from shared.ledger.store import LATE, Ledger
 from shared.rollup import RolledUp, rollup
 from shared.settings import Connection
 from shared.sweep import Swept, sweep
-from shared.tables import Tables
+from shared.tables import Tables, from_entity
+from shared.tally.blob_counter import BlobCounter
+from shared.tally.hour_counts import BlobCounts
 from shared.views.store import Views
 from tests import naive
 from tools.network_watcher import (
@@ -37,6 +41,9 @@ from tools.network_watcher import (
 HOUR = timedelta(hours=1)
 NIGHT = datetime(2026, 10, 31, 23, tzinfo=UTC)
 """The last hour of a day and of a month, weeks before these tests were written."""
+
+NOISE = b"#no record#"
+"""What may stand between two records, and is none."""
 
 type Rows = dict[tuple[str, str], dict[str, Any]]
 """What a table holds: columns by PartitionKey and RowKey."""
@@ -340,6 +347,34 @@ def record(when: datetime, *tuples: object, rule: str = "UserRule_web", **more: 
 def blob_of(*items: bytes) -> bytes:
     """A blob of these items."""
     return OPENER + b",".join(items) + CLOSER
+
+
+# One blob
+
+
+def assert_counted(stores: Stores, nic: Nic, blob: BlobName, data: bytes, *, rewritten: bool) -> None:
+    """The entry of a blob of the night is that of one pass over its bytes, and the naive count agrees, if all
+    that is garbled is ``NOISE``; what was rejected is there. Of what was rejected before it was rewritten
+    something may be left.
+    """
+    partition = partition_of(blob)
+    entry = from_columns(from_entity(stores.tables.table("flowledger").get_entity(partition, ROW_KEY)))
+    truth = naive.count({nic.blob_name(NIGHT): data}, [NOISE] * data.count(NOISE)).health["all", NIGHT]
+    said = (entry.offset, entry.records, entry.tuples, entry.malformed, entry.garbled_bytes)
+    assert said == (truth.bytes, truth.records, truth.tuples, truth.malformed, truth.garbled_bytes)
+
+    counter = BlobCounter(BlobCounts(), NIGHT, blob.resource_id)
+    rejects = counter.feed(data)
+    assert entry.packed == pack_within(counter.counts.shares)
+    found = stores.tables.table("flowrejects").query_entities(f"PartitionKey eq '{partition}'")
+    kept = {row["RowKey"]: row for row in map(from_entity, found)}
+    for reject in rejects:
+        row = kept.pop(f"{reject.start:020d}" + (f"~{entry.rewrites}" if entry.rewrites else ""))
+        assert (row["ByteTo"], row["Reason"], row["Count"], row["Sample"]) == (
+            *(reject.end, reject.reason, reject.count, reject.sample),
+        )
+    held = [row for row in kept.values() if row["Rewrites"] == entry.rewrites and row["Reason"] != UNREAD]
+    assert rewritten or not held
 
 
 # Waiting

@@ -27,19 +27,16 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from shared.errors import Unavailable
 from shared.flowlog.blob_name import BlobName, parse_blob_name
-from shared.flowlog.records import UNREAD
 from shared.ingest import ingest
-from shared.ledger.entry import ROW_KEY, from_columns, pack_within, partition_of
 from shared.rollup import rollup
 from shared.sweep import sweep
-from shared.tables import from_entity
-from shared.tally.blob_counter import BlobCounter
-from shared.tally.hour_counts import BlobCounts
 from tests import naive
 from tests.system import (
     HOUR,
     NIGHT,
+    NOISE,
     Stores,
+    assert_counted,
     assert_views_say,
     blob_of,
     create_all,
@@ -54,7 +51,6 @@ from tools.network_watcher import OPENER, Nic
 from tools.proxy import Fault, OldBlob, Request, Traffic, forwarded
 
 FAILED = Path(__file__).parents[1] / "build/failed-plans.txt"
-NOISE = b"#no record#"
 PARTS = 4
 SECOND = timedelta(seconds=1)
 
@@ -320,30 +316,6 @@ def live_and_count(stage: Stage, plan: Plan, number: int) -> None:
     ingest(blob, stage.quiet.flow_logs, stage.quiet.ledger)
     assert data is not None
     assert_counted(stage.quiet, nic, blob, data, rewritten=len(beginnings) > 1)
-
-
-def assert_counted(stores: Stores, nic: Nic, blob: BlobName, data: bytes, *, rewritten: bool) -> None:
-    """The blob's entry is that of one pass over its bytes, and the naive count agrees; what was rejected is
-    there. Of what was rejected before the blob was rewritten something may be left.
-    """
-    partition = partition_of(blob)
-    entry = from_columns(from_entity(stores.tables.table("flowledger").get_entity(partition, ROW_KEY)))
-    truth = naive.count({nic.blob_name(NIGHT): data}, [NOISE] * data.count(NOISE)).health["all", NIGHT]
-    said = (entry.offset, entry.records, entry.tuples, entry.malformed, entry.garbled_bytes)
-    assert said == (truth.bytes, truth.records, truth.tuples, truth.malformed, truth.garbled_bytes)
-
-    counter = BlobCounter(BlobCounts(), NIGHT, blob.resource_id)
-    rejects = counter.feed(data)
-    assert entry.packed == pack_within(counter.counts.shares)
-    found = stores.tables.table("flowrejects").query_entities(f"PartitionKey eq '{partition}'")
-    kept = {row["RowKey"]: row for row in map(from_entity, found)}
-    for reject in rejects:
-        row = kept.pop(f"{reject.start:020d}" + (f"~{entry.rewrites}" if entry.rewrites else ""))
-        assert (row["ByteTo"], row["Reason"], row["Count"], row["Sample"]) == (
-            *(reject.end, reject.reason, reject.count, reject.sample),
-        )
-    held = [row for row in kept.values() if row["Rewrites"] == entry.rewrites and row["Reason"] != UNREAD]
-    assert rewritten or not held
 
 
 # All of it: each plan has the storage to itself

@@ -35,7 +35,7 @@ from shared.ledger.entry import ROW_KEY, Entry, from_columns, pack_within, parti
 from shared.tables import from_entity
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
-from tests.system import NIGHT, Killed, Stores, blob_of, flow, host, record
+from tests.system import NIGHT, NOISE, Killed, Stores, assert_counted, blob_of, flow, host, record
 from tools.network_watcher import OPENER, Nic
 
 _MOST_RUNS = 3
@@ -314,29 +314,54 @@ def test_the_protocol(stores: Stores, pytestconfig: pytest.Config, monkeypatch: 
         )
 
 
-@pytest.mark.parametrize("steps", range(9))
-def test_a_late_host_doesnt_write_over_what_has_become_of_an_unread_end(
-    stores: Stores, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    """Two hosts read the same half record; while one of them is about to say so again, the other one counts
-    what has come in its place.
-    """
+W, G = record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT, port=1), "?")
+W_AND_HALF, W_AND_MORE = (OPENER + W + b"," + G[:length] for length in (50, 150))
+LIVES: dict[str, tuple[bytes | None, ...]] = {
+    "begins, and grows": (None, blob_of(W, G), blob_of(W, G, NOISE, G)),
+    "grows, and grows": (blob_of(W), blob_of(W, G), blob_of(W, G, NOISE, G)),
+    "half a record becomes whole": (W_AND_HALF, W_AND_MORE, blob_of(W, G)),
+    "half a record is no more": (W_AND_HALF, W_AND_MORE, blob_of(W, NOISE, G)),
+    "half a record comes, and is no more": (blob_of(W), W_AND_HALF, blob_of(W, NOISE, G)),
+    "is rewritten": (blob_of(W, G), blob_of(W, G, G), blob_of(G, W, W)),
+    "is rewritten, and grows": (blob_of(W, G), blob_of(G, W), blob_of(G, W, NOISE, G)),
+    "is rewritten twice": (blob_of(W, G), blob_of(G, W, W), blob_of(G, NOISE, W, G)),
+    "is made anew": (blob_of(W, G, G), None, blob_of(G)),
+}
+"""What a blob was when both hosts counted it; when the late one begins; when the quick one has been there."""
+
+
+@pytest.mark.parametrize("life", LIVES)
+def test_a_host_that_is_late_at_any_step(stores: Stores, monkeypatch: pytest.MonkeyPatch, life: str) -> None:
+    """One host stops before each of its requests in turn; the blob changes, and the other one counts it."""
     monkeypatch.setattr("shared.ingest.time", Clock())
-    nic = Nic("nsg-v2", "000D3A000002", "nsg-web")
-    whole, half = record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT, port=1))[:100]
-    blob = stores.put(nic, NIGHT, OPENER + whole + b"," + half[:50])
-    with requests_in_steps(), host(stores.connection_string) as late, host(stores.connection_string) as quick:
-        ingest(blob, late.flow_logs, late.ledger)
-        ingest(blob, quick.flow_logs, quick.ledger)
-        stores.put(nic, NIGHT, OPENER + whole + b"," + half)
-        run = Run(late, blob)
-        for _ in range(steps):
-            if not run.done:
-                run.go_on("send")
-        stores.put(nic, NIGHT, blob_of(whole, b"#no record#", whole))
-        ingest(blob, quick.flow_logs, quick.ledger)
-        while not run.done:
-            run.go_on("send")
-    table = stores.tables.table("flowrejects")
-    rows = [*table.query_entities(f"PartitionKey eq '{partition_of(blob)}'")]
-    assert [row["Sample"] for row in rows] == ["#no record#"]
+    before, then, at_last = LIVES[life]
+    assert at_last
+    done = False
+    for steps in numbers(1):
+        nic = Nic("nsg-v2", f"{steps:012X}", "nsg-web")
+        with host(stores.connection_string) as late, host(stores.connection_string) as quick:
+            for data, counting in ((before, [late, quick]), (then, [])):
+                blob = put_or_delete(stores, nic, data)
+                for each in counting:
+                    ingest(blob, each.flow_logs, each.ledger)
+            with requests_in_steps():
+                run = Run(late, blob)
+                for _ in range(steps):
+                    if not run.done:
+                        run.go_on("send")
+                done = run.done
+                stores.put(nic, NIGHT, at_last)
+                ingest(blob, quick.flow_logs, quick.ledger)
+                while not run.done:
+                    run.go_on("send")
+        rewritten = "rewritten" in life or "anew" in life
+        assert_counted(stores, nic, blob, at_last, rewritten=rewritten)
+        if done:
+            break
+
+
+def put_or_delete(stores: Stores, nic: Nic, data: bytes | None) -> BlobName:
+    blob = stores.put(nic, NIGHT, data or b"")
+    if data is None:
+        stores.flow_logs.service.get_blob_client(nic.container, blob.name).delete_blob()
+    return blob
