@@ -8,7 +8,12 @@ from itertools import batched
 from typing import Any
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError, ResourceModifiedError, ResourceNotFoundError
+from azure.core.exceptions import (
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceModifiedError,
+    ResourceNotFoundError,
+)
 from azure.data.tables import (
     EdmType,
     EntityProperty,
@@ -16,6 +21,7 @@ from azure.data.tables import (
     TableErrorCode,
     TableServiceClient,
     TableTransactionError,
+    UpdateMode,
 )
 
 from shared.connection import MOST_RETRIES, Transport, connect, storage_errors
@@ -28,11 +34,14 @@ _MOST_OPERATIONS = 100
 _CHANGED = (TableErrorCode.RESOURCE_NOT_FOUND, TableErrorCode.UPDATE_CONDITION_NOT_SATISFIED)
 TABLES = ("flowledger", "flowrejects", "flowhours", "flowstats")
 
-TRY_AGAIN: dict[str, Any] = {"retry_on_methods": ("GET", "PUT", "DELETE", "POST")}
+_TRY_AGAIN: dict[str, Any] = {"retry_on_methods": ("GET", "PUT", "DELETE", "POST")}
 """For what is sent by POST: by itself the SDK doesn't try that again after a lost connection, as it may have
 been done. To us that is no matter: a row written twice is the same row, and who creates one that is there is
 told so.
 """
+
+OVERTAKEN = (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError)
+"""How storage says that an entity isn't any more what it was, or is there already."""
 
 type Columns = dict[str, Any]
 """An entity's columns as plain values: str, int, bool, bytes, aware datetime."""
@@ -71,7 +80,7 @@ class Tables:
         """Create those of our tables that aren't there."""
         for name in TABLES:
             with storage_errors(f"creating table {name}"):
-                self.service.create_table_if_not_exists(name, **TRY_AGAIN)
+                self.service.create_table_if_not_exists(name, **_TRY_AGAIN)
 
 
 def to_entity(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -121,6 +130,16 @@ def has_code(error: HttpResponseError, code: TableErrorCode) -> bool:
     return getattr(error, "error_code", None) == code
 
 
+def put_in_place(table: TableClient, columns: Columns, etag: str) -> dict[str, Any]:
+    """Put an entity in the place of the one that has this ETag or, without one, where there is none. Gives
+    the new ``etag`` and the ``date``; raises one of ``OVERTAKEN`` if somebody else has written.
+    """
+    entity = to_entity(columns)
+    if not etag:
+        return dict(table.create_entity(entity, **_TRY_AGAIN))
+    return dict(table.update_entity(entity, mode=UpdateMode.REPLACE, **if_unchanged(etag)))
+
+
 def write_batches(table: TableClient, partition: str, upserts: list[Columns], deletes: list[Found]) -> None:
     """Write and delete rows of one partition, a hundred at a time (the most that a transaction takes).
 
@@ -129,24 +148,26 @@ def write_batches(table: TableClient, partition: str, upserts: list[Columns], de
     with storage_errors(f"writing to {table.table_name}"):
         for rows in batched(upserts, _MOST_OPERATIONS, strict=False):
             table.submit_transaction(
-                [("upsert", to_entity(row), {"mode": "replace"}) for row in rows], **TRY_AGAIN
+                [("upsert", to_entity(row), {"mode": "replace"}) for row in rows], **_TRY_AGAIN
             )
         for some in batched(deletes, _MOST_OPERATIONS, strict=False):
             try:
                 table.submit_transaction(
-                    [("delete", _key(partition, row), _if_found(row)) for row in some], **TRY_AGAIN
+                    [("delete", _key(partition, row), if_unchanged(row.etag)) for row in some],
+                    **_TRY_AGAIN,
                 )
             except TableTransactionError as error:
                 if not any(has_code(error, code) for code in _CHANGED):
                     raise
                 for row in some:  # somebody else writes or deletes them, too
                     with suppress(ResourceModifiedError, ResourceNotFoundError):
-                        table.delete_entity(_key(partition, row), **_if_found(row))
+                        table.delete_entity(_key(partition, row), **if_unchanged(row.etag))
 
 
 def _key(partition: str, row: Found) -> dict[str, Any]:
     return {"PartitionKey": partition, "RowKey": row.columns["RowKey"]}
 
 
-def _if_found(row: Found) -> dict[str, Any]:
-    return {"etag": row.etag, "match_condition": MatchConditions.IfNotModified}
+def if_unchanged(etag: str) -> dict[str, Any]:
+    """The condition that an entity still has this ETag."""
+    return {"etag": etag, "match_condition": MatchConditions.IfNotModified}

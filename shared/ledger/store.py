@@ -21,10 +21,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from azure.core import MatchConditions
 from azure.core.exceptions import (
     HttpResponseError,
-    ResourceExistsError,
     ResourceModifiedError,
     ResourceNotFoundError,
 )
@@ -39,14 +37,15 @@ from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key
 from shared.ledger.memory import Held, Memory
 from shared.tables import (
     END,
-    TRY_AGAIN,
+    OVERTAKEN,
     Columns,
     Found,
     Tables,
     from_entity,
     has_code,
+    if_unchanged,
+    put_in_place,
     query,
-    to_entity,
     write_batches,
 )
 
@@ -120,20 +119,11 @@ class Ledger:
     def commit(self, blob: BlobName, held: Held, entry: Entry) -> datetime:
         """Put ``entry`` in the place of ``held``; gives when. ``Conflict`` if somebody else has written."""
         partition = partition_of(blob)
-        entity = to_entity(to_columns(entry, partition))
         with storage_errors(f"writing the ledger's entity {partition}"):
             try:
-                if held.etag:
-                    answer = self._ledger.update_entity(
-                        entity,
-                        mode=UpdateMode.REPLACE,
-                        etag=held.etag,
-                        match_condition=MatchConditions.IfNotModified,
-                    )
-                else:
-                    answer = self._ledger.create_entity(entity, **TRY_AGAIN)
+                answer = put_in_place(self._ledger, to_columns(entry, partition), held.etag)
             except HttpResponseError as error:
-                stale = isinstance(error, ResourceExistsError | ResourceModifiedError | ResourceNotFoundError)
+                stale = isinstance(error, OVERTAKEN)
                 self._memory.forget(partition, held if stale else None)
                 if stale:
                     raise Conflict(f"somebody else has written {partition}") from error
@@ -159,32 +149,19 @@ class Ledger:
         rows = [_reject_columns(blob, reject, entry.rewrites) for reject in rejects]
         said: dict[str, Found] = {}
         if doubtful:
-            there = [row for row in self._rejects_of(blob) if row.columns["Reason"] == UNREAD]
-            said = {row.columns["RowKey"]: row for row in there}
+            found = self._rejects_of(blob)
+            said = {row.columns["RowKey"]: row for row in found if row.columns["Reason"] == UNREAD}
             kept = {row["RowKey"] for row in rows}
-            read = [row for row in there if _has_been_read(row.columns, entry)]
-            gone = [row for row in read if row.columns["RowKey"] not in kept]
-            write_batches(self._rejects, partition, [], gone)
+            read = [
+                row for key, row in said.items() if key not in kept and _has_been_read(row.columns, entry)
+            ]
+            write_batches(self._rejects, partition, [], read)
         write_batches(self._rejects, partition, rows, [])
         if unread:
-            row = _reject_columns(blob, unread, entry.rewrites)
-            self._say_unread(row, said.get(row["RowKey"]))
-
-    def _say_unread(self, row: Columns, before: Found | None) -> None:
-        """Say what is unread, where nothing is said yet or what was found ``before`` still is."""
-        with (
-            storage_errors(f"writing the rejects of {row['BlobName']}"),
-            suppress(ResourceExistsError, ResourceModifiedError, ResourceNotFoundError),
-        ):
-            if before:
-                self._rejects.update_entity(
-                    to_entity(row),
-                    mode=UpdateMode.REPLACE,
-                    etag=before.etag,
-                    match_condition=MatchConditions.IfNotModified,
-                )
-            else:
-                self._rejects.create_entity(to_entity(row), **TRY_AGAIN)
+            columns = _reject_columns(blob, unread, entry.rewrites)
+            before = said.get(columns["RowKey"])
+            with storage_errors(f"writing the rejects of {blob.name}"), suppress(*OVERTAKEN):
+                put_in_place(self._rejects, columns, before.etag if before else "")
 
     def drop_rejects_before(self, blob: BlobName, entry: Entry) -> None:
         """Delete what was rejected of the blob before it was rewritten; to be called once ``entry``, which
@@ -229,9 +206,7 @@ class Ledger:
         entity = {"PartitionKey": LATE, "RowKey": f"{note.scope}~{hour_key(note.hour)}"}
         with storage_errors("dropping a note"):
             try:
-                self._ledger.delete_entity(
-                    entity, etag=note.etag, match_condition=MatchConditions.IfNotModified
-                )
+                self._ledger.delete_entity(entity, **if_unchanged(note.etag))
             except (ResourceModifiedError, ResourceNotFoundError):
                 return
 
