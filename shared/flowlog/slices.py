@@ -113,7 +113,7 @@ class SliceReader(RecordReader):
         self._text_at = -1
         self._array_start = b'"flowTuples":["'
         self._shapes: dict[tuple[bytes, bool], Shape | None] = {}
-        self._next_rules: dict[tuple[Grammar, str, bytes], Rule] = {}
+        self._next_rules: dict[tuple[Grammar, str, bytes], Rule | None] = {}
         self._between: dict[bytes, None] = {}
 
     @property
@@ -271,12 +271,13 @@ class SliceReader(RecordReader):
         acl = first[0]
         for piece in pieces[1:-1]:
             key = grammar, acl, piece
-            rule = self._next_rules.get(key)
-            if rule is None:
+            try:
+                rule = self._next_rules[key]
+            except KeyError:
                 rule = _next_rule(grammar, acl, piece, (pieces[0], pieces[-1]), timeless=timeless)
-                if rule is None:
-                    return None
                 _remember(self._next_rules, key, len(piece), rule)
+            if rule is None:
+                return None
             rules.append(rule)
             acl = rule[0]
         return rules

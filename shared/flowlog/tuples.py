@@ -33,6 +33,8 @@ Grammar = Literal["nsg", "nsg-v1", "nsg-v2", "vnet-v4"]
 INT64_MAX = 2**63 - 1
 
 _LONGEST_ADDRESS = 45
+_NO_COUNTER = "counter is no signed 64-bit number"
+_NO_TIME = "time is neither 10 nor 13 digits"
 
 _DIRECTIONS: dict[str, Direction] = {"I": "Inbound", "O": "Outbound"}
 _PROTOCOLS = {"T": "TCP", "U": "UDP", "6": "TCP", "17": "UDP"}
@@ -77,7 +79,9 @@ class FlowTuple(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What the fields protocol to state or encryption say together."""
+    """What the fields protocol to state or encryption say together, in the order of ``FlowTuple``; and last,
+    whether the counters have to be there.
+    """
 
     protocol: str
     direction: Direction
@@ -97,7 +101,8 @@ def read_tuple(text: object, grammar: Grammar) -> FlowTuple:
         raise Rejected("wrong number of fields")
     time_ms = _time(fields[0])
     src_ip, dest_ip = _address(fields[1]), _address(fields[2])
-    src_port, dest_port = _port(fields[3]), _port(fields[4])
+    src_port = _number(fields[3], 5, 65_535, "not a port")
+    dest_port = _number(fields[4], 5, 65_535, "not a port")
     verdict = read_verdict(grammar, *fields[5:9])
     counters = fields[9:] or ["", "", "", ""]
     if verdict.needs_counters and "" in counters:
@@ -108,13 +113,8 @@ def read_tuple(text: object, grammar: Grammar) -> FlowTuple:
         dest_ip,
         src_port,
         dest_port,
-        verdict.protocol,
-        verdict.direction,
-        verdict.status,
-        verdict.flows_allowed,
-        verdict.flows_denied,
-        verdict.flows_ended,
-        *map(_counter, counters),
+        *verdict[:-1],
+        *[_number(text, 19, INT64_MAX, _NO_COUNTER) if text else 0 for text in counters],
     )
 
 
@@ -153,13 +153,19 @@ def read_verdict(
     )
 
 
+def _number(text: str, most_digits: int, largest: int, reason: str) -> int:
+    """A whole number; ``Rejected`` for this reason if it is none, too long or too large."""
+    # By itself, isdigit takes the digits of every script.
+    if text.isdigit() and text.isascii() and len(text) <= most_digits and (number := int(text)) <= largest:
+        return number
+    raise Rejected(reason)
+
+
 def _time(text: str) -> int:
-    if text.isdigit() and text.isascii():  # by itself, isdigit takes the digits of every script
-        if len(text) == 10:
-            return int(text) * 1000
-        if len(text) == 13:
-            return int(text)
-    raise Rejected("time is neither 10 nor 13 digits")
+    if len(text) not in {10, 13}:
+        raise Rejected(_NO_TIME)
+    number = _number(text, 13, 10**13, _NO_TIME)
+    return number * 1000 if len(text) == 10 else number
 
 
 def canonical(text: str) -> str | None:
@@ -182,25 +188,9 @@ def _address(text: str) -> str:
     return address
 
 
-def _port(text: str) -> int:
-    if text.isdigit() and text.isascii() and len(text) <= 5 and (port := int(text)) <= 65_535:
-        return port
-    raise Rejected("not a port")
-
-
 def _protocol(text: str) -> str:
     known = _PROTOCOLS.get(text)
     if known:
         return known
-    if not (text.isdigit() and text.isascii()) or len(text) > 3 or int(text) > 255:
-        raise Rejected("unknown protocol")
-    number = str(int(text))
+    number = str(_number(text, 3, 255, "unknown protocol"))
     return _PROTOCOLS.get(number, number)
-
-
-def _counter(text: str) -> int:
-    if not text:
-        return 0
-    if text.isdigit() and text.isascii() and len(text) <= 19 and (counter := int(text)) <= INT64_MAX:
-        return counter
-    raise Rejected("counter is no signed 64-bit number")

@@ -26,7 +26,7 @@ from shared.tally.hour_counts import BUCKET_MS, HOUR_MS, BlobCounts, HourCounts
 from shared.tally.keys import CODINGS, Keys
 from shared.tally.measures import (
     MEASURES,
-    add_sums,
+    add_to,
     bytes_of_sums,
     figures_of,
     sums_of_bytes,
@@ -340,8 +340,7 @@ class ColumnCounter:
                 "Inbound" if way & 2 else "Outbound",
                 "Denied" if way & 1 else "Allowed",
             )
-            sums = to_sums(self._traffic[:, place].tolist())
-            hour.traffic[key] = add_sums(hour.traffic.get(key, 0), sums)
+            add_to(hour.traffic, key, to_sums(self._traffic[:, place].tolist()))
 
 
 _DENIED = ("denied-ports", "denied-conversations")

@@ -19,9 +19,11 @@ from shared.tally.measures import (
     Sums,
     Weight,
     add_sums,
+    add_to,
+    figures_of,
     flows_denied,
-    sums_of,
     to_figures,
+    to_sums,
     traffic,
     tuples,
 )
@@ -88,9 +90,9 @@ class HourCounts:
 
     def count(self, flow: FlowTuple, acl_group: str, rule: str) -> None:
         """Count one tuple in every view that it belongs to."""
-        sums = sums_of(flow)
+        sums = to_sums(figures_of(flow))
         time_ms, direction, status = flow.time_ms, flow.direction, flow.status
-        self._add_traffic((time_ms % HOUR_MS // BUCKET_MS, direction, status), sums)
+        add_to(self.traffic, (time_ms % HOUR_MS // BUCKET_MS, direction, status), sums)
 
         families = self.families
         rule_key = (acl_group, rule, direction, status)
@@ -113,7 +115,7 @@ class HourCounts:
     def merge(self, other: "HourCounts", mac: str | None = None) -> None:
         """Count what ``other`` counted; ``mac`` says whose it was, for the family ``nics``."""
         for (bucket, direction, status), sums in other.traffic.items():
-            self._add_traffic((bucket, direction, status), sums)
+            add_to(self.traffic, (bucket, direction, status), sums)
             if mac is not None:
                 self.families["nics"].add((mac, direction, status), sums)
         for name, family in other.families.items():
@@ -143,9 +145,6 @@ class HourCounts:
     def totals(self) -> Figures:
         """The figures of everything counted in this hour."""
         return to_figures(reduce(add_sums, self.traffic.values(), 0))
-
-    def _add_traffic(self, key: tuple[int, str, str], sums: Sums) -> None:
-        self.traffic[key] = add_sums(self.traffic.get(key, 0), sums)
 
     def _see(self, key: Key, first: int, last: int) -> None:
         known = self.seen.get(key)

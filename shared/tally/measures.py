@@ -63,11 +63,6 @@ def add_figures(into: Figures, figures: Sequence[int]) -> None:
         into[place] = min(into[place] + more, INT64_MAX)
 
 
-def sums_of(flow: FlowTuple) -> Sums:
-    """The same as one number."""
-    return int.from_bytes(_FIELDS.pack(*figures_of(flow)), "little")
-
-
 def to_sums(figures: Iterable[int]) -> Sums:
     """Eight figures as one number; ``ValueError`` if one is too large for a column."""
     sums = int.from_bytes(_FIELDS.pack(*figures), "little")
@@ -85,6 +80,11 @@ def add_sums(one: Sums, other: Sums) -> Sums:
     """The sums of both."""
     total = one + other
     return _saturated(total) if total & _TOP_BITS else total
+
+
+def add_to[K](totals: dict[K, Sums], key: K, sums: Sums) -> None:
+    """Add to what a key has, if it has any yet."""
+    totals[key] = add_sums(totals.get(key, 0), sums)
 
 
 def _saturated(sums: Sums) -> Sums:

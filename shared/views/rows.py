@@ -8,7 +8,7 @@ from typing import Any
 from shared.flowlog.blob_name import key_join
 from shared.tally.heavy_hitters import HeavyHitters, Row
 from shared.tally.hour_counts import HourCounts
-from shared.tally.measures import MEASURES, Figures, Sums, add_figures, add_sums, to_figures
+from shared.tally.measures import MEASURES, Figures, Sums, add_figures, add_to, to_figures
 from shared.views.questions import HEALTH_COLUMNS, RANKED_ROWS, Grain, Question
 
 type ViewRow = dict[str, Any]
@@ -54,8 +54,7 @@ class _View:
         total: dict[tuple[datetime, str, str], Sums] = {}
         for (bucket, direction, status), sums in counts.traffic.items():
             begins = period + timedelta(minutes=5 * bucket) if self.grain == "5m" else period
-            of_key = begins, direction, status
-            total[of_key] = add_sums(total.get(of_key, 0), sums)
+            add_to(total, (begins, direction, status), sums)
         for (begins, *key), sums in sorted(total.items()):
             yield self._row(begins, _joined(key), key, to_figures(sums))
 
