@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Python 3.13, by pyenv, by uv, or on the PATH.
 PYTHON := $(or $(shell pyenv which python3.13 2>/dev/null),$(shell uv python find 3.13 2>/dev/null),$(shell command -v python3.13))
 
-.PHONY: setup demo test lint bench lock vendor clean
+.PHONY: setup demo test lint bicep bench lock vendor clean
 
 setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.installed .venv/checkov/.installed \
 	node_modules/.installed node_modules/.chromium/.installed
@@ -62,6 +62,10 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Compile and lint infra/ with the Bicep compiler that is there, `bicep` or `az bicep`; it is not installed here.
+bicep:
+	@sh tools/bicep.sh
 
 # What it costs, against baselines of the same run: some minutes. `make bench SECTIONS="bulk memory" JSON=file`.
 bench: setup

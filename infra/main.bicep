@@ -1,22 +1,20 @@
 // Everything but the code and the events: what Flowtally runs on, next to a flow-log account that exists.
-// First of three steps: this file, `func azure functionapp publish`, events.bicep. See docs/deploy.md.
+// First of three steps: this file, `func azure functionapp publish`, events.sh. See docs/deploy.md.
 
 targetScope = 'resourceGroup'
 
-@description('Storage account that Network Watcher writes the flow logs to. It gets an event topic and two role assignments, and is not changed otherwise.')
-param flowLogAccountName string
+import { flowLogAccountType, skuType, tagsType, zoneIdsType } from 'types.bicep'
 
-@description('Resource group of the flow-log account, in this subscription.')
-param flowLogResourceGroup string = resourceGroup().name
-
-@description('Name of the Event Grid system topic that the flow-log account has already; empty if it has none, and one is made. Azure allows one for each account.')
-param existingSystemTopicName string = ''
-
-@description('Resource group of that system topic, existing or to be made.')
-param systemTopicResourceGroup string = flowLogResourceGroup
+@description('The storage account that Network Watcher writes the flow logs to: its name and resource group, if need be its subscription and the system topic that it has already. It gets an event topic and role assignments, and is not changed otherwise.')
+@minLength(1)
+@maxLength(1)
+param flowLogAccounts flowLogAccountType[]
 
 @description('Region of everything that is made here. The region of the flow-log account saves transfer.')
 param location string = resourceGroup().location
+
+@description('Tags of everything that is made here.')
+param tags tagsType = {}
 
 @description('What all names begin with: 3 to 9 lower-case letters and digits.')
 @minLength(3)
@@ -32,7 +30,7 @@ param namePrefix string = 'flowtally'
 param instanceMemoryMB int = 2048
 
 @description('The most instances that the app is scaled out to.')
-@minValue(40)
+@minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int = 40
 
@@ -45,12 +43,15 @@ param sweepSince string = '24h'
 @description('When the rollup timer runs: NCRONTAB of six fields, UTC.')
 param rollupSchedule string = '30 */5 * * * *'
 
-@description('Days that telemetry is kept. The first 30 are in the price of ingestion.')
+@description('Resource id of the Log Analytics workspace that telemetry goes to; empty to make one.')
+param workspaceId string = ''
+
+@description('Days that telemetry is kept in the workspace that is made. The first 30 are in the price of ingestion.')
 @minValue(30)
 @maxValue(730)
 param telemetryRetentionDays int = 30
 
-@description('Gigabytes of telemetry a day, after which no more is taken in until the next day.')
+@description('Gigabytes a day that the workspace that is made takes in at the most; what comes after is lost until the next day.')
 @minValue(1)
 param telemetryDailyCapGb int = 1
 
@@ -58,37 +59,123 @@ param telemetryDailyCapGb int = 1
 @minValue(1)
 param deadLetterRetentionDays int = 30
 
-@description('Object ids of the users and groups in Microsoft Entra ID that may read the results. Account keys are off, so that nobody else can.')
-param readerObjectIds array = []
+@description('How often, and where, Azure keeps copies of the results.')
+param resultsSku skuType = 'Standard_LRS'
+
+@description('Object ids of the users and groups in Microsoft Entra ID that may read the results and the flow logs, besides whoever deploys. Account keys are off, so that nobody else can.')
+param readerObjectIds string[] = []
+
+@description('Whether whoever deploys, a user or a pipeline, may read the results and the flow logs.')
+param deployerReads bool = true
+
+@description('Whether whoever deploys may write the results, too, which `flowtally sweep` and `flowtally rollup` need.')
+param deployerBackfills bool = false
+
+@description('What the app may do with the blobs of the flow logs: owner, as Microsoft documents for the blob trigger, or reader, which is all that the trigger was seen to use.')
+@allowed([
+  'owner'
+  'reader'
+])
+param flowLogBlobRole string = 'owner'
 
 @description('Whether the two storage accounts made here are reached through private endpoints only. The app keeps its public address, which Event Grid needs.')
 param privateNetworking bool = false
 
-@description('With private networking: address range of the subnet for the app, /27 or wider.')
-param functionsSubnetPrefix string = '10.77.0.0/25'
+@description('Resource id of an existing subnet for the app, delegated to Microsoft.App/environments, /27 or wider; empty to make a network.')
+param functionsSubnetId string = ''
 
-@description('With private networking: address range of the subnet for the private endpoints.')
-param endpointsSubnetPrefix string = '10.77.0.128/27'
+@description('Resource id of an existing subnet for the private endpoints; empty to make a network.')
+param endpointsSubnetId string = ''
+
+@description('Address range of the subnet for the app, /27 or wider, if a network is made; empty for 10.77.0.0/25.')
+param functionsSubnetPrefix string = ''
+
+@description('Address range of the subnet for the private endpoints, if a network is made; empty for 10.77.0.128/27.')
+param endpointsSubnetPrefix string = ''
+
+@description('Resource ids of the private DNS zones that are there, by service: blob, queue, table. What is missing is made and linked to the network; a zone that is given has to be linked already.')
+param privateDnsZoneIds zoneIdsType = {}
+
+@description('Private endpoints to the flow-log account: none; approved, by whoever deploys; or requested, of whoever owns the account.')
+@allowed([
+  'none'
+  'approved'
+  'requested'
+])
+param flowLogPrivateEndpoints string = 'none'
+
+@description('Whether alerts are made: see docs/operate.md.')
+param alerts bool = false
+
+@description('E-mail addresses that alerts go to; none, and they are seen in the portal only.')
+param alertEmails string[] = []
+
+// A parameter that would have no effect is a mistake, and is said before anything is made.
+var givesSubnets = !empty(functionsSubnetId) || !empty(endpointsSubnetId)
+var mistakes = filter(
+  [
+    empty(functionsSubnetId) != empty(endpointsSubnetId) ? 'functionsSubnetId and endpointsSubnetId go together' : ''
+    givesSubnets && !privateNetworking ? 'functionsSubnetId and endpointsSubnetId need privateNetworking=true' : ''
+    !empty(functionsSubnetPrefix) && (givesSubnets || !privateNetworking) ? 'functionsSubnetPrefix needs privateNetworking=true, and no subnet that is given' : ''
+    !empty(endpointsSubnetPrefix) && (givesSubnets || !privateNetworking) ? 'endpointsSubnetPrefix needs privateNetworking=true, and no subnet that is given' : ''
+    !empty(privateDnsZoneIds) && !privateNetworking ? 'privateDnsZoneIds needs privateNetworking=true' : ''
+    flowLogPrivateEndpoints != 'none' && !privateNetworking ? 'flowLogPrivateEndpoints needs privateNetworking=true' : ''
+    telemetryRetentionDays != 30 && !empty(workspaceId) ? 'telemetryRetentionDays is the existing workspace\'s own: leave it out' : ''
+    telemetryDailyCapGb != 1 && !empty(workspaceId) ? 'telemetryDailyCapGb is the existing workspace\'s own: leave it out' : ''
+    deployerBackfills && !deployerReads ? 'deployerBackfills needs deployerReads=true' : ''
+    !empty(alertEmails) && !alerts ? 'alertEmails needs alerts=true' : ''
+  ],
+  mistake => !empty(mistake)
+)
 
 var suffix = take(uniqueString(resourceGroup().id, namePrefix), 8)
-var functionAppName = '${namePrefix}-${suffix}'
+// All names are made of this one, so that nothing is made where there is a mistake.
+var functionAppName = empty(mistakes) ? '${namePrefix}-${suffix}' : fail(join(mistakes, '; '))
+var hostAccountName = '${namePrefix}host${suffix}'
+var resultsAccountName = '${namePrefix}results${suffix}'
 
-resource flowLogAccount 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
-  name: flowLogAccountName
-  scope: resourceGroup(flowLogResourceGroup)
-}
+var deployerReaders = deployerReads ? [deployer().objectId] : []
+// Only users have a name; a pipeline signs in as a service principal.
+var deployerType = empty(deployer().?userPrincipalName) ? 'ServicePrincipal' : 'User'
+// The same role twice for one principal is refused.
+var otherReaders = filter(readerObjectIds, reader => !contains(deployerReaders, reader))
+
+// Names and ids are worked out here, not asked of what makes them: `what-if` can't see through that.
+var topics = [
+  for account in flowLogAccounts: {
+    name: account.?systemTopicName ?? '${functionAppName}-${account.name}'
+    resourceGroup: account.?systemTopicResourceGroup ?? account.resourceGroup
+    subscriptionId: account.?subscriptionId ?? subscription().subscriptionId
+  }
+]
+var topicIds = [
+  for topic in topics: resourceId(
+    topic.subscriptionId,
+    topic.resourceGroup,
+    'Microsoft.EventGrid/systemTopics',
+    topic.name
+  )
+]
+
+resource accounts 'Microsoft.Storage/storageAccounts@2025-06-01' existing = [
+  for account in flowLogAccounts: {
+    name: account.name
+    scope: resourceGroup(account.?subscriptionId ?? subscription().subscriptionId, account.resourceGroup)
+  }
+]
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: functionAppName
   location: location
+  tags: tags
 }
 
 // What the host needs: the published package, its locks, keys and queues.
 module host 'modules/storage.bicep' = {
-  name: '${functionAppName}-host'
   params: {
-    accountName: '${namePrefix}host${suffix}'
+    accountName: hostAccountName
     location: location
+    tags: tags
     containerNames: [
       'packages'
     ]
@@ -98,10 +185,11 @@ module host 'modules/storage.bicep' = {
 
 // What users read, and the events that could not be delivered.
 module results 'modules/storage.bicep' = {
-  name: '${functionAppName}-results'
   params: {
-    accountName: '${namePrefix}results${suffix}'
+    accountName: resultsAccountName
     location: location
+    tags: tags
+    sku: resultsSku
     tableNames: [
       'flowledger'
       'flowrejects'
@@ -117,33 +205,61 @@ module results 'modules/storage.bicep' = {
   }
 }
 
+var hostAccount = { name: hostAccountName, resourceGroup: resourceGroup().name }
+var resultsAccount = { name: resultsAccountName, resourceGroup: resourceGroup().name }
+var ownEndpoints = [
+  { name: 'host-blob', account: hostAccount, service: 'blob', request: '' }
+  { name: 'host-queue', account: hostAccount, service: 'queue', request: '' }
+  { name: 'host-table', account: hostAccount, service: 'table', request: '' }
+  { name: 'results-table', account: resultsAccount, service: 'table', request: '' }
+]
+var flowLogEndpoints = flatten(map(
+  flowLogPrivateEndpoints == 'none' ? [] : flowLogAccounts,
+  account =>
+    map(['blob', 'queue'], service => {
+      name: '${account.name}-${service}'
+      account: account
+      service: service
+      request: flowLogPrivateEndpoints == 'requested' ? 'Flowtally ${functionAppName} reads flow logs' : ''
+    })
+))
+
 module network 'modules/network.bicep' = if (privateNetworking) {
-  name: '${functionAppName}-network'
   params: {
     name: functionAppName
     location: location
-    functionsSubnetPrefix: functionsSubnetPrefix
-    endpointsSubnetPrefix: endpointsSubnetPrefix
-    hostAccountId: host.outputs.id
-    resultsAccountId: results.outputs.id
+    tags: tags
+    functionsSubnetId: functionsSubnetId
+    endpointsSubnetId: endpointsSubnetId
+    functionsSubnetPrefix: empty(functionsSubnetPrefix) ? '10.77.0.0/25' : functionsSubnetPrefix
+    endpointsSubnetPrefix: empty(endpointsSubnetPrefix) ? '10.77.0.128/27' : endpointsSubnetPrefix
+    zoneIds: privateDnsZoneIds
+    endpoints: concat(ownEndpoints, flowLogEndpoints)
   }
+  dependsOn: [
+    host
+    results
+  ]
 }
 
-module systemTopic 'modules/system-topic.bicep' = {
-  name: '${functionAppName}-system-topic'
-  scope: resourceGroup(systemTopicResourceGroup)
-  params: {
-    name: '${functionAppName}-flow-logs'
-    existingName: existingSystemTopicName
-    // A topic lives where its source does; what is known only at run time has to come as a parameter.
-    location: flowLogAccount.location
-    sourceId: flowLogAccount.id
+module systemTopics 'modules/system-topic.bicep' = [
+  for (account, i) in flowLogAccounts: {
+    scope: resourceGroup(topics[i].subscriptionId, topics[i].resourceGroup)
+    params: {
+      name: topics[i].name
+      exists: account.?systemTopicName != null
+      // A topic lives where its source does; what is known only at run time has to come as a parameter.
+      location: accounts[i].location
+      tags: tags
+      sourceId: accounts[i].id
+    }
   }
-}
+]
 
-resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-07-01' = if (empty(workspaceId)) {
   name: functionAppName
   location: location
+  tags: tags
   properties: {
     sku: {
       name: 'PerGB2018'
@@ -161,40 +277,56 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' = {
   name: functionAppName
   location: location
+  tags: tags
   kind: 'web'
   properties: {
     Application_Type: 'web'
-    WorkspaceResourceId: workspace.id
+    WorkspaceResourceId: empty(workspaceId) ? workspace.id : workspaceId
     DisableLocalAuth: true
   }
 }
 
 module roles 'modules/roles.bicep' = {
-  name: '${functionAppName}-roles'
   params: {
+    appId: identity.id
     appPrincipalId: identity.properties.principalId
-    topicPrincipalId: systemTopic.outputs.principalId
-    hostAccountName: host.outputs.name
-    resultsAccountName: results.outputs.name
+    topicIds: topicIds
+    topicPrincipalIds: map(systemTopics, topic => topic.outputs.principalId)
+    hostAccountName: hostAccountName
+    resultsAccountName: resultsAccountName
     applicationInsightsName: applicationInsights.name
-    readerObjectIds: readerObjectIds
+    readerObjectIds: otherReaders
+    deployerReaders: deployerReaders
+    deployerType: deployerType
+    deployerBackfills: deployerBackfills
   }
+  dependsOn: [
+    host
+    results
+  ]
 }
 
-module flowLogRoles 'modules/flow-log-roles.bicep' = {
-  name: '${functionAppName}-flow-log-roles'
-  scope: resourceGroup(flowLogResourceGroup)
-  params: {
-    appPrincipalId: identity.properties.principalId
-    flowLogAccountName: flowLogAccountName
+module flowLogRoles 'modules/flow-log-roles.bicep' = [
+  for account in flowLogAccounts: {
+    scope: resourceGroup(account.?subscriptionId ?? subscription().subscriptionId, account.resourceGroup)
+    params: {
+      appId: identity.id
+      appPrincipalId: identity.properties.principalId
+      flowLogAccountName: account.name
+      blobRole: flowLogBlobRole
+      readerObjectIds: otherReaders
+      deployerReaders: deployerReaders
+      deployerType: deployerType
+    }
   }
-}
+]
 
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  // checkov:skip=CKV_AZURE_225: not every region has zones; while the app is down nothing is lost, the sweep catches up
   name: functionAppName
   location: location
+  tags: tags
   kind: 'functionapp'
-  // checkov:skip=CKV_AZURE_225: not every region has zones; while the app is down nothing is lost, the sweep catches up
   sku: {
     name: 'FC1'
     tier: 'FlexConsumption'
@@ -204,7 +336,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   }
 }
 
-resource functionApp 'Microsoft.Web/sites@2024-11-01' = {
+resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_222: Event Grid delivers to public addresses only; the endpoint wants a key
   // checkov:skip=CKV_AZURE_17: Event Grid shows a key, and has no client certificate
   // checkov:skip=CKV_AZURE_78: ftpsState is not for Flex Consumption, which has no FTP
@@ -212,6 +344,8 @@ resource functionApp 'Microsoft.Web/sites@2024-11-01' = {
   // checkov:skip=CKV_AZURE_213: Flex Consumption replaces instances by itself
   name: functionAppName
   location: location
+  // azd finds the app to publish to by this tag.
+  tags: union(tags, { 'azd-service-name': 'app' })
   kind: 'functionapp,linux'
   identity: {
     type: 'UserAssigned'
@@ -222,7 +356,7 @@ resource functionApp 'Microsoft.Web/sites@2024-11-01' = {
   properties: {
     serverFarmId: plan.id
     httpsOnly: true
-    virtualNetworkSubnetId: privateNetworking ? network.outputs.functionsSubnetId : null
+    virtualNetworkSubnetId: privateNetworking ? network!.outputs.functionsSubnetId : null
     siteConfig: {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
@@ -234,9 +368,9 @@ resource functionApp 'Microsoft.Web/sites@2024-11-01' = {
         { name: 'AzureWebJobsStorage__tableServiceUri', value: host.outputs.tableServiceUri }
         { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
         { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
-        // The flow logs. Without the queue service the host stops at the first blob that it gives up.
-        { name: 'FLOW_LOGS__blobServiceUri', value: flowLogAccount.properties.primaryEndpoints.blob }
-        { name: 'FLOW_LOGS__queueServiceUri', value: flowLogAccount.properties.primaryEndpoints.queue }
+        // The flow logs. Without the queue service the host does not start.
+        { name: 'FLOW_LOGS__blobServiceUri', value: accounts[0].properties.primaryEndpoints.blob }
+        { name: 'FLOW_LOGS__queueServiceUri', value: accounts[0].properties.primaryEndpoints.queue }
         { name: 'FLOW_LOGS__credential', value: 'managedidentity' }
         { name: 'FLOW_LOGS__clientId', value: identity.properties.clientId }
         // The results.
@@ -281,30 +415,74 @@ resource functionApp 'Microsoft.Web/sites@2024-11-01' = {
 }
 
 // Publishing uses `az login`; passwords for it are off.
-resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noFtpPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: functionApp
   name: 'ftp'
+  // Without it some deployments fail ("The parameter location has an invalid value"); the type doesn't have it.
+  #disable-next-line BCP187
+  location: location
   properties: {
     allow: false
   }
 }
 
-resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource noScmPassword 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: functionApp
   name: 'scm'
+  // As above.
+  #disable-next-line BCP187
+  location: location
   properties: {
     allow: false
   }
 }
 
-@description('The second step: run it in the folder of function_app.py.')
-output publishCommand string = 'func azure functionapp publish ${functionApp.name}'
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(resourceGroup().id, functionAppName, 'workbook')
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    displayName: 'Flowtally ${functionAppName}'
+    category: 'workbook'
+    sourceId: applicationInsights.id
+    serializedData: replace(loadTextContent('workbook.json'), '__COMPONENT__', applicationInsights.id)
+  }
+}
 
-@description('The third step, once the app is published.')
-output eventsCommand string = 'az deployment group create --resource-group ${systemTopicResourceGroup} --template-file infra/events.bicep --parameters systemTopicName=${systemTopic.outputs.name} functionAppName=${functionApp.name} functionAppResourceGroup=${resourceGroup().name} resultsAccountName=${results.outputs.name}'
+module watch 'modules/alerts.bicep' = if (alerts) {
+  params: {
+    name: functionAppName
+    location: location
+    tags: tags
+    applicationInsightsId: applicationInsights.id
+    emails: alertEmails
+  }
+}
+
+@description('Name of the function app.')
+output functionAppName string = functionApp.name
+
+@description('The second step: run it in the folder of function_app.py.')
+output publishCommand string = 'func azure functionapp publish ${functionApp.name} --python'
+
+@description('The page.')
+output dashboardUrl string = 'https://${functionApp.properties.defaultHostName}/api/dashboard'
+
+@description('Prints the key that the page asks for.')
+output keyCommand string = 'az functionapp keys list --subscription ${subscription().subscriptionId} --resource-group ${resourceGroup().name} --name ${functionApp.name} --query functionKeys.default --output tsv'
+
+@description('What events.sh needs: the function app.')
+output functionAppId string = functionApp.id
+
+@description('What events.sh needs: the account for the results.')
+output resultsAccountId string = resourceId('Microsoft.Storage/storageAccounts', resultsAccountName)
+
+@description('What events.sh needs: the system topics, separated by blanks, which no id holds.')
+output systemTopicIds string = join(topicIds, ' ')
 
 @description('What the command line needs: export FLOW_LOGS__blobServiceUri.')
-output flowLogsBlobServiceUri string = flowLogAccount.properties.primaryEndpoints.blob
+output flowLogsBlobServiceUri string = accounts[0].properties.primaryEndpoints.blob
 
 @description('What the command line needs: export RESULTS__tableServiceUri.')
 output resultsTableServiceUri string = results.outputs.tableServiceUri

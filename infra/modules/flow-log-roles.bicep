@@ -1,38 +1,80 @@
 // What the app may do on the flow-log account: a module of its own, as the account may be in another group.
 
+@description('Resource id of the app\'s identity.')
+param appId string
+
 @description('Object id of the app\'s identity.')
 param appPrincipalId string
 
 @description('Name of the flow-log account.')
 param flowLogAccountName string
 
+@description('What the app may do with blobs.')
+param blobRole 'owner' | 'reader'
+
+@description('Object ids of the users and groups that may read the flow logs, without whoever deploys.')
+param readerObjectIds string[]
+
+@description('Object id of whoever deploys, if it may read; at most one.')
+param deployerReaders string[]
+
+@description('Whether whoever deploys is a person or a pipeline.')
+param deployerType 'User' | 'ServicePrincipal'
+
 var blobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+var blobDataReader = '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
+var appBlobRole = blobRole == 'owner' ? blobDataOwner : blobDataReader
 var queueDataContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
 
-resource account 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: flowLogAccountName
 }
 
-// Without it no flow log can be read: ingest and sweep fail with 403. What Microsoft documents for the blob
-// trigger; the app itself only reads.
+// Without it no flow log can be read: ingest and sweep fail with 403. Microsoft documents the owner's role for the
+// blob trigger. The app itself only reads, and Microsoft's extension was seen to send nothing but HEAD requests.
 resource appOnBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: account
-  name: guid(account.id, appPrincipalId, blobDataOwner)
+  name: guid(account.id, appId, appBlobRole)
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataOwner)
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', appBlobRole)
   }
 }
 
-// Without it the host cannot note a blob that failed five times in queue webjobs-blobtrigger-poison of this
-// account, and stops.
+// Without it the host cannot note a blob that it gives up in queue webjobs-blobtrigger-poison of this account, and
+// stops.
 resource appOnQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: account
-  name: guid(account.id, appPrincipalId, queueDataContributor)
+  name: guid(account.id, appId, queueDataContributor)
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', queueDataContributor)
   }
 }
+
+// Without it `flowtally status`, `flows`, `why` and `doctor` get 403: they read the flow logs themselves.
+resource readersOnBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for reader in readerObjectIds: {
+    scope: account
+    name: guid(account.id, reader, blobDataReader)
+    properties: {
+      principalId: reader
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataReader)
+    }
+  }
+]
+
+// Without it whoever has just deployed it all gets 403 from these, too.
+resource deployerOnBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for reader in deployerReaders: {
+    scope: account
+    name: guid(account.id, reader, blobDataReader)
+    properties: {
+      principalId: reader
+      principalType: deployerType
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataReader)
+    }
+  }
+]

@@ -1,10 +1,18 @@
 // Who may do what on the resources of main.bicep. Each comment says what fails without the role.
+// An assignment's name is made of where, who and which role, of what is known before anything is made, so that
+// `what-if` shows it. Don't change that recipe: Azure refuses a second assignment of the same under another name.
+
+@description('Resource id of the app\'s identity.')
+param appId string
 
 @description('Object id of the app\'s identity.')
 param appPrincipalId string
 
-@description('Object id of the system topic\'s identity.')
-param topicPrincipalId string
+@description('Resource ids of the system topics.')
+param topicIds string[]
+
+@description('Object ids of their identities, in the same order.')
+param topicPrincipalIds string[]
 
 @description('Name of the host\'s storage account.')
 param hostAccountName string
@@ -15,8 +23,17 @@ param resultsAccountName string
 @description('Name of the Application Insights component.')
 param applicationInsightsName string
 
-@description('Object ids of the users and groups that may read the results.')
-param readerObjectIds array
+@description('Object ids of the users and groups that may read the results, without whoever deploys.')
+param readerObjectIds string[]
+
+@description('Object id of whoever deploys, if it may read; at most one.')
+param deployerReaders string[]
+
+@description('Whether whoever deploys is a person or a pipeline.')
+param deployerType 'User' | 'ServicePrincipal'
+
+@description('Whether whoever deploys may write the results, too.')
+param deployerBackfills bool
 
 var blobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
 var blobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
@@ -24,13 +41,18 @@ var queueDataContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
 var tableDataContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 var tableDataReader = '76199698-9eea-4c19-bc75-cec21354c6b6'
 var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
+var deployerRole = deployerBackfills ? tableDataContributor : tableDataReader
 
-resource hostAccount 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+resource hostAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: hostAccountName
 }
 
-resource resultsAccount 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+resource resultsAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: resultsAccountName
+}
+
+resource deadLetters 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
+  name: '${resultsAccountName}/default/dead-letters'
 }
 
 resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing = {
@@ -40,7 +62,7 @@ resource applicationInsights 'Microsoft.Insights/components@2020-02-02' existing
 // Without it the app does not start: it cannot load its package, nor keep its keys, locks and blob receipts.
 resource appOnHostBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: hostAccount
-  name: guid(hostAccount.id, appPrincipalId, blobDataOwner)
+  name: guid(hostAccount.id, appId, blobDataOwner)
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
@@ -51,7 +73,7 @@ resource appOnHostBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 // Without it events are taken in but never run: the host queues each blob here before it calls the function.
 resource appOnHostQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: hostAccount
-  name: guid(hostAccount.id, appPrincipalId, queueDataContributor)
+  name: guid(hostAccount.id, appId, queueDataContributor)
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
@@ -62,7 +84,7 @@ resource appOnHostQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
 // Without it the host cannot write its diagnostic events, so that a failed start shows no reason in the portal.
 resource appOnHostTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: hostAccount
-  name: guid(hostAccount.id, appPrincipalId, tableDataContributor)
+  name: guid(hostAccount.id, appId, tableDataContributor)
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
@@ -73,7 +95,7 @@ resource appOnHostTables 'Microsoft.Authorization/roleAssignments@2022-04-01' = 
 // Without it nothing is counted: every commit to flowledger, and every rollup, fails with 403.
 resource appOnResults 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: resultsAccount
-  name: guid(resultsAccount.id, appPrincipalId, tableDataContributor)
+  name: guid(resultsAccount.id, appId, tableDataContributor)
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
@@ -84,7 +106,7 @@ resource appOnResults 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 // Without it there are no logs and no metrics: the component takes in nothing that is not signed in.
 resource appOnTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   scope: applicationInsights
-  name: guid(applicationInsights.id, appPrincipalId, metricsPublisher)
+  name: guid(applicationInsights.id, appId, metricsPublisher)
   properties: {
     principalId: appPrincipalId
     principalType: 'ServicePrincipal'
@@ -92,24 +114,42 @@ resource appOnTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Without it events.bicep fails, or events that could not be delivered vanish. The account's blobs are nothing
-// but dead letters.
-resource topicOnDeadLetters 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  scope: resultsAccount
-  name: guid(resultsAccount.id, topicPrincipalId, blobDataContributor)
-  properties: {
-    principalId: topicPrincipalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
+// Without it events.bicep fails, or events that could not be delivered vanish. On the container alone: Event Grid
+// has no business with anything else.
+resource topicsOnDeadLetters 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for (topicId, i) in topicIds: {
+    scope: deadLetters
+    name: guid(deadLetters.id, topicId, blobDataContributor)
+    properties: {
+      principalId: topicPrincipalIds[i]
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
+    }
   }
-}
+]
 
 // Without it people get 403 from `flowtally show`, Power BI and Storage Explorer, the subscription's owner too.
-resource readersOnResults 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for reader in readerObjectIds: {
-  scope: resultsAccount
-  name: guid(resultsAccount.id, reader, tableDataReader)
-  properties: {
-    principalId: reader
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', tableDataReader)
+resource readersOnResults 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for reader in readerObjectIds: {
+    scope: resultsAccount
+    name: guid(resultsAccount.id, reader, tableDataReader)
+    properties: {
+      principalId: reader
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', tableDataReader)
+    }
   }
-}]
+]
+
+// Without it `flowtally doctor` and `flowtally show` answer 403 to whoever has just deployed it all; without the
+// contributor's role `flowtally sweep` and `flowtally rollup` do.
+resource deployerOnResults 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for reader in deployerReaders: {
+    scope: resultsAccount
+    name: guid(resultsAccount.id, reader, deployerRole)
+    properties: {
+      principalId: reader
+      principalType: deployerType
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', deployerRole)
+    }
+  }
+]

@@ -1,5 +1,7 @@
 // A storage account that answers to identities only, with its containers and tables.
 
+import { skuType, tagsType } from '../types.bicep'
+
 @description('Name of the account.')
 @minLength(3)
 @maxLength(24)
@@ -8,11 +10,17 @@ param accountName string
 @description('Region.')
 param location string
 
+@description('Tags.')
+param tags tagsType
+
+@description('How often, and where, Azure keeps copies.')
+param sku skuType = 'Standard_LRS'
+
 @description('Blob containers to make.')
-param containerNames array = []
+param containerNames string[] = []
 
 @description('Tables to make.')
-param tableNames array = []
+param tableNames string[] = []
 
 @description('Container whose blobs are deleted after expiringDays; empty for none.')
 param expiringContainer string = ''
@@ -23,16 +31,17 @@ param expiringDays int = 30
 @description('Whether the account is closed to all but private endpoints and trusted Azure services (Event Grid).')
 param privateOnly bool
 
-resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   // checkov:skip=CKV_AZURE_35: parameter privateOnly decides; without it identities are what keeps others out
-  // checkov:skip=CKV_AZURE_59: the firewall closes the account; Disabled would shut out Event Grid's dead letters
+  // checkov:skip=CKV_AZURE_59: the firewall closes the account, but for trusted services
   // checkov:skip=CKV_AZURE_206: what is here can be counted again from the flow logs
   // checkov:skip=CKV_AZURE_43: the name is a parameter, of 3 to 24 lower-case letters and digits
   name: accountName
   location: location
+  tags: tags
   kind: 'StorageV2'
   sku: {
-    name: 'Standard_LRS'
+    name: sku
   }
   properties: {
     allowSharedKeyAccess: false
@@ -50,30 +59,34 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   }
 }
 
-resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-01-01' = {
+resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' = [for name in containerNames: {
-  parent: blobService
-  name: name
-  properties: {
-    publicAccess: 'None'
+resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [
+  for name in containerNames: {
+    parent: blobService
+    name: name
+    properties: {
+      publicAccess: 'None'
+    }
   }
-}]
+]
 
-resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2025-01-01' = {
+resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2025-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-01-01' = [for name in tableNames: {
-  parent: tableService
-  name: name
-}]
+resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' = [
+  for name in tableNames: {
+    parent: tableService
+    name: name
+  }
+]
 
-resource expiry 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01-01' = if (!empty(expiringContainer)) {
+resource expiry 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = if (!empty(expiringContainer)) {
   parent: account
   name: 'default'
   properties: {

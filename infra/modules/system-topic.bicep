@@ -1,20 +1,26 @@
 // The flow-log account's Event Grid system topic: made here, or found.
 
-@description('Name of the topic if it is to be made.')
+import { tagsType } from '../types.bicep'
+
+@description('Name of the topic.')
 param name string
 
-@description('Name of the topic that exists; empty if one is to be made.')
-param existingName string
+@description('Whether it is there already.')
+param exists bool
 
 @description('Region of the flow-log account.')
 param location string
 
+@description('Tags.')
+param tags tagsType
+
 @description('Resource id of the flow-log account.')
 param sourceId string
 
-resource made 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (empty(existingName)) {
+resource made 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (!exists) {
   name: name
   location: location
+  tags: tags
   // Dead letters are written with this identity; a storage firewall lets in a system-assigned one only.
   identity: {
     type: 'SystemAssigned'
@@ -25,12 +31,9 @@ resource made 'Microsoft.EventGrid/systemTopics@2025-02-15' = if (empty(existing
   }
 }
 
-resource found 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = if (!empty(existingName)) {
-  name: empty(existingName) ? name : existingName
+resource found 'Microsoft.EventGrid/systemTopics@2025-02-15' existing = if (exists) {
+  name: name
 }
 
-@description('Name of the topic.')
-output name string = empty(existingName) ? name : existingName
-
 @description('Object id of its system-assigned identity.')
-output principalId string = empty(existingName) ? made.identity.principalId : found.identity.principalId
+output principalId string = exists ? found!.identity.principalId : made!.identity.principalId
