@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Python 3.13, by pyenv, by uv, or on the PATH.
 PYTHON := $(or $(shell pyenv which python3.13 2>/dev/null),$(shell uv python find 3.13 2>/dev/null),$(shell command -v python3.13))
 
-.PHONY: setup demo test lint bicep bench lock vendor clean
+.PHONY: setup demo test lint bicep package bench lock vendor clean
 
 setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.installed .venv/checkov/.installed \
 	node_modules/.installed node_modules/.chromium/.installed
@@ -17,10 +17,14 @@ setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.insta
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-# What Azure's remote build installs, as it does: the tests index the app with nothing else.
+# The packages as they run in Azure, for its platform, whatever this machine is, and compiled: the tests run the app
+# with nothing else, and `make package` takes them. See tools/package.py.
 .venv/production/.installed: requirements.txt | .venv/.installed
 	rm -rf $(@D)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --target $(@D) -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: --no-compile \
+	  --python-version 3.13 --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 \
+	  --platform manylinux2014_x86_64 --target $(@D) -r $<
+	$(BIN)/python -m compileall -q -j 0 --invalidation-mode unchecked-hash -s $(CURDIR)/$(@D) $(CURDIR)/$(@D)
 	@touch $@
 
 # The Functions host's protocol, for the tests, out of Python's sight: see tests/worker_process.py.
@@ -67,6 +71,10 @@ lint: setup
 bicep:
 	@sh tools/bicep.sh
 
+# The zip for publishing without a remote build: docs/deploy.md.
+package: .venv/.installed .venv/production/.installed
+	@$(BIN)/python -m tools.package
+
 # What it costs, against baselines of the same run: some minutes. `make bench SECTIONS="bulk memory" JSON=file`.
 bench: setup
 	@$(BIN)/python -m tools.bench $(SECTIONS) $(if $(JSON),--json $(JSON))
@@ -80,4 +88,4 @@ lock: setup
 	npm install --package-lock-only
 
 clean:
-	rm -rf .venv node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf .venv build node_modules .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
