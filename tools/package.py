@@ -1,9 +1,9 @@
 """Build the package for publishing without a remote build: `make package` writes build/flowtally.zip.
 
 It holds what `.funcignore` lets through, and the packages that `make setup` has installed for Azure's
-platform from the pinned, hashed wheels, in the folder where Azure's Python worker looks for them. All is
-compiled: a new instance would spend about a second on that, again and again where the folder is read-only.
-The bytecode carries no time to be compared with its source's, so it is valid wherever the package is unpacked.
+platform from the pinned, hashed wheels, in the folder where Azure's Python worker looks for them. All of it
+is compiled, which would cost a new instance about a second, each time where the folder is read-only. The
+bytecode isn't compared with the times of its sources, so it is valid wherever the package is unpacked.
 
 The same files make the same package, byte for byte: names are sorted, times and permissions are fixed.
 """
