@@ -202,3 +202,15 @@ def test_requirements_are_pinned_with_hashes_and_are_what_the_tests_run_with() -
         Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     ):
         assert asked.specifier.contains(pinned[asked.name]), asked
+
+
+def test_the_workflow_calls_targets_that_are_there_and_pins_its_actions() -> None:
+    workflow = (ROOT / ".github/workflows/ci.yml").read_text()
+    called = set(re.findall(r"(?<=run: make ).+", workflow))
+    assert called == {"lint test", "bicep"}
+    assert set(" ".join(called).split()) <= set(
+        re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
+    actions = re.findall(r"(?<=uses: ).+", workflow)
+    assert actions
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", action) for action in actions)
