@@ -129,6 +129,13 @@ def get_status(req: func.HttpRequest) -> func.HttpResponse:
     return respond(req, http_api.status(flow_logs, ledger))
 
 
+@app.function_name("doctor")
+@app.route("doctor", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def get_doctor(req: func.HttpRequest) -> func.HttpResponse:
+    """What the app finds when it examines itself."""
+    return respond(req, http_api.doctor(os.environ))
+
+
 @app.function_name("openapi")
 @app.route("openapi.json", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_openapi(req: func.HttpRequest) -> func.HttpResponse:

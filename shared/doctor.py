@@ -1,18 +1,32 @@
-"""Doctor: is everything there that counting needs, step by step; and for each failure, what to do.
+"""Check step by step whether everything is there that counting needs, and say what to do about each failure.
 
-Each step is a harmless try of what the app does: nothing is created, written or counted. The permissions that
-are tried are those of whoever runs it; the app's own identity may have others.
+Each step tries harmlessly what the app does: nothing is created, written or counted. It tries the permissions
+and the network of whoever runs it: an engineer's on their machine, the app's own in the app, where the route
+``/api/doctor`` runs it. No finding holds a secret.
 """
 
+import ipaddress
+import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from email.utils import formatdate
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import requests
-from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
+from shared import advice
+from shared.advice import (
+    FLOW_LOG_QUEUES,
+    FLOW_LOGS,
+    HOST_BLOBS,
+    HOST_QUEUES,
+    HOST_TABLES,
+    RESULTS,
+    Service,
+    Where,
+)
 from shared.blobs import FlowLogs, floor_hour
 from shared.connection import credential, storage_errors
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
@@ -25,66 +39,93 @@ from shared.views.store import Views
 
 Outcome = Literal["ok", "note", "failed", "skipped"]
 
-COLUMNS = ("Step", "Outcome", "Found", "ToDo")
+COLUMNS = ("Where", "Step", "Outcome", "Found", "ToDo")
 LOOKS_BACK = timedelta(hours=2)
 COUNTED_WITHIN = timedelta(minutes=10)
 """So long after an update at the latest it is counted, if events arrive."""
 ROLLED_UP_WITHIN = timedelta(minutes=30)
 
+NO_ANSWER = (requests.RequestException, ValueError)
+"""What a request raises that gets no answer; some names make urllib3 raise a ``ValueError`` of its own."""
+
 _SCOPE = "https://storage.azure.com/.default"
 _ANSWERS_WITHIN_SECONDS = 10
-_SERVICES = {"FLOW_LOGS": "blob", "RESULTS": "table"}
-_ROLES = {"FLOW_LOGS": "Storage Blob Data Reader", "RESULTS": "Storage Table Data Contributor"}
 _NO_EVENTS = (
-    "is the function app running, and are there event subscriptions for both of its functions? See "
-    "docs/operate.md; meanwhile, flowtally sweep counts"
+    "is the function app running, and is there an event subscription for each of its two ingest functions? "
+    "docs/operate.md says how to look; flowtally sweep counts meanwhile"
 )
+_NOT_TRIED = "not tried, because of a failure above"
+
+_HOST_STEPS = (
+    ("host blobs", HOST_BLOBS),
+    ("host queues", HOST_QUEUES),
+    ("host tables", HOST_TABLES),
+    ("flow-log queues", FLOW_LOG_QUEUES),
+)
+_LISTINGS = {"blob": "?comp=list&maxresults=1", "queue": "?comp=list&maxresults=1", "table": "Tables?$top=1"}
+"""For each kind of service the request that lists one container, queue or table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a step found; ``to_do`` if it failed, or as a hint."""
+    """What a step found, and where it was tried; ``to_do`` if it failed, or as a hint."""
 
     step: str
     outcome: Outcome
     found: str
     to_do: str = ""
+    where: Where = "here"
 
     def row(self) -> dict[str, str]:
         """The finding by ``COLUMNS``."""
-        return dict(zip(COLUMNS, (self.step, self.outcome, self.found, self.to_do), strict=True))
+        values = (self.where, self.step, self.outcome, self.found, self.to_do)
+        return dict(zip(COLUMNS, values, strict=True))
 
 
-def examine(environment: Mapping[str, str]) -> Iterator[Finding]:
-    """All steps, one after the other. What can't be tried because an earlier one failed is skipped."""
+def examine(environment: Mapping[str, str], where: Where = "here") -> Iterator[Finding]:
+    """Try all steps, one after the other. What can't be tried because an earlier one failed is skipped.
+
+    What only the app's host needs is tried where the host's settings are.
+    """
+    for finding in _examine(environment, where):
+        yield replace(finding, where=where)
+
+
+def _examine(environment: Mapping[str, str], where: Where) -> Iterator[Finding]:
     try:
         settings = read_settings(environment)
-        stores = _Stores(settings)
+        stores = _Stores(settings, where)
     except BadSettings as error:
-        yield Finding("settings", "failed", str(error), "docs/settings.md lists them all")
+        yield Finding("settings", "failed", str(error), "docs/settings.md lists all settings")
         return
     yield Finding("settings", "ok", ", ".join(map(_named, (settings.flow_logs, settings.results))))
-    flow_logs = [*_examine_account(settings.flow_logs, stores.flow_logs.service.url)]
-    yield from flow_logs
-    results = [*_examine_account(settings.results, stores.tables.service.url)]
-    yield from results
-    reached = {name: _all_well(found) for name, found in (("FLOW_LOGS", flow_logs), ("RESULTS", results))}
-    for name, step, attempt in (
-        ("FLOW_LOGS", "list flow logs", stores.list_containers),
-        ("FLOW_LOGS", "read flow logs", stores.read_newest),
-        ("RESULTS", "tables", stores.list_tables),
-        ("RESULTS", "read results", stores.read_ledger),
-        ("RESULTS", "write results", stores.try_to_delete),
+    reached = {}
+    for service, connection, url in (
+        (FLOW_LOGS, settings.flow_logs, stores.flow_logs.service.url),
+        (RESULTS, settings.results, stores.tables.service.url),
     ):
-        finding = _attempt(step, attempt, name) if reached[name] else _skipped(step)
-        reached[name] = reached[name] and finding.outcome != "failed"
+        found = [*_examine_account(service, connection, url, where)]
+        reached[service] = all(finding.outcome != "failed" for finding in found)
+        yield from found
+    for service, step, attempt in (
+        (FLOW_LOGS, "list flow logs", stores.list_containers),
+        (FLOW_LOGS, "read flow logs", stores.read_newest),
+        (RESULTS, "tables", stores.list_tables),
+        (RESULTS, "read results", stores.read_ledger),
+        (RESULTS, "write results", stores.try_to_delete),
+    ):
+        finding = _attempt(step, attempt, service, where) if reached[service] else _skipped(step)
+        reached[service] = reached[service] and finding.outcome != "failed"
         yield finding
-    for step, attempt in (("counting", stores.compare), ("views", stores.look_at_views)):
-        yield _attempt(step, attempt, "RESULTS") if all(reached.values()) else _skipped(step)
+    for step, attempt in (("counting", stores.compare), ("views", stores.check_views)):
+        yield _attempt(step, attempt, RESULTS, where) if all(reached.values()) else _skipped(step)
+    if environment.get(HOST_BLOBS.setting) and not settings.flow_logs.connection_string:
+        for step, service in _HOST_STEPS:
+            yield _list_one(step, service, environment, where)
 
 
-def _examine_account(connection: Connection, url: str) -> Iterator[Finding]:
-    """Who asks, and whether anybody answers."""
+def _examine_account(service: Service, connection: Connection, url: str, where: Where) -> Iterator[Finding]:
+    """Whether there is an identity to ask with, and whether anybody answers."""
     step = f"identity for {connection.name}"
     if connection.connection_string:
         yield Finding(step, "ok", "a connection string")
@@ -93,29 +134,84 @@ def _examine_account(connection: Connection, url: str) -> Iterator[Finding]:
             with storage_errors("no token"):
                 credential(connection).get_token(_SCOPE)
         except Unavailable as error:
-            yield Finding(step, "failed", str(error), _to_get_a_token(connection))
+            yield Finding(step, "failed", str(error), advice.to_get_a_token(connection, where))
             return
         yield Finding(step, "ok", "a token, by " + _kind(connection))
-    host = urlsplit(url).netloc
     step = f"{connection.name} answers"
+    host = urlsplit(url)
+    address = _address(host.hostname or "")
+    at = f"{host.netloc}, {address}" if address else host.netloc
     try:
         requests.head(url, timeout=_ANSWERS_WITHIN_SECONDS)
-    except requests.RequestException as error:
-        yield Finding(step, "failed", f"no answer from {host}: {_innermost(error)}", _TO_REACH)
+    except NO_ANSWER as error:
+        to_do = advice.to_reach(service, where, address)
+        yield Finding(step, "failed", f"no answer from {at}: {innermost(error)}", to_do)
         return
-    yield Finding(step, "ok", host)
+    yield Finding(step, "ok", at)
 
 
-_TO_REACH = (
-    "is the account's name right? Does a firewall or a proxy stand between? With a private endpoint: does "
-    "this machine's DNS know it?"
-)
+def _address(host: str) -> str:
+    """What a name resolves to: whether it is private tells whether a private endpoint is used. Empty if the
+    name isn't known here, where a proxy may know it all the same.
+    """
+    try:
+        first = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0]
+        address = ipaddress.ip_address(first)
+    except (OSError, ValueError, IndexError):
+        return ""
+    return f"{'public' if address.is_global else 'private'} address {address}"
+
+
+def _list_one(step: str, service: Service, environment: Mapping[str, str], where: Where) -> Finding:
+    """List one container, queue or table, as the host's own identity: what the host needs, and no client of
+    ours does.
+    """
+    uri = environment.get(service.setting, "").strip()
+    name = service.connection
+    if not uri:
+        to_do = f"set it to the address of the {service.kind} service of {service.account}; docs/settings.md"
+        return Finding(step, "failed", f"{service.setting} is not set: the host doesn't start", to_do)
+    connection = Connection(
+        name,
+        service_uri=uri,
+        credential=environment.get(f"{name}__credential", "").strip().lower(),
+        client_id=environment.get(f"{name}__clientId", ""),
+    )
+    try:
+        with storage_errors("no token"):
+            token = credential(connection).get_token(_SCOPE).token
+    except Unavailable as error:
+        return Finding(step, "failed", str(error), advice.to_get_a_token(connection, where))
+    host = urlsplit(uri)
+    try:
+        answer = requests.get(
+            f"{uri.rstrip('/')}/{_LISTINGS[service.kind]}",
+            headers={
+                "Authorization": f"Bearer {token}",
+                "Accept": "application/json;odata=nometadata"
+                if service.kind == "table"
+                else "application/xml",
+                "x-ms-date": formatdate(usegmt=True),
+                "x-ms-version": "2020-12-06",
+            },
+            timeout=_ANSWERS_WITHIN_SECONDS,
+            allow_redirects=False,
+        )
+    except NO_ANSWER as error:
+        to_do = advice.to_reach(service, where, _address(host.hostname or ""))
+        return Finding(step, "failed", f"no answer from {host.netloc}: {innermost(error)}", to_do)
+    if answer.status_code == 200:
+        return Finding(step, "ok", host.netloc)
+    code = answer.headers.get("x-ms-error-code", "")
+    found = f"no list from {host.netloc} {_answer(answer.status_code, code)}"
+    return Finding(step, "failed", found, advice.to_be_allowed(service, answer.status_code, code, where))
 
 
 class _Stores:
     """The stores, and what is tried on them. Each try gives a finding, or raises ``Unavailable``."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, where: Where) -> None:
+        self.where = where
         self.flow_logs = FlowLogs(settings.flow_logs)
         self.tables = Tables(settings.results)
         self.ledger = Ledger(self.tables)
@@ -142,7 +238,7 @@ class _Stores:
         blobs = [each for each in listed if not isinstance(each, str)]
         newest = max(blobs, key=lambda each: each.modified, default=None)
         if newest is None:
-            to_do = "no traffic, or flow logs are off: look at Network Watcher, flow logs"
+            to_do = "there is no traffic, or flow logs are off: look at Network Watcher, flow logs"
             return Finding(step, "note", "no flow log of the last two hours", to_do)
         self.flow_logs.read(newest.blob, max(newest.length - 1, 0))
         age = _ago(now - newest.modified)
@@ -155,7 +251,7 @@ class _Stores:
         self._tables = [name for name in TABLES if name in there]
         missing = [name for name in TABLES if name not in there]
         if missing:
-            to_do = "the app's first update makes them, or flowtally sweep and flowtally rollup"
+            to_do = "the app's first update creates them; so do flowtally sweep and flowtally rollup"
             return Finding(step, "note", "not there yet: " + ", ".join(missing), to_do)
         return Finding(step, "ok", ", ".join(TABLES))
 
@@ -165,16 +261,19 @@ class _Stores:
         return Finding(step, "ok", f"the first scope is {first}" if first else "nothing counted yet")
 
     def try_to_delete(self, step: str) -> Finding:
-        """Delete what isn't there: who may, may write, too; who may not, is refused all the same."""
+        """Delete what isn't there: who may, may write, too; who may not, is refused all the same.
+
+        The app has to write; on an engineer's machine it is no failure if only reading is allowed.
+        """
         if not self._tables:
             return Finding(step, "skipped", "there is no table yet")
         try:
             with storage_errors(f"deleting nothing from {self._tables[0]}"):
                 self.tables.table(self._tables[0]).delete_entity("~doctor", "~doctor")
         except Unavailable as error:
-            if getattr(error.__cause__, "status_code", None) != 403:
+            if self.where == "app" or getattr(error.__cause__, "status_code", None) != 403:
                 raise
-            to_do = f"fine for who only asks; the app, sweep and rollup need the role {_ROLES['RESULTS']}"
+            to_do = f"asking needs no more; flowtally sweep and rollup need the role {RESULTS.role}"
             return Finding(step, "note", "not allowed", to_do)
         return Finding(step, "ok", "allowed")
 
@@ -194,16 +293,17 @@ class _Stores:
             return Finding(step, "failed", said, _NO_EVENTS)
         return Finding(step, "ok", said if behind else f"nothing is behind (blobs: {len(compared):,})")
 
-    def look_at_views(self, step: str) -> Finding:
+    def check_views(self, step: str) -> Finding:
         """When the last rollup began that failed nowhere."""
         last = self.views.looked_at()
         if last is None:
-            return Finding(step, "note", "never made", "flowtally rollup makes them, or the app's timer")
+            to_do = "the app's timer runs it every five minutes; flowtally rollup does it now"
+            return Finding(step, "note", "no rollup has ended yet", to_do)
         age = self.tables.server_time() - last
         if age > ROLLED_UP_WITHIN:
-            to_do = "look for its errors: docs/operate.md; flowtally rollup makes them meanwhile"
-            return Finding(step, "failed", f"made {_ago(age)}", to_do)
-        return Finding(step, "ok", f"made {_ago(age)}")
+            to_do = "look for the rollup's errors: docs/operate.md; flowtally rollup does it meanwhile"
+            return Finding(step, "failed", f"last rolled up {_ago(age)}", to_do)
+        return Finding(step, "ok", f"last rolled up {_ago(age)}")
 
 
 def _is_left(each: Compared) -> bool:
@@ -214,44 +314,22 @@ def _is_left(each: Compared) -> bool:
     return each.listed.modified - (each.written or each.listed.blob.hour) > COUNTED_WITHIN
 
 
-def _attempt(step: str, attempt: Callable[[str], Finding], name: str) -> Finding:
+def _attempt(step: str, attempt: Callable[[str], Finding], service: Service, where: Where) -> Finding:
     try:
         return attempt(step)
     except MalformedInput as error:
         return Finding(step, "failed", str(error), "docs/operate.md, versions")
     except FlowtallyError as error:
-        return Finding(step, "failed", str(error), _to_be_allowed(error.__cause__, name))
+        cause = error.__cause__
+        code = getattr(cause, "error_code", None) or ""
+        code = str(getattr(code, "value", code))
+        status = getattr(cause, "status_code", None)
+        found = str(error).replace(f"(answer {status})", _answer(status, code))
+        return Finding(step, "failed", found, advice.to_be_allowed(service, status, code, where))
 
 
-def _to_be_allowed(cause: BaseException | None, name: str) -> str:
-    """What to do about an answer of the service, by its code."""
-    code = getattr(cause, "error_code", "")
-    code = str(getattr(code, "value", code))
-    status = getattr(cause, "status_code", None)
-    role = f"give this identity the role {_ROLES[name]} on the account (it takes up to ten minutes to hold)"
-    if code in {"AuthorizationPermissionMismatch", "InsufficientAccountPermissions"}:
-        return role
-    if code == "KeyBasedAuthenticationNotPermitted":
-        return f"the account takes no keys: set {name}__{_SERVICES[name]}ServiceUri instead of {name}"
-    if code == "AuthorizationFailure":
-        return f"the account's firewall keeps this machine out; or {role}"
-    if isinstance(cause, ClientAuthenticationError) or status in {401, 403}:
-        return (
-            "the account doesn't accept this token or key: is the identity of the account's own tenant, this "
-            f"machine's clock right, the key not rotated? If all that is well, {role}"
-        )
-    if isinstance(cause, ServiceRequestError):
-        return _TO_REACH
-    return "storage itself fails: try again, and look at the account's service health"
-
-
-def _to_get_a_token(connection: Connection) -> str:
-    if connection.credential == "managedidentity":
-        return (
-            f"is the identity assigned to this machine or app, its client id {connection.name}__clientId? "
-            f"On your own machine leave {connection.name}__credential out, and sign in with az login"
-        )
-    return "sign in with az login, to the account's tenant"
+def _answer(status: int | None, code: str) -> str:
+    return f"(answer {status}, {code})" if code else f"(answer {status})"
 
 
 def _kind(connection: Connection) -> str:
@@ -266,15 +344,11 @@ def _named(connection: Connection) -> str:
 
 
 def _skipped(step: str) -> Finding:
-    return Finding(step, "skipped", "because of what failed above")
+    return Finding(step, "skipped", _NOT_TRIED)
 
 
-def _all_well(found: list[Finding]) -> bool:
-    return all(finding.outcome != "failed" for finding in found)
-
-
-def _innermost(error: BaseException) -> str:
-    """The reason in a few words: libraries wrap it several times."""
+def innermost(error: BaseException) -> str:
+    """The reason of an error in a few words: libraries wrap it several times."""
     reason: Any = error
     while True:
         inner = getattr(reason, "reason", None) or reason.__context__

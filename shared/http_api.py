@@ -7,7 +7,7 @@ one that is wrong. Keys are the host's business: what gets here has one where on
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, get_args
@@ -15,6 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from shared import page
 from shared.blobs import FlowLogs, floor_hour
+from shared.doctor import COLUMNS as DOCTOR_COLUMNS
+from shared.doctor import examine
 from shared.errors import BadRequest, FlowtallyError, Unavailable
 from shared.ledger.store import Ledger
 from shared.openapi import SCOPE_COLUMNS, describe_api
@@ -160,6 +162,18 @@ def status(flow_logs: FlowLogs, ledger: Ledger) -> Answer:
         looked = look(flow_logs, ledger, floor_hour(since), until or now + _HOUR, flow_logs.now())
         more = {"total": looked.total(), "strangers": looked.strangers, "as_of": plain(looked.as_of)}
         return _rows(STATUS_COLUMNS, looked.rows, form, more)
+
+    return answer
+
+
+def doctor(environment: Mapping[str, str]) -> Answer:
+    """``/api/doctor``: what the app finds when it examines itself. Not cached: it is asked after a change."""
+
+    def answer(given: Given, now: datetime) -> Response:
+        form, rest = _read_output(given, now)
+        read_parameters((), rest, now)
+        found = _rows(DOCTOR_COLUMNS, [each.row() for each in examine(environment, "app")], form, {})
+        return replace(found, headers={**found.headers, "Cache-Control": "no-store"})
 
     return answer
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from shared.doctor import COLUMNS as DOCTOR_COLUMNS
 from shared.status import COLUMNS as STATUS_COLUMNS
 from shared.status import SUMS
 from shared.views.answers import BEFORE
@@ -47,6 +48,13 @@ def describe_api(output: Parameter) -> Schema:
                     strangers={"type": "array", "items": _TEXT},
                     as_of=_TIME,
                 ),
+                rows=True,
+            ),
+            "/doctor": _path(
+                "doctor",
+                "Is everything there that counting needs: what the app finds, step by step, and what to do.",
+                (output,),
+                _list(DOCTOR_COLUMNS),
                 rows=True,
             ),
             "/openapi.json": _path("openapi", "This document.", (), {"type": "object"}),

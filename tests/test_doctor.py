@@ -4,6 +4,7 @@ tokens, as in Azure, and by connection string.
 
 import json
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,17 +16,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from shared import cli
+from shared import advice, cli
+from shared.advice import Where
 from shared.connection import credential
+from shared.doctor import examine
 from tests.identity import CLIENT_ID, Identity, certify, identity, token
 from tests.system import HOUR, Stores, blob_of, create_all, flow, host, record
 from tests.worker import worker
-from tools.azurite import ACCOUNT, Azurite, azurite
+from tools.azurite import ACCOUNT, ACCOUNT_KEY, Azurite, azurite
 from tools.network_watcher import demo_nics
 from tools.proxy import Fault, Traffic
 
 NIC = demo_nics(2)[1]
 LAST_HOUR = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - HOUR
+ROLES = r"Storage (Blob Data Reader|Table Data Contributor|Table Data Reader .*Contributor\)) on .*"
 STEPS = [
     *("settings", "identity for FLOW_LOGS", "FLOW_LOGS answers", "identity for RESULTS", "RESULTS answers"),
     *("list flow logs", "read flow logs", "tables", "read results", "write results", "counting", "views"),
@@ -51,8 +55,11 @@ def guarded(trusted: Path) -> Iterator[Azurite]:
         yield storage
 
 
+HOST_STEPS = ["host blobs", "host queues", "host tables", "flow-log queues"]
+
+
 def settings_by_identity(storage: Azurite, known: Identity) -> dict[str, str]:
-    """What a function app has in Azure."""
+    """What a function app has in Azure, without what only its host needs."""
     credential.cache_clear()
     return {
         "FLOW_LOGS__blobServiceUri": storage.blob_service,
@@ -63,6 +70,19 @@ def settings_by_identity(storage: Azurite, known: Identity) -> dict[str, str]:
         "RESULTS__clientId": CLIENT_ID,
         "REQUESTS_CA_BUNDLE": os.environ["REQUESTS_CA_BUNDLE"],
         **known.environment,
+    }
+
+
+def settings_of_the_host(storage: Azurite) -> dict[str, str]:
+    """What the host has in Azure beside that."""
+    queues = storage.blob_service.replace(str(storage.blob_port), str(storage.queue_port))
+    return {
+        "AzureWebJobsStorage__blobServiceUri": f"{storage.blob_service}/",
+        "AzureWebJobsStorage__queueServiceUri": f"{queues}/",
+        "AzureWebJobsStorage__tableServiceUri": f"{storage.table_service}/",
+        "AzureWebJobsStorage__credential": "managedidentity",
+        "AzureWebJobsStorage__clientId": CLIENT_ID,
+        "FLOW_LOGS__queueServiceUri": f"{queues}/",
     }
 
 
@@ -84,12 +104,13 @@ def outcomes(found: dict[str, dict[str, str]], outcome: str) -> list[str]:
 def test_the_app_works_by_identity_and_all_is_well(guarded: Azurite) -> None:
     with identity(token()) as known:
         settings = settings_by_identity(guarded, known)
-        with worker(settings) as running:
+        with worker(settings | settings_of_the_host(guarded)) as running:
             done = [
                 running.invoke_blob("ingest_nsg", NIC.container, NIC.blob_name(LAST_HOUR)),
                 running.invoke_timer("sweep"),
                 running.invoke_timer("rollup"),
             ]
+            inside = running.request("GET", "/api/doctor").json()["rows"]
         assert [each.error for each in done] == ["", "", ""]
         assert {(each["resource"], each["client_id"]) for each in known.asked} == {
             ("https://storage.azure.com", CLIENT_ID)
@@ -98,7 +119,35 @@ def test_the_app_works_by_identity_and_all_is_well(guarded: Azurite) -> None:
     assert list(found) == STEPS
     assert outcomes(found, "ok") == STEPS
     assert code == 0
+    assert {row["Where"] for row in found.values()} == {"here"}
     assert CLIENT_ID in found["identity for FLOW_LOGS"]["Found"]
+    assert [row["Step"] for row in inside] == STEPS + HOST_STEPS
+    assert {(row["Where"], row["Outcome"]) for row in inside} == {("app", "ok")}
+
+
+@pytest.mark.parametrize(
+    ("changed", "failed", "says"),
+    [
+        ({"FLOW_LOGS__queueServiceUri": ""}, "flow-log queues", "FLOW_LOGS__queueServiceUri is not set"),
+        (
+            {"AzureWebJobsStorage__tableServiceUri": ""},
+            "host tables",
+            "Uri is not set: the host doesn't start",
+        ),
+        (
+            {"AzureWebJobsStorage__queueServiceUri": "http://127.0.0.1:9"},
+            "host queues",
+            "no answer from 127.",
+        ),
+    ],
+)
+def test_what_the_host_lacks(guarded: Azurite, changed: dict[str, str], failed: str, says: str) -> None:
+    with identity(token()) as known:
+        settings = settings_by_identity(guarded, known) | settings_of_the_host(guarded) | changed
+        _, found = examined(settings)
+    assert [step for step in outcomes(found, "failed") if step in HOST_STEPS] == [failed]
+    assert says in found[failed]["Found"]
+    assert found[failed]["ToDo"]
 
 
 @pytest.mark.filterwarnings("ignore:Testing an element's truth value")  # the blob SDK's reading of errors
@@ -116,9 +165,9 @@ def test_a_token_that_is_not_accepted(guarded: Azurite, given: Callable[[], str]
         code, found = examined(settings_by_identity(guarded, known))
     assert code == 1
     assert outcomes(found, "failed") == ["list flow logs", "tables"]
-    for step, role in (("list flow logs", "Blob Data Reader"), ("tables", "Table Data Contributor")):
+    for step in ("list flow logs", "tables"):
         assert "clock" in found[step]["ToDo"]
-        assert role in found[step]["ToDo"]
+        assert "(answer 403, AuthenticationFailed)" in found[step]["Found"]
 
 
 def test_without_a_token_it_says_so_and_no_command_asks_again_and_again(guarded: Azurite) -> None:
@@ -147,11 +196,12 @@ def refusing(code: str) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(403)
-            self.send_header("x-ms-error-code", code)
+            if code:
+                self.send_header("x-ms-error-code", code)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             error = {"code": code, "message": {"lang": "en-us", "value": "It is refused.\nRequestId:1"}}
-            if self.command != "HEAD":
+            if code and self.command != "HEAD":
                 self.wfile.write(json.dumps({"odata.error": error}).encode())
 
         do_HEAD = do_DELETE = do_GET  # noqa: N815 -- HTTP's names
@@ -170,24 +220,75 @@ def refusing(code: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("code", "wanted"),
+    ("code", "here", "app"),
     [
-        ("AuthorizationPermissionMismatch", "give this identity the role Storage "),
-        ("AuthorizationFailure", "firewall"),
-        ("KeyBasedAuthenticationNotPermitted", "ServiceUri instead of "),
-        ("AuthenticationFailed", "clock"),
-        ("SomethingElse", "give this identity the role Storage "),
+        (
+            "AuthorizationPermissionMismatch",
+            f"role {ROLES}up to ten minutes",
+            f"role {ROLES}up to ten minutes",
+        ),
+        ("AuthorizationFailure", "firewall .* refuses this machine", "firewall .* refuses the app"),
+        ("KeyBasedAuthenticationNotPermitted", "ServiceUri instead of ", "ServiceUri instead of "),
+        ("AuthenticationFailed", "clock", "clock"),
+        ("SomethingElse", f"role {ROLES}up to ten minutes", f"role {ROLES}up to ten minutes"),
+        ("", "proxy", "proxy"),
     ],
 )
-def test_what_to_do_depends_on_the_services_answer(storage: Azurite, code: str, wanted: str) -> None:
+def test_what_to_do_depends_on_the_services_answer(storage: Azurite, code: str, here: str, app: str) -> None:
     with refusing(code) as address:
         text = storage.connection_string.replace(storage.blob_service, address)
-        text = text.replace(storage.table_service, address)
-        _, found = examined({"FLOW_LOGS": text, "RESULTS": text})
-    assert outcomes(found, "failed") == ["list flow logs", "tables"]
-    for step in ("list flow logs", "tables"):
-        assert wanted in found[step]["ToDo"]
-        assert "RequestId" not in found[step]["Found"]
+        settings = dict.fromkeys(("FLOW_LOGS", "RESULTS"), text.replace(storage.table_service, address))
+        _, found = examined(settings)
+        in_app = {each.step: each.row() for each in examine(settings, "app")}
+    for rows, wanted in ((found, here), (in_app, app)):
+        assert outcomes(rows, "failed") == ["list flow logs", "tables"]
+        for step in ("list flow logs", "tables"):
+            assert re.search(wanted, rows[step]["ToDo"])
+            assert "RequestId" not in rows[step]["Found"]
+            assert code in rows[step]["Found"]
+
+
+def test_the_app_says_of_itself_what_keeps_it_out(storage: Azurite) -> None:
+    """What the account's firewall does to the host is seen nowhere else."""
+    with refusing("AuthorizationFailure") as address:
+        text = storage.connection_string.replace(storage.blob_service, address)
+        with worker({"FLOW_LOGS": text, "RESULTS": storage.connection_string}) as running:
+            answer = running.request("GET", "/api/doctor")
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+    found = {row["Step"]: row for row in answer.json()["rows"]}
+    assert outcomes(found, "failed") == ["list flow logs"]
+    assert {row["Where"] for row in found.values()} == {"app"}
+    assert "allow the app's subnet" in found["list flow logs"]["ToDo"]
+    assert "each event ends the app's host process" in found["list flow logs"]["ToDo"]
+    assert "each event" not in json.dumps([*examine({"FLOW_LOGS": text, "RESULTS": text})], default=repr)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_no_finding_holds_a_secret(storage: Azurite, known: bool) -> None:
+    key = ACCOUNT_KEY if known else ACCOUNT_KEY.replace("E", "F")
+    text = storage.connection_string.replace(ACCOUNT_KEY, key)
+    with worker({"FLOW_LOGS": text, "RESULTS": text}) as running:
+        answer = running.request("GET", "/api/doctor?output=csv")
+    assert answer.status == 200
+    assert (b"failed to authenticate" in answer.body) != known
+    for secret in (key, key[:20], "AccountKey"):
+        assert secret.encode() not in answer.body
+        assert all(secret not in log.message for log in running.logs)
+
+
+def test_a_service_that_fails_is_no_question_of_permissions() -> None:
+    assert "service health" in advice.to_be_allowed(advice.FLOW_LOGS, 500, "InternalError", "app")
+    assert "service health" in advice.to_be_allowed(advice.FLOW_LOGS, None, "", "here")
+
+
+@pytest.mark.parametrize("where", ["here", "app"])
+def test_what_the_name_resolves_to_says_where_to_look(where: Where) -> None:
+    said = {
+        advice.to_reach(advice.FLOW_LOGS, where, address)
+        for address in ("", "private address 10.0.0.4", "public address 203.0.113.4")
+    }
+    assert len(said) == 3
+    assert all("DNS" in text or "route" in text for text in said)
 
 
 # By connection string
@@ -216,7 +317,7 @@ def test_events_that_do_not_arrive_and_views_that_stand_still(stores: Stores) ->
     code, found = examined(stores.environment)
     assert (code, outcomes(found, "failed")) == (1, ["counting", "views"])
     assert "1 of 1 blobs" in found["counting"]["Found"]
-    assert "subscriptions" in found["counting"]["ToDo"]
+    assert "subscription" in found["counting"]["ToDo"]
     assert "60 minutes" in found["views"]["Found"]
     stores.sweep(LAST_HOUR, LAST_HOUR)
     stores.rollup()
@@ -231,7 +332,16 @@ def test_an_account_that_does_not_answer(stores: Stores, storage: Azurite) -> No
         code, found = examined({**stores.environment, "FLOW_LOGS": text})
     assert (code, outcomes(found, "failed")) == (1, ["FLOW_LOGS answers"])
     assert "refused" in found["FLOW_LOGS answers"]["Found"]
+    assert "private address 127.0.0.1" in found["FLOW_LOGS answers"]["Found"]
     assert outcomes(found, "ok")[-1] == "write results", "the other account is examined all the same"
+
+
+@pytest.mark.parametrize("name", ["a..b", "..", "x" * 300])
+def test_a_name_that_is_none_does_not_answer(stores: Stores, storage: Azurite, name: str) -> None:
+    text = storage.connection_string.replace(f"127.0.0.1:{storage.blob_port}", name)
+    code, found = examined({**stores.environment, "FLOW_LOGS": text})
+    assert (code, outcomes(found, "failed")) == (1, ["FLOW_LOGS answers"])
+    assert "account's name" in found["FLOW_LOGS answers"]["ToDo"]
 
 
 def test_who_may_only_read_is_told_so_and_goes_on(
@@ -245,6 +355,8 @@ def test_who_may_only_read_is_told_so_and_goes_on(
     assert found["write results"]["Outcome"] == "note"
     assert "Storage Table Data Contributor" in found["write results"]["ToDo"]
     assert found["views"]["Outcome"] != "skipped"
+    inside = {each.step: each for each in examine(reached.environment, "app")}
+    assert inside["write results"].outcome == "failed", "the app has to write"
 
 
 def test_a_wrong_setting_ends_it_with_2() -> None:

@@ -77,6 +77,7 @@ def test_the_functions_and_what_triggers_them() -> None:
             "scopes": http_trigger("scopes"),
             "show": http_trigger("show/{question}"),
             "status": http_trigger("status"),
+            "doctor": http_trigger("doctor"),
             "openapi": http_trigger("openapi.json"),
             "dashboard": http_trigger("dashboard", "ANONYMOUS"),
         }

@@ -1,16 +1,21 @@
 """The commands that work and that watch over it: sweep, rollup, status, doctor."""
 
 import os
+import shutil
 import sys
+import textwrap
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from shared import doctor as doctor_job
 from shared import rollup as rollup_job
 from shared import sweep as sweep_job
+from shared.app_doctor import KEY_SETTING, examine_app, read_address
 from shared.blobs import floor_hour
 from shared.cli.frame import (
     Stores,
@@ -26,7 +31,7 @@ from shared.cli.frame import (
 from shared.errors import Unavailable
 from shared.output import Output, print_rows
 from shared.status import COLUMNS, look
-from shared.views.formats import plain
+from shared.views.formats import plain, printable
 
 _HOUR = timedelta(hours=1)
 
@@ -134,16 +139,54 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
 
 
 @main.command()
+@click.option("--app", metavar="ADDRESS", help="Show, too, what the function app at this address finds.")
 @output_option
 @command
-def doctor(output: Output) -> None:
+def doctor(app: str | None, output: Output) -> None:
     """Is everything there that counting needs: settings, identity, permissions, tables, events.
 
-    Tries each step without changing anything, and says for each failure what to do. Exits with 1 if something
-    fails, with 2 if it is the settings.
+    Tries each step without changing anything, and says for each failure what to do. The permissions and the
+    network that are tried are this machine's. With --app https://APP.azurewebsites.net the function app tries
+    its own, too: it is asked with the function key in the environment variable FLOWTALLY_APP_KEY.
+
+    Exits with 1 if something fails, here or in the app, with 2 if it is the settings.
     """
+    address = read_address(app) if app is not None else None
     findings = [*doctor_job.examine(os.environ)]
-    print_rows(doctor_job.COLUMNS, [finding.row() for finding in findings], output)
-    failed = [finding.step for finding in findings if finding.outcome == "failed"]
-    say(f"failed: {', '.join(failed)}" if failed else "all well")
-    sys.exit(2 if "settings" in failed else 1 if failed else 0)
+    if address:
+        findings += examine_app(address, os.environ.get(KEY_SETTING, ""))
+    rows = [finding.row() for finding in findings]
+    if output == "table":
+        _, *narrow, _ = doctor_job.COLUMNS
+        print_rows(("Where", *narrow) if address else narrow, rows, output)
+        _print_to_dos(findings)
+    else:
+        print_rows(doctor_job.COLUMNS, rows, output)
+    failed = [finding for finding in findings if finding.outcome == "failed"]
+    names = [f"{each.step} (app)" if each.where == "app" else each.step for each in failed]
+    say(f"failed: {', '.join(names)}" if failed else "all well")
+    sys.exit(2 if "settings" in names else 1 if failed else 0)
+
+
+def _print_to_dos(findings: Sequence[doctor_job.Finding]) -> None:
+    """Print what to do under the table, where sentences have room; once for all steps that need the same."""
+    steps: dict[str, list[str]] = {}
+    for each in findings:
+        if each.to_do:
+            steps.setdefault(each.to_do, []).append(
+                f"{each.step} (app)" if each.where == "app" else each.step
+            )
+    if steps:
+        click.echo("What to do:")
+    width = shutil.get_terminal_size().columns
+    for to_do, names in steps.items():
+        text = printable(f"{', '.join(names)}: {to_do}.")
+        lines = textwrap.wrap(
+            text,
+            width - 1,
+            initial_indent=" ",
+            subsequent_indent="   ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        click.echo("\n".join(lines))

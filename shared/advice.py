@@ -1,0 +1,121 @@
+"""What to do when storage can't be reached or refuses: one sentence or two for each reason (pure).
+
+Storage answers 403 for many reasons, and its error code tells them apart: ``AuthorizationFailure`` is the
+account's firewall, ``AuthorizationPermissionMismatch`` a missing role, ``AuthenticationFailed`` a token or a
+key that is not accepted.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.settings import Connection
+
+Where = Literal["here", "app"]
+"""On this machine, or in the function app."""
+
+_A_NEW_ROLE = (
+    "A role that was given just now takes up to ten minutes to work, at times thirty: try again then"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A storage service that is needed: the connection that names it, its kind (``blob``, ``queue`` or
+    ``table``), what people call its account, and the role that is needed on it.
+    """
+
+    connection: str
+    kind: str
+    account: str
+    role: str
+
+    @property
+    def setting(self) -> str:
+        """The setting that holds the service's address."""
+        return f"{self.connection}__{self.kind}ServiceUri"
+
+
+FLOW_LOGS = Service("FLOW_LOGS", "blob", "the flow-log account", "Storage Blob Data Reader")
+RESULTS = Service("RESULTS", "table", "the results account", "Storage Table Data Contributor")
+FLOW_LOG_QUEUES = Service("FLOW_LOGS", "queue", "the flow-log account", "Storage Queue Data Contributor")
+HOST_BLOBS = Service("AzureWebJobsStorage", "blob", "the host's account", "Storage Blob Data Owner")
+HOST_QUEUES = Service("AzureWebJobsStorage", "queue", "the host's account", "Storage Queue Data Contributor")
+HOST_TABLES = Service("AzureWebJobsStorage", "table", "the host's account", "Storage Table Data Contributor")
+
+
+def to_be_allowed(service: Service, status: int | None, code: str, where: Where) -> str:
+    """What to do about an answer with this status and error code (empty if the answer has none)."""
+    name = service.role
+    if service is RESULTS and where == "here":
+        name = f"Storage Table Data Reader (to sweep and roll up: {name})"
+    role = f"give this identity the role {name} on {service.account}. {_A_NEW_ROLE}"
+    match status, code:
+        case _, "AuthorizationFailure":
+            to_do = _to_pass_the_firewall(service, where)
+        case _, "KeyBasedAuthenticationNotPermitted":
+            to_do = f"the account takes no keys: set {service.setting} instead of {service.connection}"
+        case (401, _) | (_, "AuthenticationFailed" | "InvalidAuthenticationInfo"):
+            to_do = (
+                "the account doesn't accept this token or key: is the identity of the account's own tenant, "
+                "is the clock right, has the key been replaced?"
+            )
+        case 403, "":
+            to_do = (
+                "the answer has no error code of Azure Storage: does a proxy stand between? If none does, "
+                + role
+            )
+        case 403, _:
+            to_do = role
+        case _:
+            to_do = "storage itself fails: try again, and look at the account's service health"
+    return to_do
+
+
+def _to_pass_the_firewall(service: Service, where: Where) -> str:
+    page = "(docs/deploy.md, Firewalls)"
+    if where == "here":
+        return (
+            f"the firewall of {service.account} refuses this machine: allow its public address, or run this "
+            f"within the network; if public access is disabled, only a private endpoint answers {page}"
+        )
+    allow = (
+        f"the firewall of {service.account} refuses the app: allow the app's subnet, or give the account a "
+        f"private endpoint in the app's network {page}"
+    )
+    if service.connection != FLOW_LOGS.connection:
+        return allow
+    return (
+        f"{allow}. Until then each event ends the app's host process, again every ten minutes, and no failed "
+        "invocation is seen"
+    )
+
+
+def to_reach(service: Service, where: Where, address: str) -> str:
+    """What to do if nobody answers; ``address``: what the name resolves to, empty if to nothing."""
+    place = "this machine" if where == "here" else "the app"
+    if not address:
+        return (
+            f"is the account's name in the setting right? With a private endpoint: does {place} use a DNS "
+            "server that knows its private zone?"
+        )
+    if address.startswith("private"):
+        return (
+            f"the name resolves to a private endpoint's address: is there a route to it from {place} "
+            "(virtual network, peering, VPN), and does a network security group allow port 443?"
+        )
+    return (
+        f"does a firewall or a proxy between {place} and {service.account} block port 443? If the account "
+        f"has a private endpoint, {place} doesn't see it: link the private DNS zone to its network"
+    )
+
+
+def to_get_a_token(connection: Connection, where: Where) -> str:
+    """What to do if there is no token for this connection."""
+    if where == "app":
+        return f"assign the identity to the app; {connection.name}__clientId must be its client id"
+    if connection.credential == "managedidentity":
+        return (
+            f"on your own machine leave {connection.name}__credential out, and sign in with az login; "
+            f"elsewhere assign the identity to the machine, with {connection.name}__clientId as its client id"
+        )
+    return "sign in with az login, to the account's tenant"
