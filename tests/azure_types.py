@@ -8,6 +8,7 @@ primitive, a literal, ``X[]``, or several of these joined by `` | ``.
 import fcntl
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,37 +19,11 @@ type Definition = dict[str, dict[str, Any]]
 """Everything that one resource type is made of; the resource itself under the key ``""``."""
 
 
-def _object(*properties: str) -> dict[str, Any]:
-    """An object's definition; each property as ``name: type`` or ``name: type: Required``."""
-    named = [dict(zip(("name", "type", "flags"), each.split(": "), strict=False)) for each in properties]
-    return {"$type": "Object", "properties": named}
-
-
-_COMMON = ("id: string: ReadOnly", "name: string: Required", "location: string: Required")
-WRITTEN_DOWN: dict[str, Definition] = {
-    "Microsoft.Network/privateDnsZones": {
-        "": {"name": "Microsoft.Network/privateDnsZones@2024-06-01", "bodyType": _object(*_COMMON)},
-    },
-    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": {
-        "": {
-            "name": "Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01",
-            "bodyType": _object(*_COMMON, "properties: VirtualNetworkLinkProperties: Required"),
-        },
-        "VirtualNetworkLinkProperties": _object(
-            "registrationEnabled: bool",
-            "resolutionPolicy: Default | NxDomainRedirect",
-            "virtualNetwork: SubResource: Required",
-        ),
-        "SubResource": _object("id: string: Required"),
-    },
-}
-"""Types that azmcp names and lacks the definitions of, from Microsoft's REST reference."""
-
 PACKAGE = Path(__file__).parents[1] / "node_modules" / "@azure" / "mcp-linux-x64"
 
 
 def definitions(resource_types: Iterable[str]) -> dict[str, Definition]:
-    """The definitions of resource types such as ``Microsoft.Web/sites``; ``KeyError`` for unknown ones."""
+    """The definitions of resource types such as ``Microsoft.Web/sites``, without those that azmcp lacks."""
     program = PACKAGE / "dist" / "azmcp"
     assert program.exists(), (
         f"{program} is missing: Microsoft's type definitions come as a program for Linux on x64. "
@@ -59,14 +34,14 @@ def definitions(resource_types: Iterable[str]) -> dict[str, Definition]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known: dict[str, Definition] = json.loads(kept.read_bytes()) if kept.exists() else {}
         wanted = set(resource_types)
-        missing = sorted(wanted - known.keys() - WRITTEN_DOWN.keys())
+        missing = sorted(wanted - known.keys())
         if missing:
             with _server(program) as server:
                 known |= {name: _definition(server, name) for name in missing}
             part = kept.with_suffix(".part")
             part.write_text(json.dumps(known), encoding="utf-8")
             part.replace(kept)
-    return {name: (known | WRITTEN_DOWN)[name] for name in wanted}
+    return {name: known[name] for name in wanted if known[name]}
 
 
 @contextmanager
@@ -111,7 +86,8 @@ def _definition(server: subprocess.Popen[str], resource_type: str) -> Definition
     call = {"name": "bicepschema_get", "arguments": {"resource-type": resource_type}}
     answer = json.loads(_ask(server, "tools/call", call)["content"][0]["text"])
     if answer["status"] != 200:
-        raise KeyError(f"{resource_type}: {answer['message']}")
+        assert re.search("not supported|not present", answer["message"]), answer
+        return {}
     parts = answer["results"]["BicepSchemaResult"]
     return {
         "" if part["$type"] == "Resource" else part["name"]: part

@@ -15,6 +15,8 @@ from tree_sitter import Language, Node, Parser
 
 _LANGUAGE = Language(tree_sitter_bicep.language())
 _KINDS = {
+    "import_functionality": "import",
+    "type_declaration": "type",
     "parameter_declaration": "param",
     "variable_declaration": "var",
     "resource_declaration": "resource",
@@ -25,7 +27,10 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Declaration:
-    """One statement that names something: ``kind`` is param, var, resource, module or output."""
+    """One statement that names something: ``kind`` is import, type, param, var, resource, module or output.
+
+    An import of several names is as many declarations.
+    """
 
     kind: str
     name: str
@@ -46,7 +51,7 @@ class Declaration:
 
     @property
     def target(self) -> str:
-        """A resource's ``type@version``, a module's path."""
+        """A resource's ``type@version``; the path of a module, or of what is imported from."""
         return next(literal(child) or "" for child in self.node.children if child.type == "string")
 
     @property
@@ -55,9 +60,10 @@ class Declaration:
         return any(child.type == "existing" for child in self.node.children)
 
     @property
-    def type(self) -> str:
-        """The declared type of a parameter or an output."""
-        return next(text(child) for child in self.node.children if child.type == "type")
+    def type_names(self) -> list[Node]:
+        """The types of this project that a parameter's or an output's own type refers to."""
+        declared = [child for child in self.node.children if child.type == "type" and child.children]
+        return [name for child in declared for name in names(child)]
 
     @property
     def description(self) -> str:
@@ -92,8 +98,9 @@ class Bicep:
                     decorators[text(call.named_children[0])] = call.named_children[1]
             else:
                 if node.type in _KINDS:
-                    name = next(text(child) for child in node.children if child.type == "identifier")
-                    found.append(Declaration(_KINDS[node.type], name, node, decorators, "\n".join(comments)))
+                    kind, comment = _KINDS[node.type], "\n".join(comments)
+                    named = [text(child) for child in node.children if child.type == "identifier"]
+                    found += [Declaration(kind, name, node, decorators, comment) for name in named]
                 decorators, comments = {}, []
         return tuple(found)
 
@@ -160,34 +167,42 @@ def items(node: Node) -> list[Node]:
     """The items of an array, without comments; of one made by ``for``, the one that stands for all."""
     if node.type == "for_statement":
         return [bare(node)]
-    return [child for child in node.named_children if child.type != "comment"]
+    return [child for child in node.named_children if not child.type.endswith("comment")]
 
 
 def names(node: Node) -> Iterator[Node]:
     """The identifiers that refer to something: no keys, no members, no functions."""
     for each in walk(node):
         parent = each.parent
-        if each.type != "identifier" or parent is None:
+        if each.type != "identifier" or parent is None or _is_called(each):
             continue
-        is_key = parent.type == "object_property" and parent.children[0] == each
-        is_function = parent.type == "call_expression" and parent.children[0] == each
-        if not is_key and not is_function:
+        if parent.type != "object_property" or parent.children[0] != each:
             yield each
 
 
-def calls(node: Node) -> Iterator[tuple[str, Node]]:
-    """The functions that are called: name and call."""
+def calls(node: Node) -> Iterator[Node]:
+    """The names of the functions that are called."""
     for each in walk(node):
-        if each.type == "call_expression":
-            yield text(each.children[0]).split(".")[-1], each
+        if each.type in ("identifier", "property_identifier") and _is_called(each):
+            yield each
 
 
-def loop_variables(node: Node) -> set[str]:
-    """The names that ``for`` gives, anywhere below."""
+def _is_called(node: Node) -> bool:
+    # By the source: the grammar takes a call at an array's beginning for a name and something in parentheses.
+    around = node.parent
+    while around is not None and around.end_byte == node.end_byte:
+        around = around.parent
+    return around is not None and (around.text or b"")[node.end_byte - around.start_byte :].startswith(b"(")
+
+
+def local_names(node: Node) -> set[str]:
+    """The names that ``for`` and lambdas give, anywhere below."""
     found: set[str] = set()
     for each in walk(node):
         if each.type in ("loop_variable", "loop_enumerator"):
             found.add(text(each))
         elif each.type == "for_statement":
             found |= {text(child) for child in each.children[2:3] if child.type == "identifier"}
+        elif each.type == "lambda_expression":
+            found |= {text(name) for name in names(each.children[0])}
     return found
