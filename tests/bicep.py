@@ -135,10 +135,12 @@ def text(node: Node) -> str:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """A node and all below it."""
-    yield node
-    for child in node.children:
-        yield from walk(child)
+    """A node and all below it, in the order of the source."""
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        yield each
+        waiting += reversed(each.children)
 
 
 def literal(node: Node) -> str | None:
