@@ -129,7 +129,7 @@ var mistakes = filter(
 )
 
 var suffix = take(uniqueString(resourceGroup().id, namePrefix), 8)
-// All names are made of this one, so that nothing is made where there is a mistake.
+// Most resources are named after it. Azure works names out before it makes anything, and stops at a mistake.
 var functionAppName = empty(mistakes) ? '${namePrefix}-${suffix}' : fail(join(mistakes, '; '))
 var hostAccountName = '${namePrefix}host${suffix}'
 var resultsAccountName = '${namePrefix}results${suffix}'
