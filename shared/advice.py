@@ -75,11 +75,11 @@ def _to_pass_the_firewall(service: Service, where: Where) -> str:
     page = "(docs/deploy.md, Firewalls)"
     if where == "here":
         return (
-            f"the firewall of {service.account} refuses this machine: allow its public address, or run this "
-            f"within the network; if public access is disabled, only a private endpoint answers {page}"
+            f"the firewall of {service.account} keeps this machine out: allow its public address, or run "
+            f"this within the network; if public access is disabled, only a private endpoint answers {page}"
         )
     allow = (
-        f"the firewall of {service.account} refuses the app: allow the app's subnet, or give the account a "
+        f"the firewall of {service.account} keeps the app out: allow the app's subnet, or give the account a "
         f"private endpoint in the app's network {page}"
     )
     if service.connection != FLOW_LOGS.connection:

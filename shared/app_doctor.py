@@ -125,7 +125,10 @@ def _explain(answer: requests.Response) -> Finding:
         status == 401 and "WWW-Authenticate" in answer.headers
     ):
         found = "the app asks for a sign-in: App Service authentication is on"
-        to_do = f"turn it off for this app, as it keeps Event Grid's events and function keys out: {_TROUBLE}"
+        to_do = (
+            "it keeps function keys out, and Event Grid's events: leave their paths out of it, or turn it "
+            "off (docs/deploy.md, Sign-in by Microsoft Entra ID)"
+        )
     elif elsewhere:
         parts = urlsplit(elsewhere)
         found = f"the app redirects to {parts.scheme}://{parts.netloc}"

@@ -318,7 +318,7 @@ def _attempt(step: str, attempt: Callable[[str], Finding], service: Service, whe
     try:
         return attempt(step)
     except MalformedInput as error:
-        return Finding(step, "failed", str(error), "docs/operate.md, versions")
+        return Finding(step, "failed", str(error), "docs/operate.md, Versions")
     except FlowtallyError as error:
         cause = error.__cause__
         code = getattr(cause, "error_code", None) or ""

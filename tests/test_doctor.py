@@ -22,7 +22,7 @@ from shared.connection import credential
 from shared.doctor import examine
 from tests.identity import CLIENT_ID, Identity, certify, identity, token
 from tests.system import HOUR, Stores, blob_of, create_all, flow, host, record
-from tests.worker import worker
+from tests.worker import ROOT, worker
 from tools.azurite import ACCOUNT, ACCOUNT_KEY, Azurite, azurite
 from tools.network_watcher import demo_nics
 from tools.proxy import Fault, Traffic
@@ -227,7 +227,7 @@ def refusing(code: str) -> Iterator[str]:
             f"role {ROLES}up to ten minutes",
             f"role {ROLES}up to ten minutes",
         ),
-        ("AuthorizationFailure", "firewall .* refuses this machine", "firewall .* refuses the app"),
+        ("AuthorizationFailure", "firewall .* keeps this machine out", "firewall .* keeps the app out"),
         ("KeyBasedAuthenticationNotPermitted", "ServiceUri instead of ", "ServiceUri instead of "),
         ("AuthenticationFailed", "clock", "clock"),
         ("SomethingElse", f"role {ROLES}up to ten minutes", f"role {ROLES}up to ten minutes"),
@@ -279,6 +279,17 @@ def test_no_finding_holds_a_secret(storage: Azurite, known: bool) -> None:
 def test_a_service_that_fails_is_no_question_of_permissions() -> None:
     assert "service health" in advice.to_be_allowed(advice.FLOW_LOGS, 500, "InternalError", "app")
     assert "service health" in advice.to_be_allowed(advice.FLOW_LOGS, None, "", "here")
+
+
+def test_the_sections_that_messages_name_are_there() -> None:
+    """Such as "docs/http.md, Keys"."""
+    texts = [path.read_text() for path in (ROOT / "shared").glob("*.py")]
+    named = {
+        each for text in texts for each in re.findall(r"(docs/[a-z]+\.md), ([A-Z][A-Za-z -]*[A-Za-z])", text)
+    }
+    assert len(named) >= 5
+    for page, section in named:
+        assert re.search(f"^##+ {section}$", (ROOT / page).read_text(), re.MULTILINE), (page, section)
 
 
 @pytest.mark.parametrize("where", ["here", "app"])
