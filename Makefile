@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Python 3.13, by pyenv, by uv, or on the PATH.
 PYTHON := $(or $(shell pyenv which python3.13 2>/dev/null),$(shell uv python find 3.13 2>/dev/null),$(shell command -v python3.13))
 
-.PHONY: setup demo test lint bicep package bench lock vendor clean
+.PHONY: setup demo test lint bicep azure-cli package bench lock vendor clean
 
 setup: .venv/.installed .venv/production/.installed .venv/worker-protocol/.installed .venv/checkov/.installed \
 	node_modules/.installed node_modules/.chromium/.installed
@@ -71,6 +71,17 @@ lint: setup
 bicep:
 	@sh tools/bicep.sh
 
+# Give the commands of pages, templates and scripts to the real parser of the Azure CLI, and write down for the tests
+# what it knows of them: see tools/azure_cli.py.
+azure-cli: .venv/azure-cli/.installed
+	AZURE_CONFIG_DIR=$(<D)/config AZURE_CORE_COLLECT_TELEMETRY=no $(<D)/bin/python -m tools.azure_cli
+
+# The Azure CLI, 700 MB, in an environment of its own.
+.venv/azure-cli/.installed: tests/azure-cli.txt | .venv/.installed
+	$(BIN)/python -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 # The zip for publishing without a remote build: docs/deploy.md.
 package: .venv/.installed .venv/production/.installed
 	@$(BIN)/python -m tools.package
@@ -85,6 +96,7 @@ lock: setup
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --extra dev pyproject.toml -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 --no-deps --generate-hashes tests/worker-protocol.in -o tests/worker-protocol.txt
 	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 tests/checkov.in -o tests/checkov.txt
+	$(BIN)/uv pip compile --quiet --no-header --upgrade --python-version 3.13 tests/azure-cli.in -o tests/azure-cli.txt
 	npm install --package-lock-only
 
 clean:

@@ -1,10 +1,8 @@
 """The documentation says what is so: the questions' page, and every command that a page shows."""
 
-import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,19 +11,9 @@ from shared import cli
 from shared.cli.frame import take_given
 from shared.views.query import PARAMETERS, RAW_PARAMETERS, WHY_PARAMETERS, read_parameters, read_query
 from tools import questions
+from tools.commands import ELLIPSIS, ROOT, Command, find_commands
 
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-COMMANDS = sorted(
-    {
-        (page.name, command.strip())
-        for page in PAGES
-        for block in re.findall(r"```(?:sh|text)\n(.*?)```", page.read_text(), re.DOTALL)
-        for line in block.splitlines()
-        for command in re.split(r"  #| \| |&&| > ", line.removeprefix("$ "))
-        if command.strip().startswith("flowtally ")
-    }
-)
+COMMANDS = [each for each in find_commands("flowtally") if not each.mentioned and ELLIPSIS not in each.words]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 READ: dict[str, Callable[[dict[str, Any]], object]] = {
     "show": lambda options: read_query(options["question"], take_given(PARAMETERS, options), NOW),
@@ -34,10 +22,10 @@ READ: dict[str, Callable[[dict[str, Any]], object]] = {
 }
 
 
-def give(line: str) -> None:
+def give(words: Sequence[str]) -> None:
     """Give a command as far as it can be without storage: its options, and the values of its parameters."""
-    _, name, *words = shlex.split(line)
-    with cli.main.commands[name].make_context(name, words) as context:
+    _, name, *arguments = words
+    with cli.main.commands[name].make_context(name, arguments) as context:
         if name in READ:
             READ[name](context.params)
 
@@ -46,10 +34,9 @@ def test_the_page_of_questions_is_what_the_registry_says() -> None:
     assert questions.PAGE.read_text() == questions.page(), "run `python -m tools.questions`"
 
 
-@pytest.mark.parametrize(("page", "line"), COMMANDS)
-def test_every_command_that_a_page_shows_can_be_given(page: str, line: str) -> None:
-    assert page
-    give(line)
+@pytest.mark.parametrize("command", COMMANDS, ids=str)
+def test_every_command_that_a_page_shows_can_be_given(command: Command) -> None:
+    give(command.words)
 
 
 def test_the_readme_shows_every_command() -> None:
@@ -63,4 +50,4 @@ def test_examples_in_help_can_be_given() -> None:
         lines = [line.strip() for line in epilog.splitlines() if line.startswith(f"  flowtally {name} ")]
         assert len(lines) > 1
         for line in lines:
-            give(line)
+            give(shlex.split(line))

@@ -5,8 +5,10 @@ of its own and runs this module there: each command goes through the real parser
 commands in use is written to ``tests/azure_cli.json``. The tests read that file and need no Azure CLI.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
+import io
 import json
 import sys
 from collections.abc import Generator, Iterator, Sequence
@@ -32,7 +34,7 @@ class KnownCommands:
     def check(self, words: Sequence[str], *, mentioned: bool = False) -> Iterator[str]:
         """Say what is wrong with a command and its arguments."""
         name = self.find(words)
-        if not name:
+        if name not in self.commands:
             yield "no such command, or none in use before (then run: make azure-cli)"
             return
         options = self.commands[name]
@@ -40,9 +42,9 @@ class KnownCommands:
         given = yield from _read_options(arguments, options)
         for option in options:
             values = given.get(option["names"][0])
-            if values is not None:
+            if values is not None and (values or not mentioned):
                 yield from _check_values(option, values)
-            elif not mentioned and ELLIPSIS not in words and _is_missing(option, given):
+            if values is None and not mentioned and ELLIPSIS not in words and _is_missing(option, given):
                 yield f"{option['names'][0]} is missing"
 
 
@@ -62,9 +64,11 @@ def _read_options(
         elif name.startswith("-"):
             yield f"no such option: {name}"
             values = []
+        elif word == ELLIPSIS and values != []:
+            continue
         elif values is None and positional:
             given.setdefault(positional, []).append(word)
-        elif values is None and word != ELLIPSIS:
+        elif values is None:
             yield f"no such argument: {word}"
         elif values is not None:
             values.append(word)
@@ -103,7 +107,8 @@ def ask_parser(words: Sequence[str]) -> tuple[bool, str, list[dict[str, Any]]]:
     cli.register_event(events.EVENT_INVOKER_POST_PARSE_ARGS, stop)  # after the Azure CLI's own checks there
     taken = False
     try:
-        cli.invoke(list(words[1:]))
+        with contextlib.redirect_stdout(io.StringIO()):  # help is long
+            cli.invoke(list(words[1:]))
     except _Parsed:
         taken = True
     except SystemExit as stopped:
@@ -126,7 +131,8 @@ def _read_actions(cli: Any, name: str, parser: Any) -> Iterator[dict[str, Any]]:
     for action in parser._actions:  # noqa: SLF001 -- argparse has no other list of them
         if type(action).__name__ != "IgnoreAction":
             yield {
-                "names": sorted(map(str, action.option_strings), key=len, reverse=True) or [action.dest],
+                "names": sorted(action.option_strings, key=lambda each: not each.startswith("--"))
+                or [action.dest],
                 "required": "--ids" if action.dest in by_id else bool(action.required),
                 "values": VALUES.get(action.nargs, "some"),
                 "choices": [str(each) for each in action.choices or ()],

@@ -32,7 +32,7 @@ _BEFORE = re.compile(r"\w+=.*|\$[\w:]+|=|!|if|then|elif|else|while|until|do|time
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command with its arguments; one that is only ``mentioned`` in a sentence may lack them all."""
+    """A command with its arguments; one that is only ``mentioned`` in a sentence may lack some or all."""
 
     place: str
     words: tuple[str, ...]
@@ -63,18 +63,26 @@ type Words = tuple[int, list[str]]  # where a command begins, and its words
 type Found = Iterator[tuple[int, list[str], bool]]  # its line, its words, whether it is only mentioned
 
 
-def read_page(path: Path) -> Found:
-    """Read the shell blocks of a page, lines after a prompt, and the code within its text."""
-    text = path.read_text()
+def find_blocks(text: str) -> Iterator[tuple[int, str, str]]:
+    """Find the blocks of a page that a shell is to run: where each begins, its language, and what is in it.
+
+    Of a block of text these are the lines after a prompt.
+    """
     for block in _BLOCK.finditer(text):
         language, source = block.groups()
         if language == "text":
-            source = re.sub(r"^(?!\$ ).*$", "", source, flags=re.MULTILINE).replace("$ ", "  ")
-        elif language not in SHELLS:
-            continue
-        yield from _read_shell(text, block.start(2), source, SHELLS.get(language, "\\"))
-    outside = _BLOCK.sub(lambda block: re.sub(r"[^\n]", " ", block[0]), text)
-    yield from _read_code(outside)
+            lines = re.sub(r"^(?:\$ |(?!\$ ).*$)", "", source, flags=re.MULTILINE)
+            yield block.start(2), "sh", lines
+        elif language in SHELLS:
+            yield block.start(2), language, source
+
+
+def read_page(path: Path) -> Found:
+    """Read what a page has for a shell, and the code within its text."""
+    text = path.read_text()
+    for start, language, source in find_blocks(text):
+        yield from _read_shell(text, start, source, SHELLS[language])
+    yield from _read_code(_BLOCK.sub(lambda block: re.sub(r"[^\n]", " ", block[0]), text))
 
 
 def read_template(path: Path) -> Found:
@@ -103,11 +111,12 @@ def _read_shell(text: str, start: int, source: str, escape: str) -> Found:
 def _read_code(text: str) -> Found:
     for code in _CODE.finditer(text):
         source = re.sub(r"\s*\n\s*", " ", code[1]).replace("\\|", "|")
-        if not re.match(r"(az|func|make) ", source):  # other code is no shell command
+        if not re.match(r"(az|func|make|flowtally) ", source):  # other code is no shell command
             continue
         for _, words in split_commands(source):
-            has_arguments = any(word.startswith("-") for word in words)
-            yield _line(text, code.start()), words, not has_arguments
+            # A sentence may be about a command, or about one of its options, which then comes last.
+            whole = any(word.startswith("-") for word in words) and not words[-1].startswith("-")
+            yield _line(text, code.start()), words, not whole
 
 
 def _line(text: str, at: int) -> int:
