@@ -16,6 +16,9 @@ Where = Literal["here", "app"]
 _A_NEW_ROLE = (
     "A role that was given just now takes up to ten minutes to work, at times thirty: try again then"
 )
+_MEANWHILE = (
+    "Meanwhile each event ends the app's host process, again every ten minutes; no failed invocation is seen"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ def to_be_allowed(service: Service, status: int | None, code: str, where: Where)
     if service is RESULTS and where == "here":
         name = f"Storage Table Data Reader (to sweep and roll up: {name})"
     role = f"give this identity the role {name} on {service.account}. {_A_NEW_ROLE}"
+    if service is FLOW_LOGS and where == "app":
+        role += f". {_MEANWHILE}"
     match status, code:
         case _, "AuthorizationFailure":
             to_do = _to_pass_the_firewall(service, where)
@@ -84,10 +89,7 @@ def _to_pass_the_firewall(service: Service, where: Where) -> str:
     )
     if service.connection != FLOW_LOGS.connection:
         return allow
-    return (
-        f"{allow}. Until then each event ends the app's host process, again every ten minutes, and no failed "
-        "invocation is seen"
-    )
+    return f"{allow}. {_MEANWHILE}"
 
 
 def to_reach(service: Service, where: Where, address: str) -> str:

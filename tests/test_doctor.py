@@ -222,11 +222,7 @@ def refusing(code: str) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("code", "here", "app"),
     [
-        (
-            "AuthorizationPermissionMismatch",
-            f"role {ROLES}up to ten minutes",
-            f"role {ROLES}up to ten minutes",
-        ),
+        ("AuthorizationPermissionMismatch", f"role {ROLES}ten minutes.* then$", f"role {ROLES}ten minutes"),
         ("AuthorizationFailure", "firewall .* keeps this machine out", "firewall .* keeps the app out"),
         ("KeyBasedAuthenticationNotPermitted", "ServiceUri instead of ", "ServiceUri instead of "),
         ("AuthenticationFailed", "clock", "clock"),
@@ -246,6 +242,8 @@ def test_what_to_do_depends_on_the_services_answer(storage: Azurite, code: str, 
             assert re.search(wanted, rows[step]["ToDo"])
             assert "RequestId" not in rows[step]["Found"]
             assert code in rows[step]["Found"]
+    said_of_the_host = "ends the app's host process" in in_app["list flow logs"]["ToDo"]
+    assert said_of_the_host == (code not in {"KeyBasedAuthenticationNotPermitted", "AuthenticationFailed"})
 
 
 def test_the_app_says_of_itself_what_keeps_it_out(storage: Azurite) -> None:

@@ -180,7 +180,8 @@ def _print_to_dos(findings: Sequence[doctor_job.Finding]) -> None:
         click.echo("What to do:")
     width = shutil.get_terminal_size().columns
     for to_do, names in steps.items():
-        text = printable(f"{', '.join(names)}: {to_do}.")
+        end = "" if to_do.endswith("?") else "."
+        text = printable(f"{', '.join(names)}: {to_do}{end}")
         lines = textwrap.wrap(
             text,
             width - 1,
