@@ -161,7 +161,7 @@ def test_what_is_only_mentioned_needs_no_arguments() -> None:
 
 
 PAGE = r"""# A page that says `az in text --a b` and, over two lines, `az in
-text --b c | d`, in a table `az a \| b`, and only mentions `az mention` and `az a --option`; `azd up` is another.
+text --b c | d`, in a table `az a \| b`, and only mentions `az mention` and `az a --option`; `azd up` is none.
 
 ```sh
 az a  --b 'c d' "e \"f\"" g\ h \
