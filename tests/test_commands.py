@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jmespath
 import pytest
+import tree_sitter_powershell
+from tree_sitter import Language, Parser
 
 from tools.azure_cli import SNAPSHOT, KnownCommands
 from tools.commands import PAGES, ROOT, Command, fill_in, find_blocks, find_commands, split_commands
@@ -42,7 +45,6 @@ TEXTS = sorted(page for pattern in PAGES for page in ROOT.glob(pattern))
 
 
 def parse_query(query: str) -> Iterator[str]:
-    jmespath = pytest.importorskip("jmespath")
     try:
         jmespath.compile(query)
     except jmespath.exceptions.JMESPathError as error:
@@ -265,9 +267,7 @@ def test_every_block_is_shell(source: str) -> None:
 
 @pytest.mark.parametrize("source", blocks("powershell"))
 def test_every_block_is_powershell(source: str) -> None:
-    tree_sitter = pytest.importorskip("tree_sitter")
-    grammar = pytest.importorskip("tree_sitter_powershell")
-    parser: Any = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+    parser = Parser(Language(tree_sitter_powershell.language()))
     assert not parser.parse(source.encode()).root_node.has_error
 
 

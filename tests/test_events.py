@@ -17,7 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jmespath
 import pytest
+import tree_sitter_powershell
+from tree_sitter import Language, Parser
 
 from tests import infra_rules
 from tools.azure_cli import SNAPSHOT, KnownCommands
@@ -292,7 +295,6 @@ def test_the_key_is_never_asked_for_nor_printed(place: Place, shell: str) -> Non
 
 
 def test_the_queries_give_what_the_stand_in_answers() -> None:
-    jmespath = pytest.importorskip("jmespath")
     keys = {"masterKey": "m", "functionKeys": {"default": "d"}, "systemKeys": {"blobs_extension": KEY}}
     assert jmespath.search("systemKeys.blobs_extension && 'there'", keys) == "there"
     none: list[dict[str, Any]] = [{"systemKeys": {}}, {"systemKeys": None}, {}]
@@ -342,9 +344,7 @@ def test_no_argument_of_a_batch_file_holds_a_parenthesis() -> None:
 
 
 def test_events_ps1_parses() -> None:
-    tree_sitter = pytest.importorskip("tree_sitter")
-    grammar = pytest.importorskip("tree_sitter_powershell")
-    parser: Any = tree_sitter.Parser(tree_sitter.Language(grammar.language()))
+    parser = Parser(Language(tree_sitter_powershell.language()))
     source = (INFRA / "events.ps1").read_bytes()
     assert not parser.parse(source).root_node.has_error
     assert parser.parse(source.replace(b"foreach (", b"foreach ", 1)).root_node.has_error
