@@ -11,7 +11,8 @@ from shared.blobs import FlowLogs, Stretch
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import Reject, reject_garbled
-from shared.ledger.entry import Entry, pack_within
+from shared.ledger.entry import Entry
+from shared.ledger.packing import pack_within
 from shared.ledger.store import Ledger
 from shared.tally.blob_counter import MOST_REJECTS, BlobCounter
 

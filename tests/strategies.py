@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from shared.flowlog.records import Record, RecordReader
 from shared.flowlog.tuples import INT64_MAX, FlowTuple
-from shared.tally import hour_counts
-from shared.tally.heavy_hitters import HeavyHitters, Key, bytes_of_key
+from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import FAMILIES, HourCounts
 from shared.tally.measures import Figures, to_figures, to_sums
 
@@ -537,12 +536,10 @@ def records_of(written: Sequence[Written]) -> list[Record]:
     return [item for item in RecordReader().feed(data) if isinstance(item, Record)]
 
 
-def shrink_families(patch: pytest.MonkeyPatch, keys: int, entity_bytes: int | None = None) -> None:
+def shrink_families(patch: pytest.MonkeyPatch, keys: int) -> None:
     """Let families overflow early."""
     for name, family in FAMILIES.items():
         patch.setitem(FAMILIES, name, replace(family, keys=keys))
-    if entity_bytes is not None:
-        patch.setattr(hour_counts, "ENTITY_BYTES", entity_bytes)
 
 
 # Counts as plain values, to compare and to print
@@ -565,7 +562,6 @@ def plain_family(family: HeavyHitters) -> dict[str, object]:
         "missed": dict(family.missed),
         "floor": family.floor,
         "rest": to_figures(family.rest),
-        "key_bytes": family.key_bytes,
     }
 
 
@@ -589,7 +585,6 @@ def copy_family(family: HeavyHitters) -> HeavyHitters:
         [row.key for row in rows],
         [to_sums(row.figures) for row in rows],
         [row.missed for row in rows],
-        sum(bytes_of_key(row.key) for row in rows),
     )
     copy.floor, copy.rest = family.floor, family.rest
     return copy

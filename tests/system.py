@@ -19,7 +19,8 @@ from click.testing import Result
 from shared.blobs import FlowLogs
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.flowlog.records import UNREAD
-from shared.ledger.entry import ROW_KEY, from_columns, pack_within, partition_of
+from shared.ledger.entry import ROW_KEY, from_columns, partition_of
+from shared.ledger.packing import pack_within
 from shared.ledger.store import LATE, Ledger
 from shared.rollup import RolledUp, rollup
 from shared.settings import Connection

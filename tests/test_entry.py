@@ -11,7 +11,6 @@ from shared.errors import MalformedInput
 from shared.flowlog.blob_name import parse_blob_name
 from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.entry import (
-    LONGEST_PACKING,
     READABLE,
     SCHEMA,
     Entry,
@@ -22,7 +21,7 @@ from shared.ledger.entry import (
     to_chunks,
     to_columns,
 )
-from shared.ledger.packing import pack
+from shared.ledger.packing import COUNTS_BYTES, pack
 from tests.strategies import Written, hour_records, plain
 from tests.test_hour_counts import counted
 
@@ -49,7 +48,7 @@ entries = st.builds(
     rewrites=int64,
     resource_id=st.text(),
     target_id=st.text(),
-    packed=st.binary(max_size=100) | st.integers(0, LONGEST_PACKING).map(lambda size: b"\x07" * size),
+    packed=st.binary(max_size=100) | st.integers(0, COUNTS_BYTES).map(lambda size: b"\x07" * size),
 )
 
 
@@ -69,7 +68,7 @@ def test_columns_come_back_from_a_table_in_any_order_and_without_those_that_are_
     assert from_columns({**dict(columns), "Timestamp": "", "odata.etag": ""}) == entry
 
 
-@given(st.integers(0, LONGEST_PACKING), st.binary(min_size=1, max_size=9))
+@given(st.integers(0, COUNTS_BYTES), st.binary(min_size=1, max_size=9))
 @settings(max_examples=50, deadline=None)
 def test_packed_counts_are_cut_into_columns_that_fit(length: int, pattern: bytes) -> None:
     packed = (pattern * (length // len(pattern) + 1))[:length]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.flowlog.tuples import INT64_MAX
-from shared.tally.heavy_hitters import HeavyHitters, Key, Row, bytes_of_key
+from shared.tally.heavy_hitters import HeavyHitters, Key, Row
 from shared.tally.measures import (
     MEASURES,
     Figures,
@@ -25,7 +25,7 @@ from shared.tally.measures import (
 from tests.strategies import copy_family, plain_family
 
 SETTLE = None
-"""A joint of the log, between additions."""
+"""The end of a batch of additions."""
 
 type Event = tuple[Key, Figures] | None
 
@@ -89,7 +89,6 @@ def assert_laws(family: HeavyHitters, truth: Truth) -> None:
         assert {key: row.figures for key, row in rows.items()} == truth.by_key
         assert family.rest == 0
         assert not any(row.missed for row in rows.values())
-    assert family.key_bytes == sum(map(bytes_of_key, rows))
 
 
 @given(weights, capacities, streams)
@@ -112,7 +111,7 @@ def test_a_settled_counter_has_at_most_twice_as_many(
 
 
 @given(weights, capacities, streams, st.randoms(use_true_random=False))
-def test_between_two_joints_only_the_order_of_admission_makes_a_difference(
+def test_within_a_batch_only_the_order_of_admission_makes_a_difference(
     weight: Weight, capacity: int, events: list[Event], random: Random
 ) -> None:
     shuffled: list[Event] = []
@@ -296,5 +295,5 @@ def test_an_empty_counter() -> None:
     family = HeavyHitters(tuples, 1)
     family.settle()
     family.merge(HeavyHitters(tuples, 1))
-    assert (len(family), [*family.rows()], family.ranked(), family.key_bytes) == (0, [], [], 0)
+    assert (len(family), [*family.rows()], family.ranked()) == (0, [], [])
     assert (family.rest, family.floor) == (0, 0)

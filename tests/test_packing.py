@@ -16,19 +16,17 @@ from hypothesis import strategies as st
 
 from shared.errors import MalformedInput
 from shared.flowlog.tuples import INT64_MAX
-from shared.ledger.entry import LONGEST_PACKING, Entry, pack_within, to_columns
-from shared.ledger.packing import PACKING, pack, unpack
+from shared.ledger.entry import Entry, to_columns
+from shared.ledger.packing import COUNTS_BYTES, KEYS_LEFT_ALONE, PACKING, pack, pack_within, unpack
 from shared.tally.hour_counts import FAMILIES, BlobCounts, HourCounts
 from shared.tally.measures import MEASURES, Figures, Sums, add_sums, to_figures, to_sums
 from tests.strategies import (
     HOUR,
     HOUR_MS,
-    Bad,
     Written,
     copy_family,
     hour_records,
     plain,
-    record_document,
     records_of,
     shrink_families,
 )
@@ -282,6 +280,7 @@ def count(written: Sequence[Written], pauses: Sequence[bool]) -> dict[int, HourC
     counts = BlobCounts()
     for record, pause in zip(records_of(written), pauses, strict=True):
         counts.count_record(record, HOUR, "nsg")
+        counts.settle()
         if pause:
             counts.shares = unpack(pack(counts.shares))
     return counts.shares
@@ -291,36 +290,17 @@ def count(written: Sequence[Written], pauses: Sequence[bool]) -> dict[int, HourC
     hour_records(most=6, rules=st.text(max_size=2)),
     st.lists(st.booleans(), min_size=6, max_size=6),
     st.integers(1, 4),
-    st.sampled_from([None, 2000, 800]),
 )
 @settings(max_examples=200, deadline=None)
-def test_a_pause_between_two_records_makes_no_difference(
-    written: list[Written], pauses: list[bool], keys: int, entity_bytes: int | None
+def test_a_pause_between_two_batches_makes_no_difference(
+    written: list[Written], pauses: list[bool], keys: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        shrink_families(patch, keys, entity_bytes)
+        shrink_families(patch, keys)
         with_pauses = count(written, pauses[: len(written)])
         without = count(written, [False] * len(written))
     assert plain(with_pauses) == plain(without)
     assert pack(with_pauses) == pack(without)
-
-
-@pytest.mark.parametrize("entity_bytes", [2000, 2600, 3200, 3800])
-def test_a_pause_makes_no_difference_to_which_of_two_equal_families_gives_up_keys(
-    monkeypatch: pytest.MonkeyPatch, entity_bytes: int
-) -> None:
-    """The hour's own tuples come first here; after a pause, the hour before stands first."""
-    shrink_families(monkeypatch, 1000, entity_bytes)
-    written = [record_of_both_hours(range(start, start + 2)) for start in range(0, 20, 2)]
-    with_pauses = count(written, [True] * len(written))
-    assert plain(with_pauses) == plain(count(written, [False] * len(written)))
-
-
-def record_of_both_hours(hosts: Iterable[int]) -> Written:
-    times = (HOUR_MS, HOUR_MS - 3_600_000)
-    texts = [f"{time},10.0.0.{host},10.0.0.5,1,443,T,I,A,B,,,," for time in times for host in hosts]
-    document = record_document("nsg-v2", [("", "rule", [Bad(text, "") for text in texts])])
-    return Written("nsg-v2", document, json.dumps(document).encode(), [])
 
 
 # Sizes
@@ -360,23 +340,52 @@ def full_hour(random: Random, keys: int) -> HourCounts:
     return hour
 
 
-@pytest.mark.parametrize("settled", [True, False])
-def test_the_fullest_counts_fit_an_entity_and_their_totals_stay(settled: bool) -> None:
+def test_the_fullest_counts_fit_an_entity_and_their_totals_stay() -> None:
     random = Random(1)
     counts = {share: full_hour(random, 2000) for share in (-1, 0, 1)}
     expected = {(share, name): totals(counts[share], name) for share in counts for name in FAMILIES}
-    if settled:
-        BlobCounts(shares=counts).settle()
     packed = pack_within(counts)
-    assert len(packed) <= LONGEST_PACKING
+    assert COUNTS_BYTES * 0.8 < len(packed) <= COUNTS_BYTES
     back = unpack(packed)
     assert {(share, name): totals(back[share], name) for share in back for name in FAMILIES} == expected
     for hour in (*back.values(), *counts.values()):
         assert hour.seen.keys() == hour.families["rules"].sums.keys()
-        assert all(len(hour.families[name]) >= 100 for name in FAMILIES if name != "nics")
+        assert all(len(hour.families[name]) >= KEYS_LEFT_ALONE for name in FAMILIES if name != "nics")
     assert (
-        entity_bytes_of(to_columns(Entry("x" * 1024, packed=packed, tail=b"x" * 32), "p" * 512)) < 700 * 1024
+        entity_bytes_of(to_columns(Entry("x" * 1024, packed=packed, tail=b"x" * 32), "p" * 512)) < 540 * 1024
     )
+
+
+def test_a_flood_of_one_kind_of_key_costs_the_small_families_nothing() -> None:
+    counts = {share: full_hour(Random(4), 100) for share in (-1, 0, 1)}
+    flood = full_hour(Random(5), 12_000).families["conversations"]
+    counts[0].families["conversations"] = flood
+    small = {place: plain_of(counts, *place) for place in places(counts) if place != (0, "conversations")}
+    assert len(pack_within(counts)) <= COUNTS_BYTES
+    assert small == {place: plain_of(counts, *place) for place in small}
+    assert KEYS_LEFT_ALONE < len(flood) < 12_000
+
+
+def test_names_too_long_for_the_entity_go_to_the_rest() -> None:
+    """Where a hundred keys a family are more than there is room for, they give way, too."""
+    hour = HourCounts()
+    random = Random(6)
+    for _ in range(100):
+        group, rule = ("".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(1024)) for _ in "ab")
+        key = (group, rule, "Inbound", "Allowed")
+        hour.families["rules"].add(key, to_sums([1] * 8))
+        hour.seen[key] = 1, 2
+    assert len(pack_within({0: hour}, 100_000)) <= 100_000
+    assert 1 <= len(hour.families["rules"]) < 100
+    assert totals(hour, "rules") == [100] * 8
+
+
+def places(counts: dict[int, HourCounts]) -> list[tuple[int, str]]:
+    return [(share, name) for share in counts for name in FAMILIES]
+
+
+def plain_of(counts: dict[int, HourCounts], share: int, name: str) -> object:
+    return plain(counts)[share][name]
 
 
 def entity_bytes_of(columns: dict[str, Any]) -> int:
@@ -426,20 +435,6 @@ def emptied(hour: HourCounts) -> HourCounts:
         empty.families[name].floor = INT64_MAX
         empty.families[name].rest = to_sums([INT64_MAX] * len(to_figures(family.rest)))
     return empty
-
-
-def test_a_key_takes_no_more_than_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``key_bytes`` is what a family's keys take at the most, before compression."""
-    random = Random(3)
-    shrink_families(monkeypatch, 10_000)
-    names = ["", "ascii", "ü" * 50, "\U0001f600" * 50, "\ud800" * 50]
-    hour = HourCounts()
-    for number in range(70_000):  # numbers of texts need three bytes
-        key: tuple[str | int, ...] = (f"{number:x}{random.choice(names)}",)
-        hour.families["denied-sources"].add(key, to_sums([1, 0, 1, 0, 0, 0, 0, 0]))
-    body = zlib.decompress(pack({0: hour}))
-    columns = len(body) - 4 - int.from_bytes(body[:4], "little")
-    assert columns <= hour.families["denied-sources"].key_bytes + 2 * 70_000
 
 
 # Damage

@@ -31,7 +31,8 @@ from shared.flowlog.blob_name import BlobName
 from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
 from shared.ingest import ingest
-from shared.ledger.entry import ROW_KEY, Entry, from_columns, pack_within, partition_of
+from shared.ledger.entry import ROW_KEY, Entry, from_columns, partition_of
+from shared.ledger.packing import pack_within
 from shared.tables import from_entity
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts

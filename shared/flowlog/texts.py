@@ -152,14 +152,12 @@ class Texts:
 
 class Addresses(Texts):
     """Texts that ought to be addresses. ``canonical``: the number of the same address as it is to be written,
-    or -1 if the text is none; ``lengths``: of the texts.
+    or -1 if the text is none.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.canonical: Ints = np.zeros(0, np.int64)
-        self.lengths: Ints = np.zeros(0, np.int64)
-        self.longest = LONGEST_SHORT
 
     def addresses(self, buffer: bytes, window: Words, starts: Ints, lengths: Ints) -> Ints:
         """The addresses' numbers, -1 for what is none."""
@@ -178,7 +176,6 @@ class Addresses(Texts):
         while (known := len(self.canonical)) < self.size:
             new = np.arange(known, self.size)
             self.canonical = np.concatenate([self.canonical, new])
-            self.lengths = np.concatenate([self.lengths, (self._words[1, new] >> _56).astype(np.int64)])
             words = np.ascontiguousarray(self._words[:, new].T.astype("<u8"))
             usual = _usual(words.view(np.uint8).reshape(-1, 16)) if len(new) else np.zeros(0, np.bool_)
             for number in new[~usual].tolist():
@@ -186,11 +183,9 @@ class Addresses(Texts):
 
     def _canonical_of(self, number: int) -> int:
         written = self.text(number)
-        self.lengths[number] = len(written)
         found = canonical(written.decode("latin-1")) if written.isascii() else None
         if found is None:
             return -1
-        self.longest = max(self.longest, len(found))
         text = found.encode()
         return number if text == written else int(self.numbers_of([text])[0])
 

@@ -7,16 +7,13 @@ from typing import Any
 
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import BlobName
-from shared.ledger.packing import pack, unpack
-from shared.tally.hour_counts import BlobCounts, HourCounts
+from shared.ledger.packing import unpack
+from shared.tally.hour_counts import BlobCounts
 
 SCHEMA = 1
 """The version of these columns; an entity that says another is refused and left alone."""
 
 ROW_KEY = "counts"
-LONGEST_PACKING = 11 * 60 * 1024
-"""Bytes. With the readable columns an entity stays below 700 KiB."""
-
 _CHUNK = 60 * 1024
 
 
@@ -76,22 +73,6 @@ class Entry:
                 f"it has the counts of {packed} tuples, and says {self.tuples}"
             )
         return counts
-
-
-def pack_within(shares: Mapping[int, HourCounts], most: int = LONGEST_PACKING) -> bytes:
-    """Pack counts into at most ``most`` bytes: keep fewer keys if need be, never wrong totals.
-
-    ``BlobCounts.settle`` bounds what comes here, so that this finds nothing to do unless most counters of
-    most keys are large and random at once.
-    """
-    packed = pack(shares)
-    while len(packed) > most:
-        for counts in shares.values():
-            for family in counts.families.values():
-                family.trim(len(family) * 3 // 4)
-            counts.forget_dropped_rules()
-        packed = pack(shares)
-    return packed
 
 
 def partition_of(blob: BlobName) -> str:

@@ -15,10 +15,11 @@ import json
 import struct
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from shared.errors import MalformedInput
-from shared.tally.heavy_hitters import HeavyHitters, Key, bytes_of_part
+from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import FAMILIES, HourCounts
 from shared.tally.measures import (
     MEASURES,
@@ -34,23 +35,66 @@ from shared.tally.measures import (
 PACKING = 1
 """The version of this layout; a packing that says another is refused."""
 
+COUNTS_BYTES = 524 * 1024
+"""The most bytes that a blob's packed counts take in its entity."""
+
+KEYS_LEFT_ALONE = 100
+"""A family of up to so many keys gives none of them up to make room, unless no other is left to do so."""
+
 _MOST_ROWS = 1_000_000
 
 
 def pack(shares: Mapping[int, HourCounts]) -> bytes:
     """Pack counts by share (-1, 0, +1; see ``BlobCounts``)."""
+    return _pack(shares, {})
+
+
+def pack_within(shares: Mapping[int, HourCounts], most: int = COUNTS_BYTES) -> bytes:
+    """Pack counts into at most ``most`` bytes.
+
+    Where they take more, families drop keys in place, which moves those keys' figures to the rest: again and
+    again the family of most bytes gives up a quarter of its keys, until all of them should fit.
+    """
+    sizes: dict[_Place, int] = {}
+    packed = _pack(shares, sizes)
+    while len(packed) > most and any(sizes.values()):
+        goal = sum(sizes.values()) * most / len(packed)  # before compression
+        keep = {(share, name): len(shares[share].families[name]) for share, name in sizes}
+        while sum(sizes.values()) > goal and any(keep.values()):
+            large = [place for place, keys in keep.items() if keys > KEYS_LEFT_ALONE]
+            place = max(large or keep, key=lambda place: sizes[place])
+            left = max(keep[place] * 3 // 4, KEYS_LEFT_ALONE if large else 0)
+            sizes[place] = sizes[place] * left // keep[place]
+            keep[place] = left
+        for (share, name), left in keep.items():
+            shares[share].families[name].trim(left)
+            shares[share].forget_dropped_rules()
+        sizes.clear()
+        packed = _pack(shares, sizes)
+    return packed
+
+
+type _Place = tuple[int, str]
+"""A share, and the name of a family."""
+
+
+def _pack(shares: Mapping[int, HourCounts], sizes: dict[_Place, int]) -> bytes:
+    """Pack counts; the bytes that each family takes before compression go to ``sizes``. A text counts for the
+    first family that has it.
+    """
     columns = _Columns()
     texts = _Texts()
     header: dict[str, Any] = {"packing": PACKING, "shares": {}}
     for share, counts in sorted(shares.items()):
-        header["shares"][share] = {
-            "traffic": sorted([*key, *to_figures(sums)] for key, sums in counts.traffic.items()),
-            "families": {
-                name: _pack_family(family, counts.seen if name == "rules" else {}, columns, texts)
-                for name, family in counts.families.items()
-                if len(family) or family.floor
-            },
-        }
+        traffic = sorted([*key, *to_figures(sums)] for key, sums in counts.traffic.items())
+        families: dict[str, Any] = {}
+        header["shares"][share] = {"traffic": traffic, "families": families}
+        for name, family in counts.families.items():
+            if len(family) or family.floor:
+                known = len(texts)
+                families[name] = _pack_family(family, counts.seen if name == "rules" else {}, columns, texts)
+                new = islice(reversed(texts), len(texts) - known)
+                sizes[share, name] = len(family) * sum(families[name]["widths"]) + sum(map(len, new))
     joined = "".join(texts).encode("utf-8", "surrogatepass")
     header["texts"] = [len(texts), len(joined), *columns.add([[*map(len, texts)]])]
     encoded = json.dumps(header, separators=(",", ":")).encode()
@@ -179,14 +223,13 @@ def _unpack_shares(header: dict[str, Any], body: bytes, at: int) -> dict[int, Ho
     of_texts.check(many, [width])
     lengths = of_texts.take(many, [width])[0]
     texts = [*_cut(joined, lengths)]
-    sizes = [*map(bytes_of_part, texts)]
     reader = _ColumnReader(body, at)
     shares: dict[int, HourCounts] = {}
     for share, packed in header["shares"].items():
         counts = shares[int(share)] = HourCounts()
         counts.traffic = {(row[0], row[1], row[2]): to_sums(row[3:]) for row in packed["traffic"]}
         for name, family in packed["families"].items():
-            _unpack_family(counts, name, family, reader, texts, sizes)
+            _unpack_family(counts, name, family, reader, texts)
     return shares
 
 
@@ -203,9 +246,8 @@ def _unpack_family(
     packed: dict[str, Any],
     reader: _ColumnReader,
     texts: Sequence[str],
-    sizes: Sequence[int],
 ) -> None:
-    """Put the rows of a family back; ``sizes`` are ``bytes_of_part`` of the texts, each asked for once."""
+    """Put the rows of a family back."""
     family = counts.families[name]
     family.floor, family.rest = packed["floor"], to_sums(packed["rest"])
     rows, widths = packed["rows"], packed["widths"]
@@ -215,17 +257,11 @@ def _unpack_family(
     titles = FAMILIES[name].columns
     figures_at, missed_at = len(titles), len(titles) + len(MEASURES)
     parts: list[Iterable[str | int]] = []
-    key_bytes = 0
     for title, column in zip(titles, reader.take(rows, widths[:figures_at]), strict=True):
-        if title == "DestPort":
-            parts.append(column)
-            key_bytes += len(column) * bytes_of_part(0)
-        else:
-            parts.append(map(texts.__getitem__, column))
-            key_bytes += sum(map(sizes.__getitem__, column))
+        parts.append(column if title == "DestPort" else map(texts.__getitem__, column))
     keys: list[Key] = [*zip(*parts, strict=True)]
     sums = reader.take_sums(rows, widths[figures_at:missed_at])
     missed, *seen = reader.take(rows, widths[missed_at:])
-    family.fill(keys, sums, missed, key_bytes)
+    family.fill(keys, sums, missed)
     if name == "rules":
         counts.seen = dict(zip(keys, zip(*seen, strict=True), strict=True))

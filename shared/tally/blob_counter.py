@@ -3,11 +3,15 @@
 Theory of operation
 -------------------
 ``records``, ``tuples`` and ``BlobCounts.count_record`` say what a blob's counts are: the *reference*.
-The counter arrives at the same counts, to the byte, by two ways:
+The counter arrives at the same counts by two ways:
 
 - little is counted by the reference itself;
 - much goes through columns: ``SliceReader`` cuts records, ``ColumnCounter`` counts their tuples, two
   megabytes at a time.
+
+Families are kept within their capacity at the end of each batch: where that drops keys, the two ways, which
+batch differently, may keep different ones, each within the laws of ``heavy_hitters``. Where nothing is
+dropped, they agree to the byte.
 
 The reference stays the judge of the second way as well. It reads each record that isn't plainly written and
 each tuple that isn't clean, so that there is one answer to what is rejected, and why. And it counts a whole
@@ -125,6 +129,7 @@ class BlobCounter:
             record = self._whole(item) if isinstance(item, Slice) else item
             rejects += self._counts.count_record(record, self._hour, self._acl_group)
             self._note_ids(record.resource_id, record.target_id)
+        self._counts.settle()
         return rejects
 
     def _whole(self, item: Slice) -> Record:

@@ -4,8 +4,7 @@ Theory of operation
 -------------------
 A batch's tuples are read as columns (``read_columns``), ``Keys`` makes the families' keys into numbers, and
 ``Table`` counts them: one for each family of each hour. What isn't clean is read by the reference, tuple by
-tuple. Where sums come near 2**63, or an entity near its bound, the batch is left to the reference as a whole:
-it knows what to do there.
+tuple. Where sums come near 2**63, the batch is left to the reference as a whole: it knows what to do there.
 
 While tables are in use, ``BlobCounts`` has its counters but not its families: ``write_back`` puts those back.
 """
@@ -62,11 +61,10 @@ class _Arrays:
 
 @dataclass(slots=True)
 class _Tuples:
-    """A batch's clean tuples as columns: what they count, when, for which record, and their keys."""
+    """A batch's clean tuples as columns: what they count, when, and their keys."""
 
     time_ms: Ints
     buckets: Ints
-    records: Ints
     src: Ints
     dest: Ints
     port: Ints
@@ -82,7 +80,6 @@ class _Tuples:
         return _Tuples(
             self.time_ms[rows],
             self.buckets[rows],
-            self.records[rows],
             self.src[rows],
             self.dest[rows],
             self.port[rows],
@@ -116,9 +113,10 @@ class ColumnCounter:
         rejected: Rejections = {}
         if arrays.contents:
             tuples = self._read(items, arrays, rejected)
-            if not (self._is_small(tuples) and self._count_tuples(tuples)):
+            if not self._is_small(tuples):
                 return None
-            self._counts.tuples += len(tuples.records)
+            self._count_tuples(tuples)
+            self._counts.tuples += len(tuples.time_ms)
         return rejected
 
     def _arrays(self, items: list[Item], stretch: bytes) -> _Arrays:
@@ -143,7 +141,6 @@ class ColumnCounter:
         columns = read_columns(arrays.contents, verdicts, self._keys.addresses)
         array_of_row = _array_of_row(arrays, columns)
         groups = np.array(arrays.groups)[array_of_row]
-        numbers = np.array(arrays.items)[array_of_row]
         since = columns.time_ms - self._from_ms
         clean = since.view(np.uint64) < 3 * HOUR_MS
         clean[columns.odd] = False
@@ -156,7 +153,6 @@ class ColumnCounter:
         tuples = _Tuples(
             columns.time_ms,
             since // BUCKET_MS,
-            numbers,
             columns.src,
             columns.dest,
             columns.port,
@@ -216,29 +212,17 @@ class ColumnCounter:
         tuples.kind[row] = traits.setdefault((flow.protocol, flow.direction, flow.status), len(traits))
         tuples.figures[:, row] = figures_of(flow)
 
-    def _count_tuples(self, tuples: _Tuples) -> bool:
-        """Count the tuples; ``False``, with nothing counted, if an entity might have become too large."""
+    def _count_tuples(self, tuples: _Tuples) -> None:
+        """Count the tuples in the shares that they belong to."""
         shares = tuples.buckets // _BUCKETS
-        present, firsts = np.unique(shares, return_index=True)
-        present = present[np.argsort(firsts)]
-        new = {int(place) - 1 for place in present} - self._tables.keys()
-        for share in new:
-            self._tables[share] = _tables_of(HourCounts(), self._keys)
-        sure = self._most_bytes(shares) <= hour_counts.ENTITY_BYTES
-        before = {} if sure else _copies(self._tables)
-        tracked: dict[tuple[int, str], Codes] = {}
-        for place in present.tolist():
-            mine = tuples if len(present) == 1 else tuples.of(np.flatnonzero(shares == place))
-            for name, codes in self._count_in(self._tables[place - 1], mine).items():
-                tracked[place - 1, name] = codes
-        if not sure and self._most_bytes_of(tracked) > hour_counts.ENTITY_BYTES:
-            self._tables = {share: tables for share, tables in before.items() if share not in new}
-            return False
-        for place in present.tolist():
-            if place - 1 in new:
+        present = np.unique(shares).tolist()
+        for place in present:
+            if place - 1 not in self._tables:
                 self._counts.shares[place - 1] = HourCounts()
+                self._tables[place - 1] = _tables_of(self._counts.shares[place - 1], self._keys)
+            mine = tuples if len(present) == 1 else tuples.of(np.flatnonzero(shares == place))
+            self._count_in(self._tables[place - 1], mine)
         self._count_traffic(tuples)
-        return True
 
     def _count_traffic(self, tuples: _Tuples) -> None:
         inbound, denied = self._keys.inbound[tuples.kind], self._keys.denied[tuples.kind]
@@ -246,13 +230,12 @@ class ColumnCounter:
         for measure in np.flatnonzero(tuples.sums).tolist():
             np.add.at(self._traffic[measure], places, tuples.figures[measure])
 
-    def _count_in(self, tables: dict[str, Table], tuples: _Tuples) -> dict[str, Codes]:
-        """Count the tuples of one hour in its families; gives all keys that each tracked meanwhile."""
+    def _count_in(self, tables: dict[str, Table], tuples: _Tuples) -> None:
+        """Count the tuples of one hour in its families."""
         keys = self._keys
-        tracked: dict[str, Codes] = {}
 
         def add(family: str, codes: Codes, some: _Tuples) -> None:
-            tracked[family] = tables[family].add(codes, some.figures, some.sums, some.records, some.time_ms)
+            tables[family].add(codes, some.figures, some.sums, some.time_ms)
 
         add("rules", keys.rule[tuples.kind], tuples)
         denied = keys.denied[tuples.kind]
@@ -269,7 +252,6 @@ class ColumnCounter:
             else:
                 remote = np.where(inbound, some.src, some.dest)
                 add("talkers", keys.code_talkers(remote, inbound), some)
-        return tracked
 
     # What the columns can't do.
 
@@ -277,36 +259,8 @@ class ColumnCounter:
         """Whether nothing gets near 2**63, and all numbers have room in their codes."""
         sums = tuples.figures.sum(axis=1, dtype=np.float64).tolist()
         self._totals = [total + more for total, more in zip(self._totals, sums, strict=True)]
-        few = len(tuples.records) < MOST_TUPLES and not self._keys.full(0)
+        few = len(tuples.time_ms) < MOST_TUPLES and not self._keys.full(0)
         return few and sum(self._totals) < _ENOUGH
-
-    def _most_bytes(self, shares: Ints) -> int:
-        """No less than what ``BlobCounts.settle`` could find at the end of any record, before counting: as if
-        every tuple had a new, long key in each family.
-        """
-        total = 0
-        for place, more in enumerate(np.bincount(shares, minlength=3).tolist()):
-            for name, table in self._tables.get(place - 1, {}).items():
-                most = min(table.most, self._keys.most(name))
-                rows = max(len(table), min(len(table) + more, most))
-                total += rows * (self._keys.longest(name) + self._width())
-        return total
-
-    def _most_bytes_of(self, tracked: dict[tuple[int, str], Codes]) -> int:
-        """The same after counting, with the keys that there were."""
-        total = 0
-        for share, tables in self._tables.items():
-            for name, table in tables.items():
-                lengths = self._keys.lengths(name, tracked.get((share, name), table.codes))
-                if len(lengths) > table.most:
-                    lengths = np.partition(lengths, len(lengths) - table.most)[-table.most :]
-                total += int(lengths.sum()) + len(lengths) * self._width()
-        return total
-
-    def _width(self) -> int:
-        """Bytes that a row's numbers take at the most."""
-        totals = [int(total) + 1 for total in self._totals]
-        return 16 + min(8 * (len(MEASURES) + 1), hour_counts.width_of(totals))
 
     # Between tables and counts.
 
@@ -365,12 +319,6 @@ def _array_of_row(arrays: _Arrays, columns: Columns) -> Ints:
     return np.repeat(np.arange(len(lengths)), np.diff(first_rows, append=len(columns.starts)))
 
 
-def _copies(tables: dict[int, dict[str, Table]]) -> dict[int, dict[str, Table]]:
-    return {
-        share: {name: table.copy() for name, table in families.items()} for share, families in tables.items()
-    }
-
-
 def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:
     """An hour's families as tables."""
     tables: dict[str, Table] = {}
@@ -393,8 +341,7 @@ def _family_of(name: str, table: Table, keys: Keys) -> HeavyHitters:
     """A table as a family."""
     family = HeavyHitters(table.weight, table.capacity)
     known = list(CODINGS[name][1](keys, table.codes))
-    key_bytes = int(keys.lengths(name, table.codes).sum())
     sums = sums_of_bytes(table.figures.T.astype("<i8").tobytes())
-    family.fill(known, sums, table.missed.tolist(), key_bytes)
+    family.fill(known, sums, table.missed.tolist())
     family.rest, family.floor = to_sums(table.rest), table.floor
     return family

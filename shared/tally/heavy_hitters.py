@@ -14,12 +14,11 @@ Laws, for N = the total weight and K = ``capacity`` (tested in tests/test_heavy_
 3. a key whose true weight is above N / K has a row;
 4. with at most K keys, every row is exact, ``rest`` is zero and nothing is missed.
 
-Rows are dropped in batches: only when there are more than twice ``capacity``, and only in ``settle``, which
-callers call where the log itself has a joint (after each record). Between two settlings the order of
-additions makes no difference, but that of equal keys the one admitted earlier stays. So the result depends on
-the log's bytes alone, not on who read how much when.
-Law 3 holds all the same: dropping to K rows leaves rows that are all at least as large as ``floor``, and
-together at most N; until the next time ``floor`` stays and N grows.
+Rows are dropped many at a time: only in ``settle``, which callers call at the end of a batch of additions,
+and only when there are more than twice ``capacity``. So up to ``capacity`` keys the result depends on what
+was added alone; beyond, also on where batches ended, but the laws hold for any batches.
+Law 3 holds because dropping to K rows leaves rows whose estimates are all at least ``floor``, and together at
+most N; until the next time ``floor`` stays and N grows.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -43,7 +42,7 @@ class Row:
 class HeavyHitters:
     """Counts figures by key, for the heaviest keys by ``weight``."""
 
-    __slots__ = ("capacity", "floor", "key_bytes", "missed", "rest", "sums", "weight")
+    __slots__ = ("capacity", "floor", "missed", "rest", "sums", "weight")
 
     def __init__(self, weight: Weight, capacity: int) -> None:
         self.weight = weight
@@ -52,7 +51,6 @@ class HeavyHitters:
         self.missed: dict[Key, int] = {}  # keys that missed nothing have no entry
         self.rest: Sums = 0
         self.floor = 0
-        self.key_bytes = 0
 
     def __len__(self) -> int:
         return len(self.sums)
@@ -66,7 +64,7 @@ class HeavyHitters:
             self.sums[key] = add_sums(known, sums)
 
     def settle(self) -> None:
-        """Drop what is too much, if it has become too much."""
+        """Keep ``capacity`` keys if there are more than twice as many; called at the end of a batch."""
         if len(self.sums) > 2 * self.capacity:
             self.trim(self.capacity)
 
@@ -80,8 +78,8 @@ class HeavyHitters:
         dropped = sorted(self.sums, key=self._estimate, reverse=True)[keep:]
         self.floor = max(self.floor, self._estimate(dropped[0]))
         for key in dropped:
-            self.rest = add_sums(self.rest, self.sums[key])
-            self._drop(key)
+            self.rest = add_sums(self.rest, self.sums.pop(key))
+            self.missed.pop(key, None)
 
     def merge(self, other: "HeavyHitters") -> None:
         """Count what ``other`` counted; the laws hold for the sum of both."""
@@ -99,16 +97,11 @@ class HeavyHitters:
         self.rest = add_sums(self.rest, other.rest)
         self.floor = _sum(self.floor, other.floor)
 
-    def fill(
-        self, keys: Sequence[Key], sums: Iterable[Sums], missed: Collection[int], key_bytes: int
-    ) -> None:
-        """Put back all rows at once, in the order in which they were admitted; ``key_bytes`` is the sum of
-        ``bytes_of_key`` of the keys.
-        """
+    def fill(self, keys: Sequence[Key], sums: Iterable[Sums], missed: Collection[int]) -> None:
+        """Put back all rows at once, in the order in which they were admitted."""
         self.sums = dict(zip(keys, sums, strict=True))
         if any(missed):
             self.missed = {key: missed_by for key, missed_by in zip(keys, missed, strict=True) if missed_by}
-        self.key_bytes = key_bytes
 
     def rows(self) -> Iterator[Row]:
         """All rows, in the order in which their keys were admitted."""
@@ -128,27 +121,9 @@ class HeavyHitters:
 
     def _admit(self, key: Key, sums: Sums, missed: int) -> None:
         self.sums[key] = sums
-        self.key_bytes += bytes_of_key(key)
         if missed:
             self.missed[key] = missed
-
-    def _drop(self, key: Key) -> None:
-        del self.sums[key]
-        self.missed.pop(key, None)
-        self.key_bytes -= bytes_of_key(key)
 
 
 def _sum(one: int, other: int) -> int:
     return min(one + other, INT64_MAX)
-
-
-def bytes_of_key(key: Key) -> int:
-    """The most bytes that the key can take when packed (see ``ledger/packing.py``)."""
-    return sum(map(bytes_of_part, key))
-
-
-def bytes_of_part(part: str | int) -> int:
-    """The same of one of its columns."""
-    if isinstance(part, int):
-        return 3
-    return 6 + (len(part) if part.isascii() else 4 * len(part))

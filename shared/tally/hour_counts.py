@@ -4,7 +4,7 @@ A tuple counts in the hour of its *own* time. A blob's first record holds tuples
 blob has shares: -1 the hour before its own, 0 its own, +1 the hour after.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import reduce
@@ -14,7 +14,6 @@ from shared.flowlog.rejects import Reject, reject_tuples
 from shared.flowlog.tuples import FlowTuple, Rejected, read_tuple
 from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.measures import (
-    MEASURES,
     Figures,
     Sums,
     Weight,
@@ -30,9 +29,6 @@ from shared.tally.measures import (
 
 KEYS = 1_000
 """How many keys a family keeps at least, if it has so many."""
-
-ENTITY_BYTES = 1536 * 1024
-"""The most that a blob's counts may take when packed, before compression."""
 
 FAR = "time is more than an hour outside the blob's hour"
 
@@ -125,7 +121,7 @@ class HourCounts:
         self.settle()
 
     def settle(self) -> None:
-        """Drop what the families have too much of."""
+        """Keep the families within their capacity; called at the end of a batch."""
         for family in self.families.values():
             family.settle()
         self.forget_dropped_rules()
@@ -186,7 +182,6 @@ class BlobCounts:
         self.records += 1
         self.malformed += len(rejected)
         self.note_time(record.time, hour)
-        self.settle()
         return reject_tuples(record, rejected) if rejected else []
 
     def note_time(self, time: datetime | None, hour: datetime) -> None:
@@ -195,25 +190,9 @@ class BlobCounts:
             self.last_record_time = max(time, self.last_record_time or time)
 
     def settle(self) -> None:
-        """Keep the counts within their bounds; called at the end of each record, and nowhere else.
-
-        When the entity would become too large, the family that takes the most gives up a quarter of its
-        keys, until it fits.
-        """
+        """Keep the families within their capacity; called at the end of a batch of records."""
         for share in self.shares.values():
             share.settle()
-        while _most_bytes(self.shares.values()) > ENTITY_BYTES:
-            # Of equals the first one: shares in order, so that it is the same after a pause.
-            share, family = max(
-                (
-                    (counts, family)
-                    for _, counts in sorted(self.shares.items())
-                    for family in counts.families.values()
-                ),
-                key=lambda place: _family_bytes(place[1], 32),
-            )
-            family.trim(len(family) * 3 // 4)
-            share.forget_dropped_rules()
 
     def tuples_in_share(self, share: int) -> int:
         """How many tuples were counted in the hour before (-1), of (0) or after (+1) the blob's own."""
@@ -229,33 +208,3 @@ class BlobCounts:
         if share not in self.shares:
             self.shares[share] = HourCounts()
         return self.shares[share]
-
-
-def _family_bytes(family: HeavyHitters, width: int) -> int:
-    """The most bytes that a family takes when packed, if a row's numbers take ``width`` together."""
-    return family.key_bytes + len(family) * width
-
-
-def _most_bytes(shares: Iterable[HourCounts]) -> int:
-    """The most bytes that these shares take when packed (see ``ledger/packing.py``), quickly where that
-    is little: first as if every number took eight bytes, then as many as the hour's total takes.
-    """
-    shares = list(shares)
-    times = 16  # of a rule's first and last tuple
-    widest = 8 * (len(MEASURES) + 1)
-    most = sum(
-        _family_bytes(family, widest + times) for share in shares for family in share.families.values()
-    )
-    if most <= ENTITY_BYTES:
-        return most
-    return sum(
-        _family_bytes(family, width + times)
-        for share in shares
-        for width in [width_of(share.totals())]
-        for family in share.families.values()
-    )
-
-
-def width_of(totals: Figures) -> int:
-    """Bytes of a row's measures and its ``missed`` at the most: no row has more than all of them together."""
-    return sum((total.bit_length() + 7) // 8 for total in (*totals, traffic(totals)))

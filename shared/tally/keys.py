@@ -6,7 +6,6 @@ back; when they run out, that is done, and numbering begins anew.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from shared.flowlog.columns import Verdicts
 from shared.flowlog.texts import Addresses, Flags, Ints
 from shared.flowlog.tuples import Grammar
-from shared.tally.heavy_hitters import Key, bytes_of_key
+from shared.tally.heavy_hitters import Key
 from shared.tally.tables import Codes, Marks
 
 MOST_ADDRESSES = 1 << 18
@@ -31,11 +30,10 @@ type Rule = tuple[str, str]
 
 
 class Numbers[T: Hashable]:
-    """Distinct things, numbered in order of appearance; ``longest`` is the most bytes of a key with one."""
+    """Distinct things, numbered in order of appearance."""
 
     def __init__(self) -> None:
         self.things: list[T] = []
-        self.longest = 0
         self._number: dict[T, int] = {}
 
     def number(self, thing: T) -> int:
@@ -44,8 +42,6 @@ class Numbers[T: Hashable]:
         if number is None:
             number = self._number[thing] = len(self.things)
             self.things.append(thing)
-            if isinstance(thing, tuple):
-                self.longest = max(self.longest, bytes_of_key(thing))
         return number
 
     def numbers(self, things: Sequence[T]) -> list[int]:
@@ -54,10 +50,6 @@ class Numbers[T: Hashable]:
             return [*map(self._number.__getitem__, things)]
         except KeyError:
             return [*map(self.number, things)]
-
-
-def _lengths(numbers: Numbers[Any]) -> Ints:
-    return np.array([bytes_of_key(thing) for thing in numbers.things], np.int64)
 
 
 class Keys:
@@ -113,44 +105,6 @@ class Keys:
     def full(self, more_addresses: int) -> bool:
         """Whether numbers may run out with so many more addresses."""
         return self.addresses.size + more_addresses > MOST_ADDRESSES or len(self.ways.things) > MOST_WAYS
-
-    def most(self, family: str) -> int:
-        """No fewer keys than this family can have, as far as that is known without looking at tuples."""
-        return len(self.rules.things) if family == "rules" else len(self.ways.things) * MOST_ADDRESSES**2
-
-    def longest(self, family: str) -> int:
-        """The most bytes that a key of this family can take when packed."""
-        address = 6 + self.addresses.longest
-        return {
-            "rules": self.rules.longest,
-            "denied-sources": address,
-            "talkers": address + 14,
-            "denied-ports": 3 + self.services.longest,
-            "allowed-ports": 3 + self.services.longest,
-            "conversations": 3 + 2 * address + self.ways.longest,
-            "denied-conversations": 3 + 2 * address + self.ways.longest,
-        }[family]
-
-    def lengths(self, family: str, codes: Codes) -> Ints:
-        """How many bytes these keys of a family can take when packed (see ``bytes_of_key``)."""
-        numbers = codes
-        addresses: Ints = self.addresses.lengths + 6
-        lengths: Ints
-        match family:
-            case "rules":
-                return _lengths(self.rules)[numbers]
-            case "denied-sources":
-                return addresses[numbers]
-            case "talkers":
-                lengths = addresses[numbers >> 1] + 14 - (numbers & 1)  # "Inbound" is one byte shorter
-                return lengths
-            case "denied-ports" | "allowed-ports":
-                lengths = 3 + _lengths(self.services)[numbers >> _PORT_BITS]
-                return lengths
-            case _:
-                src, dest = _ends(codes)
-                lengths = 3 + _lengths(self.ways)[numbers & 0xFFF] + addresses[src] + addresses[dest]
-                return lengths
 
     def _learn(self, group: int, trait: int) -> int:
         acl_group, rule = self.groups.things[group]

@@ -7,17 +7,12 @@ admitted, as a ``dict`` would have it. To add tuples, each gets the slot of its 
 new one, numbered by first appearance. Small codes find it in an array (``Marks``). Others are sorted together
 with the table's, so that equal ones are neighbours. Adding up is one ``np.add.at`` for each measure.
 
-That is all as long as the table doesn't settle. It does at the end of the first record after which it has
-more than twice as many keys as its capacity. When that is, is known beforehand, because each key is
-admitted where it first appears: so the tuples up to there are weighed, the smallest keys dropped, and it goes
-on from there. A key that was dropped and comes back is admitted again, at its next appearance. In the end
-every key that is tracked gets the figures of its tuples since it was admitted; ``rest`` is what remains of
-the total.
+At the end of a batch the table settles: if it has more than twice as many keys as its capacity, those of
+smallest estimate are dropped, as ``HeavyHitters.settle`` does.
 
 Nothing here saturates: who calls makes sure that no sum comes near 2**63.
 """
 
-from copy import copy
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -96,137 +91,37 @@ class Table:
     def __len__(self) -> int:
         return len(self.codes)
 
-    @property
-    def most(self) -> int:
-        """The most keys that are left alone at the end of a record."""
-        return 2 * self.capacity
-
-    def copy(self) -> "Table":
-        """The same as it is now; arrays are replaced, never changed, so that they can be shared."""
-        return copy(self)
-
-    def add(self, codes: Codes, figures: Matrix, sums: Ints, records: Ints, times: Ints) -> Codes:
-        """Count tuples: their codes, figures (and the sums of those), record numbers (from 0 on, ascending)
-        and times.
-
-        Gives the codes of all keys that were tracked at one time or another.
-        """
+    def add(self, codes: Codes, figures: Matrix, sums: Ints, times: Ints) -> None:
+        """Count a batch of tuples: their codes, figures (and the sums of those) and times; then settle."""
         known = len(self)
-        found = self.marks.slots(self.codes, codes) or _slots(self.codes, codes)
-        slots, admitted, universe = found
-        size = len(universe)
-        before = self.figures.sum(axis=1) + sums
-        kept = np.arange(known)
-        rows: Ints | slice = slice(None)
-        if size <= self.most:
-            missed = np.concatenate([self.missed, np.full(size - known, self.floor)])
-            live = np.arange(size)
-        else:
-            weights = self._weigh(figures)
-            live, since, missed = self._settle_on_the_way(slots, admitted, weights, records)
-            kept = live[(live < known) & (since[live] < 0)]
-            tracked = np.zeros(size, np.bool_)
-            tracked[live] = True
-            rows = np.flatnonzero(tracked[slots] & (since[slots] <= np.arange(len(slots))))
-        counted = np.zeros((len(MEASURES), size), np.int64)
-        counted[:, kept] = self.figures[:, kept]
-        slots = slots[rows]
+        slots, _, self.codes = self.marks.slots(self.codes, codes) or _slots(self.codes, codes)
+        new = len(self) - known
+        if new:
+            self.figures = np.concatenate([self.figures, np.zeros((len(MEASURES), new), np.int64)], axis=1)
+            self.missed = np.concatenate([self.missed, np.full(new, self.floor)])
+            if self.times is not None:
+                self.times = np.concatenate([self.times, np.full((2, new), [[_LATEST], [-1]])], axis=1)
         for measure in np.flatnonzero(sums).tolist():
-            np.add.at(counted[measure], slots, figures[measure][rows])
+            np.add.at(self.figures[measure], slots, figures[measure])
         if self.times is not None:
-            seen = np.full((2, size), [[_LATEST], [-1]])
-            seen[:, kept] = self.times[:, kept]
-            np.minimum.at(seen[0], slots, times[rows])
-            np.maximum.at(seen[1], slots, times[rows])
-            self.times = seen[:, live]
-        self.codes, self.figures, self.missed = universe[live], counted[:, live], missed[live]
-        more = before - self.figures.sum(axis=1)
-        self.rest = [one + other for one, other in zip(self.rest, more.tolist(), strict=True)]
-        return universe
+            np.minimum.at(self.times[0], slots, times)
+            np.maximum.at(self.times[1], slots, times)
+        if len(self) > 2 * self.capacity:
+            self._trim()
+
+    def _trim(self) -> None:
+        """Keep the keys of largest estimate, as many as the capacity; the rest goes to ``rest``."""
+        estimates = self._weigh(self.figures) + self.missed
+        keep = _largest(estimates, self.capacity)
+        self.floor = max(self.floor, int(estimates[~keep].max()))
+        dropped = self.figures[:, ~keep].sum(axis=1).tolist()
+        self.rest = [one + other for one, other in zip(self.rest, dropped, strict=True)]
+        self.codes, self.figures, self.missed = self.codes[keep], self.figures[:, keep], self.missed[keep]
+        if self.times is not None:
+            self.times = self.times[:, keep]
 
     def _weigh(self, figures: Matrix) -> Ints:
         return cast("Ints", self.weight(cast("Sequence[int]", figures)))
-
-    def _settle_on_the_way(
-        self, slots: Ints, admitted: Ints, weights: Ints, records: Ints
-    ) -> tuple[Ints, Ints, Ints]:
-        """Which slots are tracked in the end, in the order of admission; and of every slot, from which row on
-        it is counted (-1: it was never dropped) and what it missed.
-        """
-        known, size = len(self), len(self) + len(admitted)
-        missed = np.zeros(size, np.int64)
-        missed[:known] = self.missed
-        estimates = missed.copy()
-        estimates[:known] += self._weigh(self.figures)
-        since = np.full(size, -1)
-        coming = _Coming(slots, np.arange(known, size), admitted)
-        live, at = np.arange(known), 0
-        while (over := self.most + 1 - len(live)) <= len(coming):
-            record = records[coming.row(over)] if over > 0 else 0
-            end = int(np.searchsorted(records, record, "right"))
-            new = coming.take(end)
-            missed[new] = estimates[new] = self.floor
-            np.add.at(estimates, slots[at:end], weights[at:end])
-            live = np.concatenate([live, new])
-            keep = _largest(estimates[live], self.capacity)
-            gone, live = live[~keep], live[keep]
-            self.floor = max(self.floor, int(estimates[gone].max()))
-            back, rows = coming.put_back(gone, end)
-            since[back] = rows
-            at = end
-        new = coming.take(len(slots))
-        missed[new] = self.floor
-        return np.concatenate([live, new]), since, missed
-
-
-class _Coming:
-    """The slots that are still to be admitted, each with the row at which it will be.
-
-    Those that were never admitted, by row, and beside them the few that were dropped and come back.
-    """
-
-    def __init__(self, slots: Ints, new: Ints, rows: Ints) -> None:
-        self._slots = slots
-        self._last_rows = np.full(len(new) + int(new[0]), -1)
-        self._last_rows[slots] = np.arange(len(slots))
-        self._sorted: Ints | None = None
-        self._new, self._rows = new, rows
-        self._back = self._back_rows = new[:0]
-
-    def __len__(self) -> int:
-        return len(self._new) + len(self._back)
-
-    def row(self, many: int) -> int:
-        """The row at which so many will have been admitted."""
-        rows = self._rows[:many]
-        if len(self._back):
-            rows = np.partition(np.concatenate([rows, self._back_rows]), many - 1)
-        return int(rows[many - 1])
-
-    def take(self, end: int) -> Ints:
-        """The slots that are admitted before row ``end``, in that order."""
-        many = int(np.searchsorted(self._rows, end))
-        taken, rows = self._new[:many], self._rows[:many]
-        self._new, self._rows = self._new[many:], self._rows[many:]
-        if len(self._back):
-            now = self._back_rows < end
-            taken = np.concatenate([taken, self._back[now]])
-            taken = taken[np.argsort(np.concatenate([rows, self._back_rows[now]]))]
-            self._back, self._back_rows = self._back[~now], self._back_rows[~now]
-        return taken
-
-    def put_back(self, gone: Ints, end: int) -> tuple[Ints, Ints]:
-        """Of the slots that were dropped before row ``end``, those that come back, and at which rows."""
-        back = gone[self._last_rows[gone] >= end]
-        if not len(back):
-            return back, back
-        if self._sorted is None:
-            self._sorted = np.sort((self._slots << _ROW_BITS) + np.arange(len(self._slots)))
-        places = np.searchsorted(self._sorted, (back << _ROW_BITS) + end)
-        rows = self._sorted[places] & ((1 << _ROW_BITS) - 1)
-        self._back = np.concatenate([self._back, back])
-        self._back_rows = np.concatenate([self._back_rows, rows])
-        return back, rows
 
 
 def _slots(known: Codes, codes: Codes) -> tuple[Ints, Ints, Codes]:

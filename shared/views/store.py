@@ -13,8 +13,8 @@ from datetime import datetime
 from azure.data.tables import TableClient
 
 from shared.errors import MalformedInput
-from shared.ledger.entry import day_key, from_chunks, hour_key, pack_within, to_chunks
-from shared.ledger.packing import unpack
+from shared.ledger.entry import day_key, from_chunks, hour_key, to_chunks
+from shared.ledger.packing import pack_within, unpack
 from shared.tables import END, Columns, Found, Tables, query, write_batches
 from shared.tally.hour_counts import HourCounts
 from shared.views.questions import Grain

@@ -102,6 +102,7 @@ def count_plainly(blob: bytes, counts: BlobCounts | None = None) -> BlobCounts:
     for item in RecordReader().feed(blob):
         if isinstance(item, Record):
             counts.count_record(item, HOUR, "")
+            counts.settle()
     return counts
 
 
