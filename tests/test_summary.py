@@ -95,17 +95,33 @@ def test_the_operators_page_shows_the_lines_as_they_are() -> None:
 
 
 def test_every_value_of_host_json_is_justified_on_the_operators_page() -> None:
+    """Its table has a row for each value, with what it is, and no other rows."""
     page = (ROOT / "docs/operate.md").read_text()
+    section = page.partition("## host.json, value by value")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| (`[^|]+`) \| ([^|]+) \| [^|]+ \|$", section, re.MULTILINE))
     host = json.loads((ROOT / "host.json").read_text())
     logging_ = host["logging"]
     sampling = logging_["applicationInsights"]["samplingSettings"]
-    for name in (
-        *(host.keys() - {"version", "extensions", "logging"}),
-        *(name for extension in host["extensions"].values() for name in extension),
-        *(sampling.keys() - {"isEnabled", "maxTelemetryItemsPerSecond"}),
-        *(re.sub(r"Function\.\w+\.", "Function.NAME.", level) for level in logging_["logLevel"]),
-    ):
-        assert f"`{name}`" in page, name
+    levels = {
+        re.sub(r"Function\.\w+\.", "Function.NAME.", name): level
+        for name, level in logging_["logLevel"].items()
+    }
+    default = levels.pop("default")
+    on, a_second = ("off", "on")[sampling["isEnabled"]], sampling["maxTelemetryItemsPerSecond"]
+    minutes = int(host["functionTimeout"].removeprefix("00:").removesuffix(":00"))
+    blobs = host["extensions"].pop("blobs")
+    assert rows == {
+        "`functionTimeout`": f"{minutes} min",
+        "`extensionBundle`": f"`{host['extensionBundle']['version']}`",
+        **{f"`{name}`": f"{value}" for name, value in blobs.items()},
+        "`samplingSettings`": f"{on}, {a_second} a second",
+        "`excludedTypes`": f"`{sampling['excludedTypes']}`",
+        "`logLevel` `default`": f"`{default}`",
+        **{f"`{name}`": f"`{level}`" for name, level in levels.items()},
+    }
+    assert host.keys() == {"version", "functionTimeout", "extensionBundle", "extensions", "logging"}
+    assert not host["extensions"]
+    assert sampling.keys() == {"isEnabled", "maxTelemetryItemsPerSecond", "excludedTypes"}
 
 
 def test_a_conflict_is_counted(stores: Stores, other_host: Stores) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tools.bench.counting import bulk, floods, packing, small, windows
+from tools.bench.hosting import at_once, instance
 from tools.bench.logs import BUSY, FLOODED
 from tools.bench.measuring import Row, table
 from tools.bench.memory import memory
@@ -28,6 +29,8 @@ SECTIONS: dict[str, Section] = {
     "memory": lambda given: memory(given.memory_of, given.tuples),
     "starting": lambda given: starting(2 * given.rounds),
     "updates": lambda given: updates(min(40, 8 * given.rounds)),
+    "at-once": lambda given: at_once(given.rounds, given.away / 1000),
+    "instance": lambda given: instance(max(given.megabytes)),
     "processes": lambda given: processes(given.rounds, given.tuples, min(200, given.nics)),
     "rollup": lambda given: rolling(given.rounds, min(100, given.nics)),
     "scale": lambda given: scale(given.nics, min(40, 8 * given.rounds)),
@@ -43,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--megabytes", type=int, nargs="+", default=[10, 100], help="sizes of the bulk")
     parser.add_argument("--tuples", type=int, default=BUSY, help="of the bulk, a minute [%(default)s]")
     parser.add_argument("--memory-of", type=int, default=1000, metavar="MB", help="size of the large blob")
+    parser.add_argument(
+        "--away", type=float, default=20, metavar="MS", help="until storage answers [%(default)s]"
+    )
     parser.add_argument("--nics", type=int, default=10_000, help="interfaces to be known [%(default)s]")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="[%(default)s]")
     given = parser.parse_args(arguments)

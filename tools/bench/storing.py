@@ -40,7 +40,7 @@ _HOUR = timedelta(hours=1)
 _LARGE = 12_000_000
 """Bytes of a blob that computing outweighs storage with."""
 
-_SMALL_MINUTE, _MINUTE = 20, 250
+SMALL_MINUTE, MINUTE = 20, 250
 """Tuples of a minute of about 2 KB and of one of about 20 KB."""
 
 
@@ -83,7 +83,7 @@ class Growing:
     """An interface's blob of the present hour that grows by a minute at a time, for some fifty minutes."""
 
     def __init__(self, at: Host, mac: str, tuples_per_minute: int) -> None:
-        nic, hour = Nic("vnet-v4", mac, "bench"), _this_hour()
+        nic, hour = Nic("vnet-v4", mac, "bench"), this_hour()
         minutes = hour_of(nic, hour, seed=1, tuples_per_minute=tuples_per_minute, bad=0)
         self._minutes = (minute for minute in minutes if minute.blocks)
         container = at.flow_logs.service.get_container_client(nic.container)
@@ -97,7 +97,8 @@ class Growing:
         self._writer.append(next(self._minutes))
 
 
-def _this_hour() -> datetime:
+def this_hour() -> datetime:
+    """The hour that it is now."""
     return floor_hour(datetime.now(UTC))
 
 
@@ -181,7 +182,7 @@ def updates(rounds: int) -> Iterator[Row]:
             with host(storage.connection_string) as new:
                 _ingest(blob, new)
 
-        for size, tuples in (("2 KB", _SMALL_MINUTE), ("20 KB", _MINUTE)):
+        for size, tuples in (("2 KB", SMALL_MINUTE), ("20 KB", MINUTE)):
             for number, what in enumerate(("warm", "without memory", "on a new host")):
                 growing = Growing(at, f"000D3A{tuples:05X}{number}", tuples)
                 bare = _Bare(storage, at, growing.name)
@@ -221,7 +222,7 @@ def _update_among_many(
 ) -> Iterator[Row]:
     for warm in (True, False):
         what = f"{nics:,} interfaces, {'warm' if warm else 'without memory'}"
-        sides = [(at, Growing(at, f"000D3AFFFFF{warm:d}", _MINUTE)) for _, at in (few, many)]
+        sides = [(at, Growing(at, f"000D3AFFFFF{warm:d}", MINUTE)) for _, at in (few, many)]
 
         def update(at: Host, growing: Growing, *, warm: bool = warm) -> None:
             _ingest(growing.name, at if warm else at.without_memory())
@@ -274,7 +275,7 @@ def _requests_of(
 
 def fill(at: Host, nics: int) -> None:
     """Blobs of the previous hour, read to their ends, of interfaces in ten flow logs; 200 keys each."""
-    hour = _this_hour() - _HOUR
+    hour = this_hour() - _HOUR
     packed = pack(shares_with("vnet-v4", 200))
     blobs = at.flow_logs.service.get_container_client(VNET_CONTAINER)
     ledger = at.tables.table("flowledger")
@@ -296,7 +297,7 @@ def fill(at: Host, nics: int) -> None:
 
 def sweeping(storage: Azurite, at: Host) -> Iterator[Row]:
     """A sweep such as the timer's over blobs of which none has changed: what it asks for, and its time."""
-    until = _this_hour() + _HOUR
+    until = this_hour() + _HOUR
     since = until - 25 * _HOUR
     with forwarded(storage) as (connection_string, traffic), host(connection_string) as through:
         swept = sweep(through.flow_logs, through.ledger, since, until)
@@ -403,9 +404,9 @@ class _Run:
 
     def ingest(self) -> None:
         """Ingest each blob from its beginning."""
-        began, azurite_began = WALL(), _cpu_seconds(self._azurite)
+        began, azurite_began = WALL(), cpu_seconds(self._azurite)
         self.cpu.append(sum(self._pool.map(_ingest_named, self._names)))
-        self.busy.append((_cpu_seconds(self._azurite) - azurite_began) / (WALL() - began))
+        self.busy.append((cpu_seconds(self._azurite) - azurite_began) / (WALL() - began))
 
     def compute(self) -> None:
         """Do nothing but compute, in as many parts."""
@@ -428,8 +429,8 @@ def _put(at: Host, nic: Nic, hour: datetime, data: bytes) -> str:
 
 
 def _minute_of(number: int) -> tuple[Nic, datetime, bytes]:
-    nic, hour = Nic("vnet-v4", f"000D3AB{number:05X}", "bench"), _this_hour()
-    return nic, hour, whole_blob(hour_of(nic, hour, seed=1, tuples_per_minute=_MINUTE, minutes=1, bad=0))[0]
+    nic, hour = Nic("vnet-v4", f"000D3AB{number:05X}", "bench"), this_hour()
+    return nic, hour, whole_blob(hour_of(nic, hour, seed=1, tuples_per_minute=MINUTE, minutes=1, bad=0))[0]
 
 
 def _forget_entries(at: Host) -> None:
@@ -437,7 +438,7 @@ def _forget_entries(at: Host) -> None:
     at.tables.create()
 
 
-def _cpu_seconds(process: int) -> float:
+def cpu_seconds(process: int) -> float:
     """CPU seconds that a process has taken so far (Linux)."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -453,12 +454,12 @@ def rolling(rounds: int, nics: int = 100) -> Iterator[Row]:
     """
     with emulator() as (storage, at):
         views = Views(at.tables)
-        hour = _this_hour() - _HOUR
+        hour = this_hour() - _HOUR
         taken: list[float] = []
         for first, last in ((0, 10), (10, nics)):
             for number in range(first, last):
                 nic = Nic("vnet-v4", f"000D3AC{number:05X}", "bench")
-                data = whole_blob(hour_of(nic, hour, seed=1, tuples_per_minute=_SMALL_MINUTE, bad=0))[0]
+                data = whole_blob(hour_of(nic, hour, seed=1, tuples_per_minute=SMALL_MINUTE, bad=0))[0]
                 ingest(parse_blob_name(_put(at, nic, hour, data)), at.flow_logs, at.ledger)
             rollup(at.ledger, views)
             (again,) = by_turns(rounds, partial(rollup, at.ledger, views), clock=CPU)
