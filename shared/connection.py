@@ -2,7 +2,8 @@
 that fails.
 
 The SDKs try again what may pass: some times, each time after a longer wait. Beyond that an operation ends as
-``Unavailable``, and whoever called for it comes back later: the host, the sweep, the next rollup.
+``Unavailable``. What is left undone is done when something calls for it again: the next event of a blob, the
+sweep, the next rollup.
 """
 
 import random

@@ -5,7 +5,7 @@
     FlowtallyError
     ├── MalformedInput   the log is at fault: counted, kept, passed; never retried
     ├── Conflict         somebody else wrote first: load again, go on from there
-    ├── Unavailable      storage is at fault: raise, so that the host tries again
+    ├── Unavailable      storage is at fault: raise, so that the invocation is seen to fail
     ├── BadSettings      the deployment is at fault: says which setting and what it wants
     └── BadRequest       the question is at fault: says what can be asked
 """

@@ -145,7 +145,7 @@ def test_the_functions_do_their_jobs(stores: Stores) -> None:
 
 
 def test_an_event_for_what_can_never_be_counted_is_no_failure(stores: Stores) -> None:
-    """The host would deliver it again and again, and then put it among the poisonous."""
+    """The host would call the function again at once, and then put the event among the poisonous."""
     blob = stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
     twin = blob.name.replace("RG-DEMO", "rg-demo")
     stores.put_named(NSG_CONTAINER, twin, blob_of())
@@ -158,7 +158,7 @@ def test_an_event_for_what_can_never_be_counted_is_no_failure(stores: Stores) ->
     assert len(results(stores).ledger) == 1
 
 
-def test_storage_that_fails_is_a_failure_so_that_the_host_tries_again(stores: Stores) -> None:
+def test_storage_that_fails_is_a_failed_invocation(stores: Stores) -> None:
     blob = stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
     wrong_key = stores.connection_string.replace("AccountKey=E", "AccountKey=F")
     with worker({**stores.environment, "RESULTS": wrong_key}) as running:
