@@ -78,20 +78,20 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
     done = Ingested()
     conflicts = 0
     while True:
-        held = ledger.load(blob)
-        if held.entry.blob_name != blob.name:
+        loaded = ledger.load(blob)
+        if loaded.entry.blob_name != blob.name:
             raise MalformedInput(
-                f"{blob.name} can't be counted: its place is taken by {held.entry.blob_name}"
+                f"{blob.name} can't be counted: its place is taken by {loaded.entry.blob_name}"
             )
         try:
-            update = _read_update(blob, held.entry, flow_logs)
+            update = _read_update(blob, loaded.entry, flow_logs)
             if update is None:
                 if conflicts:
-                    ledger.keep_rejects(blob, held.entry, [], None, doubtful=True)
-                    ledger.drop_rejects_before(blob, held.entry)
+                    ledger.keep_rejects(blob, loaded.entry, [], None, doubtful=True)
+                    ledger.drop_rejects_before(blob, loaded.entry)
                 return replace(done, conflicts=conflicts)
-            _keep(blob, held.entry, update, ledger, doubtful=conflicts > 0)
-            committed = ledger.commit(blob, held, update.entry)
+            _keep(blob, loaded.entry, update, ledger, doubtful=conflicts > 0)
+            committed = ledger.commit(blob, loaded, update.entry)
             ledger.drop_rejects_before(blob, update.entry)
         except Conflict as conflict:
             conflicts += 1
@@ -101,7 +101,7 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
                 ) from conflict
             time.sleep(random.uniform(0, 0.02 * 2 ** min(conflicts, 6)))  # noqa: S311 -- so that racers part
             continue
-        done = _sum(done, held.entry, update.entry, committed - update.modified)
+        done = _sum(done, loaded.entry, update.entry, committed - update.modified)
         if update.at_end:
             return replace(done, conflicts=conflicts)
 

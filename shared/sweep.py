@@ -106,7 +106,6 @@ def sweep(
             continue
         swept.listed += 1
         if found.behind:
-            ledger.forget(found.listed.blob)  # what was just read is newer: an entity may have been deleted
             behind.append(found)
     swept.behind = len(behind)
     total, done = sum(each.behind for each in behind), 0

@@ -235,7 +235,7 @@ def test_a_blob_that_grows_while_it_is_read_is_read_on(
 
 
 def test_a_blob_is_counted_afresh_once_its_entity_and_its_rejects_are_deleted(stores: Stores) -> None:
-    """As docs/operate.md says; on a host that remembers the entity, too."""
+    """As docs/operate.md says."""
     blob = stores.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT), "?")))
     stores.sweep()
     stores.rollup()

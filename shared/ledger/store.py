@@ -10,8 +10,8 @@ The write holds the offset *and* the counts, and there is no other. Before it no
 everything has; a write whose answer was lost is found by the next load. So every byte is counted once,
 whoever reads it how often, and whenever somebody dies.
 
-What was loaded or written last is kept in memory with its ETag. If somebody else has written since, the
-compare-and-swap says so, and the entry is loaded again: memory can cost a retry, never a wrong count.
+Nothing of an entry is remembered between updates: an update is three requests, the load, the ranged read and
+the write.
 """
 
 import time
@@ -21,11 +21,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from azure.core.exceptions import (
-    HttpResponseError,
-    ResourceModifiedError,
-    ResourceNotFoundError,
-)
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import TableErrorCode, UpdateMode
 
 from shared.connection import storage_errors
@@ -34,7 +30,6 @@ from shared.flowlog.blob_name import BlobName
 from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
-from shared.ledger.memory import Held, Memory
 from shared.tables import (
     END,
     OVERTAKEN,
@@ -54,6 +49,14 @@ LATE = "~late"
 RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
 
 _NOTE_GOOD_FOR_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An entry as it was loaded: ``etag`` is empty if the blob has no entity yet."""
+
+    entry: Entry
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,48 +96,36 @@ class Ledger:
         self._tables = tables
         self._ledger = tables.table("flowledger")
         self._rejects = tables.table("flowrejects")
-        self._memory = Memory()
         self._noted: dict[str, float] = {}
 
     # Ingest
 
-    def load(self, blob: BlobName) -> Held:
-        """The blob's entry, from memory if it is there; an empty one if there is none."""
+    def load(self, blob: BlobName) -> Loaded:
+        """Load the blob's entry; an empty one if it has no entity yet."""
         partition = partition_of(blob)
-        remembered = self._memory.recall(partition)
-        if remembered:
-            return remembered
         with storage_errors(f"loading the ledger's entity {partition}"):
             try:
                 entity = self._ledger.get_entity(partition, ROW_KEY)
             except ResourceNotFoundError as error:
                 if has_code(error, TableErrorCode.TABLE_NOT_FOUND):
                     self._tables.create()
-                return Held(Entry(blob.name), "")
+                return Loaded(Entry(blob.name), "")
         metadata: Any = entity.metadata
-        held = Held(from_columns(from_entity(entity)), metadata["etag"])
-        self._memory.compare(partition, held)
-        return held
+        return Loaded(from_columns(from_entity(entity)), metadata["etag"])
 
-    def commit(self, blob: BlobName, held: Held, entry: Entry) -> datetime:
-        """Put ``entry`` in the place of ``held``; gives when. ``Conflict`` if somebody else has written."""
+    def commit(self, blob: BlobName, loaded: Loaded, entry: Entry) -> datetime:
+        """Write ``entry`` in the place of the entry that was loaded, and return when it was written.
+
+        ``Conflict`` if somebody else has written the entity since it was loaded.
+        """
         partition = partition_of(blob)
         with storage_errors(f"writing the ledger's entity {partition}"):
             try:
-                answer = put_in_place(self._ledger, to_columns(entry, partition), held.etag)
-            except HttpResponseError as error:
-                stale = isinstance(error, OVERTAKEN)
-                self._memory.forget(partition, held if stale else None)
-                if stale:
-                    raise Conflict(f"somebody else has written {partition}") from error
-                raise
-        self._memory.replace(partition, held, Held(entry, answer["etag"]))
+                answer = put_in_place(self._ledger, to_columns(entry, partition), loaded.etag)
+            except OVERTAKEN as error:
+                raise Conflict(f"somebody else has written {partition}") from error
         committed: datetime = answer["date"]
         return committed
-
-    def forget(self, blob: BlobName) -> None:
-        """Load the blob's entry the next time, whatever is remembered."""
-        self._memory.forget(partition_of(blob))
 
     def keep_rejects(
         self, blob: BlobName, entry: Entry, rejects: list[Reject], unread: Reject | None, *, doubtful: bool

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from multiprocessing import get_context
@@ -22,9 +22,8 @@ from shared.blobs import WINDOW, FlowLogs, floor_hour
 from shared.flowlog.blob_name import HOUR_FOLDER, BlobName, parse_blob_name
 from shared.ingest import ingest
 from shared.ledger.entry import ROW_KEY, Entry, partition_of, to_columns
-from shared.ledger.memory import Held
 from shared.ledger.packing import pack
-from shared.ledger.store import Ledger
+from shared.ledger.store import Ledger, Loaded
 from shared.rollup import rollup
 from shared.settings import Connection
 from shared.sweep import sweep
@@ -46,20 +45,16 @@ SMALL_MINUTE, MINUTE = 20, 250
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a process that ingests keeps: its clients, and the ledger's memory."""
+    """What a process that ingests keeps: its clients."""
 
     flow_logs: FlowLogs
     tables: Tables
     ledger: Ledger
 
-    def without_memory(self) -> "Host":
-        """The same connections, but nothing is remembered."""
-        return replace(self, ledger=Ledger(self.tables))
-
 
 @contextmanager
 def host(connection_string: str) -> Iterator[Host]:
-    """A host that begins without memory and without connections."""
+    """A host that begins without connections."""
     connection = Connection("BENCH", connection_string=connection_string)
     flow_logs, tables = FlowLogs(connection), Tables(connection)
     try:
@@ -124,21 +119,17 @@ class _Bare:
     def _entity_of(self, entry: Entry) -> dict[str, Any]:
         return to_entity(to_columns(entry, self._partition))
 
-    def follow(self, held: Held) -> None:
+    def follow(self, loaded: Loaded) -> None:
         """Do next what an update of this entry asks for."""
-        self._start = held.entry.offset - len(held.entry.tail)
-        self._entity = self._entity_of(held.entry)
+        self._start = loaded.entry.offset - len(loaded.entry.tail)
+        self._entity = self._entity_of(loaded.entry)
         self._write(self._table)
 
-    def warm(self) -> None:
-        """Read what is new, and write the entity."""
+    def same(self) -> None:
+        """Load the entity, read what is new, and write the entity."""
+        self._load(self._table)
         self._read(self._blobs)
         self._write(self._table)
-
-    def without_memory(self) -> None:
-        """Load the entity, too."""
-        self._load(self._table)
-        self.warm()
 
     def new(self) -> None:
         """The same by new clients."""
@@ -173,8 +164,7 @@ class _Bare:
 def updates(rounds: int) -> Iterator[Row]:
     """An update end to end, against its storage requests alone; each round is one minute of a growing blob.
 
-    Warm: the entry is remembered. Without memory: it is loaded. A new host: it makes its clients first and
-    opens its connections, as it is with the bare requests.
+    A new host makes its clients first and opens its connections, as it is with the bare requests.
     """
     with emulator() as (storage, at):
 
@@ -183,18 +173,17 @@ def updates(rounds: int) -> Iterator[Row]:
                 _ingest(blob, new)
 
         for size, tuples in (("2 KB", SMALL_MINUTE), ("20 KB", MINUTE)):
-            for number, what in enumerate(("warm", "without memory", "on a new host")):
+            for number, what in enumerate(("on the same host", "on a new host")):
                 growing = Growing(at, f"000D3A{tuples:05X}{number}", tuples)
                 bare = _Bare(storage, at, growing.name)
                 update, requests = (
-                    (partial(_ingest, growing.name, at), bare.warm),
-                    (lambda name=growing.name: _ingest(name, at.without_memory()), bare.without_memory),
+                    (partial(_ingest, growing.name, at), bare.same),
                     (partial(on_new_host, growing.name), bare.new),
                 )[number]
 
                 def prepare(growing: Growing = growing, bare: _Bare = bare) -> None:
                     growing.grow()
-                    bare.follow(at.without_memory().ledger.load(growing.name))
+                    bare.follow(at.ledger.load(growing.name))
 
                 whole, part = by_turns(rounds, update, requests, clock=WALL, before_round=prepare)
                 yield Row(
@@ -220,40 +209,33 @@ def scale(nics: int, rounds: int) -> Iterator[Row]:
 def _update_among_many(
     few: tuple[Azurite, Host], many: tuple[Azurite, Host], nics: int, rounds: int
 ) -> Iterator[Row]:
-    for warm in (True, False):
-        what = f"{nics:,} interfaces, {'warm' if warm else 'without memory'}"
-        sides = [(at, Growing(at, f"000D3AFFFFF{warm:d}", MINUTE)) for _, at in (few, many)]
+    what = f"{nics:,} interfaces"
+    sides = [(at, Growing(at, "000D3AFFFFF0", MINUTE)) for _, at in (few, many)]
 
-        def update(at: Host, growing: Growing, *, warm: bool = warm) -> None:
-            _ingest(growing.name, at if warm else at.without_memory())
+    def update(at: Host, growing: Growing) -> None:
+        _ingest(growing.name, at)
 
-        jobs = [partial(update, *side) for side in sides]
+    jobs = [partial(update, *side) for side in sides]
 
-        def prepare(sides: list[tuple[Host, Growing]] = sides) -> None:
-            for _, growing in sides:
-                growing.grow()
+    def prepare() -> None:
+        for _, growing in sides:
+            growing.grow()
 
-        of_few, of_many = by_turns(rounds, *jobs, clock=CPU, before_round=prepare)
+    of_few, of_many = by_turns(rounds, *jobs, clock=CPU, before_round=prepare)
+    yield Row(
+        *("scale", what, "× CPU seconds at 10", ratios(of_many, of_few), 1.1),
+        aside={"ms": 1e3 * median(of_many)},
+    )
+    passed = [
+        [*_requests_of(storage, side[1], update)]
+        for (storage, _), side in zip((few, many), sides, strict=True)
+    ]
+    requests = [len(side) for side in passed]
+    sizes = [sum(each.sent_bytes + each.answer_bytes for each in side) for side in passed]
+    for each, (at_few, at_many) in (("requests", requests), ("bytes", sizes)):
         yield Row(
-            *("scale", what, "× CPU seconds at 10", ratios(of_many, of_few), 1.1),
-            aside={"ms": 1e3 * median(of_many)},
-        )
-        passed = [
-            [*_requests_of(storage, side[1], update)]
-            for (storage, _), side in zip((few, many), sides, strict=True)
-        ]
-        requests = [len(side) for side in passed]
-        sizes = [sum(each.sent_bytes + each.answer_bytes for each in side) for side in passed]
-        yield Row(
-            "scale",
-            what,
-            "× requests at 10",
-            (requests[1] / requests[0],),
-            1.1,
-            aside={"each": requests[1] / _COUNTED},
-        )
-        yield Row(
-            "scale", what, "× bytes at 10", (sizes[1] / sizes[0],), 1.1, aside={"each": sizes[1] / _COUNTED}
+            *("scale", what, f"× {each} at 10", (at_many / at_few,), 1.1),
+            aside={"each": at_many / _COUNTED},
         )
 
 
@@ -263,7 +245,7 @@ _COUNTED = 5
 def _requests_of(
     storage: Azurite, growing: Growing, update: Callable[[Host, Growing], None]
 ) -> Iterator[Request]:
-    """What passes in some updates; one before them makes the host warm."""
+    """What passes in some updates; one before them opens the connections."""
     with forwarded(storage) as (connection_string, traffic), host(connection_string) as at:
         for number in range(1 + _COUNTED):
             growing.grow()
@@ -346,7 +328,7 @@ def _start(connection_string: str) -> None:
 def _ingest_named(name: str) -> float:
     """Ingest a blob from its beginning; gives the CPU seconds that it took."""
     began = CPU()
-    _ingest(parse_blob_name(name), _own_host[0].without_memory())
+    _ingest(parse_blob_name(name), _own_host[0])
     return CPU() - began
 
 
