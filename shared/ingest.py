@@ -122,7 +122,7 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
     if not first.etag and not rewritten:
         return None  # the blob is empty, as it was
 
-    counter = BlobCounter(entry.counts(), blob.hour, blob.resource_id, entry.offset)
+    counter = BlobCounter(entry.counts(), blob.hour, blob.mac, blob.resource_id, entry.offset)
     rejects: list[Reject] = []
     at_end = False
     for data, last, ends_here in _stretches(blob, first, entry.offset, flow_logs):

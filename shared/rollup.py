@@ -187,7 +187,7 @@ class _Rollup:
                 raise each.error
             for share_hour, counts in each.entry.counts().hours(each.hour):
                 if share_hour == hour:
-                    merged.merge(counts, each.mac)
+                    merged.merge(counts)
             posted.append(replace(each, entry=replace(each.entry, packed=b"")))
         rows = self._write_rows(scope, hour, merged, ("5m", "hour"), hour + _HOUR)
         health = sum((_health(each) for each in posted if each.hour == hour), Health())

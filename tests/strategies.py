@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from shared.flowlog.records import Record, RecordReader
 from shared.flowlog.tuples import INT64_MAX, FlowTuple
+from shared.tally.families import FAMILIES
 from shared.tally.heavy_hitters import HeavyHitters, Key
-from shared.tally.hour_counts import FAMILIES, HourCounts
+from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import Figures, to_figures, to_sums
 
 type Layout = Literal["nsg-v1", "nsg-v2", "vnet-v4"]
@@ -555,6 +556,13 @@ def traffic_of(hour: HourCounts) -> dict[tuple[int, str, str], Figures]:
     return {key: to_figures(sums) for key, sums in hour.traffic.items()}
 
 
+def seen_of(hour: HourCounts) -> dict[Key, tuple[int, int]]:
+    """The first and last times of an hour's rules."""
+    seen = hour.families["rules"].seen
+    assert seen is not None
+    return seen
+
+
 def plain_family(family: HeavyHitters) -> dict[str, object]:
     """A family's whole state."""
     return {
@@ -562,6 +570,7 @@ def plain_family(family: HeavyHitters) -> dict[str, object]:
         "missed": dict(family.missed),
         "floor": family.floor,
         "rest": to_figures(family.rest),
+        "seen": None if family.seen is None else dict(family.seen),
     }
 
 
@@ -570,7 +579,6 @@ def plain(shares: Mapping[int, HourCounts]) -> dict[int, dict[str, object]]:
     return {
         share: {
             "traffic": traffic_of(counts),
-            "seen": dict(counts.seen),
             **{name: plain_family(family) for name, family in counts.families.items()},
         }
         for share, counts in shares.items()
@@ -579,12 +587,13 @@ def plain(shares: Mapping[int, HourCounts]) -> dict[int, dict[str, object]]:
 
 def copy_family(family: HeavyHitters) -> HeavyHitters:
     """An independent copy."""
-    copy = HeavyHitters(family.weight, family.capacity)
+    copy = HeavyHitters(family.weight, family.capacity, times=family.seen is not None)
     rows = [*family.rows()]
     copy.fill(
         [row.key for row in rows],
         [to_sums(row.figures) for row in rows],
         [row.missed for row in rows],
+        [family.seen[row.key] for row in rows] if family.seen is not None else (),
     )
     copy.floor, copy.rest = family.floor, family.rest
     return copy

@@ -364,7 +364,7 @@ def assert_counted(stores: Stores, nic: Nic, blob: BlobName, data: bytes, *, rew
     said = (entry.offset, entry.records, entry.tuples, entry.malformed, entry.garbled_bytes)
     assert said == (truth.bytes, truth.records, truth.tuples, truth.malformed, truth.garbled_bytes)
 
-    counter = BlobCounter(BlobCounts(), NIGHT, blob.resource_id)
+    counter = BlobCounter(BlobCounts(), NIGHT, blob.mac, blob.resource_id)
     rejects = counter.feed(data)
     assert entry.packed == pack_within(counter.counts.shares)
     found = stores.tables.table("flowrejects").query_entities(f"PartitionKey eq '{partition}'")

@@ -139,9 +139,9 @@ def views_of(world: list[Event], question: Question, keys: int, rows: int) -> Vi
             for event in world:
                 if event.scope == scope:
                     one = HourCounts(keys=keys)
-                    one.count(event.flow, "group", event.rule)
+                    one.count(event.flow, event.mac, "group", event.rule)
                     begins = START + event.hour * HOUR
-                    hours.setdefault(begins, HourCounts(keys=keys)).merge(one, event.mac)
+                    hours.setdefault(begins, HourCounts(keys=keys)).merge(one)
             days: dict[datetime, HourCounts] = {}
             for hour, counts in sorted(hours.items()):
                 days.setdefault(floor(hour, "day"), HourCounts(keys=keys)).merge(counts)

@@ -31,8 +31,8 @@ def written(counted_stores: tuple[Stores, Traffic]) -> tuple[Stores, Traffic]:
     counts = HourCounts()
     for event in world_of(1, 6):
         one = HourCounts()
-        one.count(event.flow, "group", event.rule)
-        counts.merge(one, event.mac)
+        one.count(event.flow, event.mac, "group", event.rule)
+        counts.merge(one)
     stats = stores.tables.table("flowstats")
     for scope in SCOPES:
         rows: dict[str, list[ViewRow]] = {}

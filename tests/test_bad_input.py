@@ -111,7 +111,7 @@ def lowered(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def count(data: bytes) -> tuple[BlobCounter, list[Reject]]:
     """Count a blob as a whole."""
-    counter = BlobCounter(BlobCounts(), HOUR, "/nsg")
+    counter = BlobCounter(BlobCounts(), HOUR, "000D3AF87856", "/nsg")
     return counter, counter.feed(data)
 
 
@@ -185,7 +185,7 @@ def windows(pieces: Iterator[bytes]) -> Iterator[bytes]:
 def swallow(kind: str, size: int) -> dict[str, int]:
     """Count a large blob in this process; what came of it, and the memory that it took."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    counter = BlobCounter(BlobCounts(), HOUR, "/nsg")
+    counter = BlobCounter(BlobCounts(), HOUR, "000D3AF87856", "/nsg")
     fed = rejected = garbled = 0
     for data, following in pairwise(chain(windows(large(kind, size)), [b""])):
         fed += len(data)

@@ -64,7 +64,7 @@ def test_a_tuple_counts_in_its_own_hour_at_every_edge_of_the_calendar(zone: str,
     counted: Counter[datetime] = Counter()
     for name, data in blobs.items():
         blob = parse_blob_name(name)
-        counter = BlobCounter(BlobCounts(), blob.hour, blob.resource_id)
+        counter = BlobCounter(BlobCounts(), blob.hour, blob.mac, blob.resource_id)
         assert counter.feed(data) == []
         for hour, counts in counter.counts.hours(blob.hour):
             counted[hour] += counts.totals()[0]

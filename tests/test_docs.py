@@ -32,6 +32,7 @@ def give(words: Sequence[str]) -> None:
 
 def test_the_page_of_questions_is_what_the_registry_says() -> None:
     assert questions.PAGE.read_text() == questions.page(), "run `python -m tools.questions`"
+    assert questions.TABLES.read_text() == questions.tables(), "run `python -m tools.questions`"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)

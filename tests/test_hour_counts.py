@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.packing import pack_within
-from shared.tally.hour_counts import FAMILIES, BlobCounts, HourCounts
+from shared.tally.families import FAMILIES
+from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import Figures, no_figures, to_figures
 from tests.strategies import (
     FAR,
@@ -29,6 +30,7 @@ from tests.strategies import (
     plain_family,
     record_document,
     records_of,
+    seen_of,
     shrink_families,
     traffic_of,
     written_records,
@@ -37,10 +39,13 @@ from tests.strategies import (
 NSG_ID = "/subscriptions/s/nsg"
 
 
-def counted(written: Sequence[Written]) -> BlobCounts:
+MAC = "000D3AF87856"
+
+
+def counted(written: Sequence[Written], mac: str = MAC) -> BlobCounts:
     counts = BlobCounts()
     for record in records_of(written):
-        counts.count_record(record, HOUR, NSG_ID)
+        counts.count_record(record, HOUR, mac, NSG_ID)
         counts.settle()
     return counts
 
@@ -96,7 +101,10 @@ class Naive:
 
         hour = (ms - HOUR_MS) // 3_600_000
         minute = (ms - HOUR_MS) // 60_000 % 60
-        keys: dict[str, tuple[str | int, ...]] = {"rules": (acl, rule, direction, status)}
+        keys: dict[str, tuple[str | int, ...]] = {
+            "rules": (acl, rule, direction, status),
+            "nics": (MAC, direction, status),
+        }
         conversation: tuple[str | int, ...] = (src, dest, port, protocol, direction, rule)
         if denied:
             keys |= {"denied-ports": (protocol, port, direction), "denied-conversations": conversation}
@@ -154,7 +162,7 @@ def test_what_is_counted_equals_a_naive_count(written: list[Written]) -> None:
     assert counts.shares.keys() == truth.traffic.keys()
     for share, hour in counts.shares.items():
         assert traffic_of(hour) == truth.traffic[share]
-        assert hour.seen == {key: (min(times), max(times)) for key, times in truth.seen[share].items()}
+        assert seen_of(hour) == {key: (min(times), max(times)) for key, times in truth.seen[share].items()}
         for name, family in hour.families.items():
             assert figures_by_key(family) == truth.families.get((share, name), {}), name
             assert (family.rest, family.missed, family.floor) == (0, {}, 0)
@@ -184,7 +192,7 @@ def what_a_family_counts(name: str, hour: HourCounts) -> Figures:
             "allowed-ports": status == "Allowed",
             "conversations": status == "Allowed",
             "denied-conversations": status == "Denied",
-            "nics": False,
+            "nics": True,
         }[name]
         if belongs:
             add(total, figures)
@@ -204,7 +212,7 @@ def test_rows_and_rest_are_all_that_a_family_counts_far_over_capacity(
     truth = naive(written)
     for share, hour in counts.shares.items():
         assert traffic_of(hour) == truth.traffic[share]
-        assert hour.seen.keys() == hour.families["rules"].sums.keys()
+        assert seen_of(hour).keys() == hour.families["rules"].sums.keys()
         for name, family in hour.families.items():
             total = to_figures(family.rest)
             for row in family.rows():
@@ -224,11 +232,11 @@ def test_hours_of_several_interfaces_merge_to_the_count_of_all(
         if keys:
             shrink_families(patch, keys)
         merged = HourCounts()
-        parts = {"AA": counted(one).shares.get(0), "BB": counted(other).shares.get(0)}
-        for mac, part in parts.items():
+        parts = {mac: counted(each, mac).shares.get(0) for mac, each in (("AA", one), ("BB", other))}
+        for part in parts.values():
             if part:
                 before = plain({0: part})
-                merged.merge(part, mac)
+                merged.merge(part)
                 assert plain({0: part}) == before
     truth = naive([*one, *other])
     assert traffic_of(merged) == truth.traffic.get(0, {})
@@ -238,14 +246,14 @@ def test_hours_of_several_interfaces_merge_to_the_count_of_all(
             add(nics[mac, direction, status], figures)
     if keys is None:
         assert figures_by_key(merged.families["nics"]) == nics
-        assert merged.seen == {key: (min(at), max(at)) for key, at in truth.seen.get(0, {}).items()}
+        assert seen_of(merged) == {key: (min(at), max(at)) for key, at in truth.seen.get(0, {}).items()}
     for name, family in merged.families.items():
         if keys is None and name != "nics":
             assert figures_by_key(family) == truth.families.get((0, name), {})
         total = to_figures(family.rest)
         for row in family.rows():
             add(total, row.figures)
-        assert total == (merged.totals() if name == "nics" else what_a_family_counts(name, merged))
+        assert total == what_a_family_counts(name, merged)
 
 
 @given(st.data(), st.integers(0, 4))
@@ -275,7 +283,7 @@ def test_a_record_without_an_acl_group_of_its_own_counts_for_the_blobs(written: 
     assert "" not in groups
     counts = counted([Written(written.layout, {}, source, [])])
     for hour in counts.shares.values():
-        assert all(key[0] for key in hour.seen)
+        assert all(key[0] for key in seen_of(hour))
 
 
 # Hours and their edges
@@ -303,7 +311,7 @@ def test_a_tuple_counts_in_the_hour_of_its_own_time(
 ) -> None:
     counts = BlobCounts()
     (record,) = records_of([one_record("nsg-v2", v2(HOUR_MS + offset_ms))])
-    rejects = counts.count_record(record, HOUR, NSG_ID)
+    rejects = counts.count_record(record, HOUR, "000D3AF87856", NSG_ID)
     if share is None:
         assert counts.shares == {}
         assert [reject.reason for reject in rejects] == [FAR]
@@ -317,7 +325,7 @@ def test_a_tuple_counts_in_the_hour_of_its_own_time(
 
 def test_a_time_in_seconds_and_one_in_milliseconds_are_one_time() -> None:
     counts = counted([one_record("nsg-v2", v2(HOUR_MS // 1000), v2(HOUR_MS))])
-    assert counts.shares[0].seen == {(NSG_ID, "r", "Inbound", "Allowed"): (HOUR_MS, HOUR_MS)}
+    assert seen_of(counts.shares[0]) == {(NSG_ID, "r", "Inbound", "Allowed"): (HOUR_MS, HOUR_MS)}
     assert counts.shares[0].totals()[0] == 2
 
 
@@ -329,11 +337,11 @@ def test_first_and_last_seen_are_by_rule_and_hour() -> None:
         ]
     )
     allowed, denied = (NSG_ID, "a", "Inbound", "Allowed"), (NSG_ID, "a", "Inbound", "Denied")
-    assert counts.shares[0].seen == {
+    assert seen_of(counts.shares[0]) == {
         allowed: (HOUR_MS + 3, HOUR_MS + 9),
         denied: (HOUR_MS + 1, HOUR_MS + 1),
     }
-    assert counts.shares[-1].seen == {allowed: (HOUR_MS - 7, HOUR_MS - 7)}
+    assert seen_of(counts.shares[-1]) == {allowed: (HOUR_MS - 7, HOUR_MS - 7)}
 
 
 # Which tuple belongs to which view
@@ -356,6 +364,7 @@ def test_which_views_a_tuple_belongs_to(way: str, decision: str, views: dict[str
     conversations = "conversations" if decision == "A" else "denied-conversations"
     assert found == {name: [key] for name, key in views.items()} | {
         "rules": [(NSG_ID, "r", direction, status)],
+        "nics": [(MAC, direction, status)],
         conversations: [("10.0.0.4", "10.0.0.5", 443, "TCP", direction, "r")],
     }
 
@@ -368,10 +377,9 @@ def test_identical_tuples_are_all_counted() -> None:
 
 def test_the_acl_group_is_the_records_own_or_the_blobs() -> None:
     vnet = f"{HOUR_MS},10.0.0.4,10.0.0.5,1,443,6,I,B,X,,,,"
-    assert [*counted([one_record("vnet-v4", vnet)]).shares[0].seen] == [("acl", "r", "Inbound", "Allowed")]
-    assert [*counted([one_record("nsg-v2", v2(HOUR_MS))]).shares[0].seen] == [
-        (NSG_ID, "r", "Inbound", "Allowed")
-    ]
+    records = (one_record("vnet-v4", vnet), "acl"), (one_record("nsg-v2", v2(HOUR_MS)), NSG_ID)
+    for record, group in records:
+        assert [*seen_of(counted([record]).shares[0])] == [(group, "r", "Inbound", "Allowed")]
 
 
 def test_sums_stay_at_the_largest_number_that_a_column_holds() -> None:

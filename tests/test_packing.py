@@ -18,7 +18,8 @@ from shared.errors import MalformedInput
 from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.entry import Entry, to_columns
 from shared.ledger.packing import COUNTS_BYTES, KEYS_LEFT_ALONE, PACKING, pack, pack_within, unpack
-from shared.tally.hour_counts import FAMILIES, BlobCounts, HourCounts
+from shared.tally.families import FAMILIES
+from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import MEASURES, Figures, Sums, add_sums, to_figures, to_sums
 from tests.strategies import (
     HOUR,
@@ -28,6 +29,7 @@ from tests.strategies import (
     hour_records,
     plain,
     records_of,
+    seen_of,
     shrink_families,
 )
 
@@ -67,7 +69,8 @@ def hours(draw: st.DrawFn) -> HourCounts:
             if stretch == 0 and draw(st.booleans()):
                 family.trim(draw(st.integers(0, 3)))
     times = st.tuples(numbers, numbers).map(lambda pair: (min(pair), max(pair)))
-    counts.seen = {key: draw(times) for key in counts.families["rules"].sums}
+    for rule in counts.families["rules"].sums:
+        counts.families["rules"].see(rule, *draw(times))
     return counts
 
 
@@ -101,7 +104,6 @@ def test_equal_counts_in_the_same_order_of_admission_are_equal_bytes(
     for share in shuffled(random, counts):
         hour = other[share] = HourCounts()
         hour.traffic = {key: counts[share].traffic[key] for key in shuffled(random, counts[share].traffic)}
-        hour.seen = {key: counts[share].seen[key] for key in shuffled(random, counts[share].seen)}
         for name, family in counts[share].families.items():
             hour.families[name] = copy_family(family)
     assert pack(other) == pack(counts)
@@ -176,7 +178,7 @@ def test_a_header_of_another_shape_is_refused_or_read_but_never_breaks(
     counts.traffic[0, "Inbound", "Allowed"] = to_sums([1] * 8)
     counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), to_sums([1] * 8))
     counts.families["talkers"].add(("10.0.0.4", "Inbound"), to_sums([1] * 8))
-    counts.seen["a", "b", "Inbound", "Allowed"] = (1, 2)
+    counts.families["rules"].see(("a", "b", "Inbound", "Allowed"), 1, 2)
     body = zlib.decompress(pack({0: counts}))
     end = 4 + int.from_bytes(body[:4], "little")
     header = json.loads(body[4:end])
@@ -279,7 +281,7 @@ def count(written: Sequence[Written], pauses: Sequence[bool]) -> dict[int, HourC
     """Count records; where there is a pause, the counts go through the ledger."""
     counts = BlobCounts()
     for record, pause in zip(records_of(written), pauses, strict=True):
-        counts.count_record(record, HOUR, "nsg")
+        counts.count_record(record, HOUR, "000D3AF87856", "nsg")
         counts.settle()
         if pause:
             counts.shares = unpack(pack(counts.shares))
@@ -328,9 +330,8 @@ def full_hour(random: Random, keys: int) -> HourCounts:
         for name in ("denied-conversations", "conversations"):
             add(name, ip(), ip(), port, "TCP", direction, rule)
     start = HOUR_MS
-    hour.seen = {
-        key: (start + random.randrange(10**6), start + 3_599_999) for key in hour.families["rules"].sums
-    }
+    for key in hour.families["rules"].sums:
+        hour.families["rules"].see(key, start + random.randrange(10**6), start + 3_599_999)
     hour.traffic = {
         (bucket, way, status): to_sums(random.getrandbits(63) for _ in MEASURES)
         for bucket in range(12)
@@ -349,7 +350,7 @@ def test_the_fullest_counts_fit_an_entity_and_their_totals_stay() -> None:
     back = unpack(packed)
     assert {(share, name): totals(back[share], name) for share in back for name in FAMILIES} == expected
     for hour in (*back.values(), *counts.values()):
-        assert hour.seen.keys() == hour.families["rules"].sums.keys()
+        assert seen_of(hour).keys() == hour.families["rules"].sums.keys()
         assert all(len(hour.families[name]) >= KEYS_LEFT_ALONE for name in FAMILIES if name != "nics")
     assert (
         entity_bytes_of(to_columns(Entry("x" * 1024, packed=packed, tail=b"x" * 32), "p" * 512)) < 540 * 1024
@@ -374,7 +375,7 @@ def test_names_too_long_for_the_entity_go_to_the_rest() -> None:
         group, rule = ("".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(1024)) for _ in "ab")
         key = (group, rule, "Inbound", "Allowed")
         hour.families["rules"].add(key, to_sums([1] * 8))
-        hour.seen[key] = 1, 2
+        hour.families["rules"].see(key, 1, 2)
     assert len(pack_within({0: hour}, 100_000)) <= 100_000
     assert 1 <= len(hour.families["rules"]) < 100
     assert totals(hour, "rules") == [100] * 8
@@ -445,7 +446,7 @@ def test_a_damaged_entity_is_noticed_and_never_miscounted(data: st.DataObject) -
     """Bytes that are changed, missing, doubled or behind the end; a whole column that is missing."""
     counts = BlobCounts()
     for record in records_of(data.draw(hour_records())):
-        counts.count_record(record, HOUR, "acl")
+        counts.count_record(record, HOUR, "000D3AF87856", "acl")
     entry = Entry("name", tuples=counts.tuples, packed=pack_within(counts.shares))
     packed, at = bytearray(entry.packed), data.draw(st.integers(0, len(entry.packed) - 1))
     match data.draw(st.sampled_from(["flip", "cut", "behind", "double", "none"])):

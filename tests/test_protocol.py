@@ -230,7 +230,7 @@ class Protocol(RuleBasedStateMachine):
     def one_pass(self, data: bytes, offset: int) -> tuple[Said, list[Reject]] | None:
         """What one pass over these bytes says up to an offset; ``None`` if no item ends there."""
         if data[:offset] not in self.known:
-            counter = BlobCounter(BlobCounts(), NIGHT, self.blob.resource_id)
+            counter = BlobCounter(BlobCounts(), NIGHT, self.blob.mac, self.blob.resource_id)
             rejects = counter.feed(data[:offset])
             if counter.reader.position != offset:
                 return None

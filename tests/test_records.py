@@ -333,7 +333,7 @@ def test_the_last_records_time_is_one_that_a_table_can_hold_and_a_clock_could_sh
     """Azure tables begin in 1601; a time far from the blob's hour would stand as the last one forever."""
     counts = BlobCounts()
     for source in (f'{{"time":"{time}","flowRecords":{{"flows":[]}}}}'.encode(), VNET):
-        counts.count_record(only_record(source), HOUR, "")
+        counts.count_record(only_record(source), HOUR, "000D3AF87856", "")
         last = counts.last_record_time
         assert last is None or abs(last - HOUR) < timedelta(days=1)
 
@@ -449,7 +449,7 @@ def test_nesting_that_can_just_be_decoded_breaks_nothing_later(template: bytes, 
     counts = BlobCounts()
     for item in items:
         if isinstance(item, Record):
-            counts.count_record(item, HOUR, "")
+            counts.count_record(item, HOUR, "000D3AF87856", "")
 
 
 @pytest.mark.parametrize(
@@ -486,7 +486,7 @@ def texts_to_store(item: Item, counts: BlobCounts) -> Iterator[str]:
     if isinstance(item, Garbled):
         rejects = [reject_garbled(item)]
     else:
-        rejects = counts.count_record(item, HOUR, "")
+        rejects = counts.count_record(item, HOUR, "000D3AF87856", "")
         yield item.resource_id
         yield item.target_id
         for group in item.groups:

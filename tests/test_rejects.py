@@ -87,7 +87,7 @@ def test_every_rejected_tuple_is_counted_once_with_its_reason(written: list[Writ
     starts: list[int] = []
     for record, meant in zip(records_of(written), written, strict=True):
         bad = [one for _, _, members in meant.groups for one in members if isinstance(one, Bad)]
-        rejects = counts.count_record(record, HOUR, "")
+        rejects = counts.count_record(record, HOUR, "000D3AF87856", "")
         assert sum(reject.count for reject in rejects) == len(bad)
         assert {why for reject in rejects for why in reject.reason.split("; ")} == {one.reason for one in bad}
         for reject in rejects:
@@ -106,7 +106,7 @@ def test_no_two_rejects_of_a_blob_start_at_the_same_byte(blob: Blob) -> None:
         if isinstance(item, Garbled):
             rejects.append(reject_garbled(item))
         else:
-            rejects += counts.count_record(item, HOUR, "")
+            rejects += counts.count_record(item, HOUR, "000D3AF87856", "")
     unread = reader.unread()
     rejects += [reject_garbled(unread)] if unread else []
     assert len({reject.start for reject in rejects}) == len(rejects)

@@ -1,12 +1,16 @@
-"""Writes docs/questions.md from the registry of questions: ``python -m tools.questions``."""
+"""Write docs/questions.md and the list of views in docs/tables.md from the registry of questions:
+``python -m tools.questions``.
+"""
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from shared.tally.families import FAMILIES
 from shared.views.query import FILTERS, PARAMETERS, Parameter, parameters_of
 from shared.views.questions import QUESTIONS, Question
 
 PAGE = Path(__file__).parent.parent / "docs" / "questions.md"
+TABLES = PAGE.with_name("tables.md")
 
 _EXAMPLES = {
     "traffic": "--grain 5m --since 2h",
@@ -20,10 +24,11 @@ _EXAMPLES = {
     "nics": "--status denied",
     "health": "--scope all --grain hour",
 }
+_COUNTS = {"traffic": "all tuples", "health": "what was read (see below)"}
 _INTRODUCTION = """\
 # The questions
 
-*This page is made from the registry in `shared/views/questions.py` by `python -m tools.questions`.*
+*Made from `shared/tally/families.py` and `shared/views/questions.py` by `python -m tools.questions`.*
 
 Ask them with `flowtally show QUESTION`, or over HTTP: names, parameters and messages are the same.
 
@@ -89,7 +94,7 @@ def _section(question: Question) -> Iterator[str]:
     by = f"`{question.order}`" if question.order else "by key"
     yield f"## {question.name}\n"
     yield f"{question.help}\n"
-    yield f"```sh\nflowtally show {question.name} {_EXAMPLES[question.name]}\n```\n"
+    yield f"```sh\nflowtally show {question.name} {_EXAMPLES.get(question.name, '--since 7d')}\n```\n"
     yield "| | |"
     yield "|---|---|"
     yield f"| a row for each | {_code(question.key) or 'scope'} |"
@@ -111,5 +116,29 @@ def _code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
+def views() -> str:
+    """The list of views, as docs/tables.md has it."""
+    lines = [
+        "| view | its key: one row for each | ranked by | counts | grains |",
+        "|---|---|---|---|---|",
+    ]
+    for question in QUESTIONS.values():
+        family = FAMILIES.get(question.name)
+        key = _code(question.key) or "–"
+        if family and family.times:
+            key += f"; with {_code(question.extremes)}"
+        counts = family.counts if family else _COUNTS[question.name]
+        ranked_by = f"`{question.ranked_by}`" if question.ranked_by else "–"
+        lines.append(f"| `{question.name}` | {key} | {ranked_by} | {counts} | {', '.join(question.grains)} |")
+    return "\n".join(lines)
+
+
+def tables() -> str:
+    """docs/tables.md with its list of views as it has to be."""
+    before, _, rest = TABLES.read_text().partition("<!-- views -->\n")
+    return f"{before}<!-- views -->\n{views()}\n<!-- /views -->{rest.partition('<!-- /views -->')[2]}"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page())
+    TABLES.write_text(tables())

@@ -19,8 +19,9 @@ from itertools import islice
 from typing import Any
 
 from shared.errors import MalformedInput
+from shared.tally.families import FAMILIES, OF_PORT
 from shared.tally.heavy_hitters import HeavyHitters, Key
-from shared.tally.hour_counts import FAMILIES, HourCounts
+from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import (
     MEASURES,
     SUMS_BYTES,
@@ -68,7 +69,6 @@ def pack_within(shares: Mapping[int, HourCounts], most: int = COUNTS_BYTES) -> b
             keep[place] = left
         for (share, name), left in keep.items():
             shares[share].families[name].trim(left)
-            shares[share].forget_dropped_rules()
         sizes.clear()
         packed = _pack(shares, sizes)
     return packed
@@ -92,7 +92,7 @@ def _pack(shares: Mapping[int, HourCounts], sizes: dict[_Place, int]) -> bytes:
         for name, family in counts.families.items():
             if len(family) or family.floor:
                 known = len(texts)
-                families[name] = _pack_family(family, counts.seen if name == "rules" else {}, columns, texts)
+                families[name] = _pack_family(family, columns, texts)
                 new = islice(reversed(texts), len(texts) - known)
                 sizes[share, name] = len(family) * sum(families[name]["widths"]) + sum(map(len, new))
     joined = "".join(texts).encode("utf-8", "surrogatepass")
@@ -197,10 +197,8 @@ class _ColumnReader:
             raise ValueError("a number is too large for a column")
 
 
-def _pack_family(
-    family: HeavyHitters, seen: Mapping[Key, tuple[int, int]], columns: _Columns, texts: _Texts
-) -> dict[str, Any]:
-    keys, missed = family.sums.keys(), family.missed
+def _pack_family(family: HeavyHitters, columns: _Columns, texts: _Texts) -> dict[str, Any]:
+    keys, missed, seen = family.sums.keys(), family.missed, family.seen
     widths: list[int] = []
     if keys:
         widths += columns.add(_numbered(column, texts) for column in zip(*keys, strict=True))
@@ -258,10 +256,8 @@ def _unpack_family(
     figures_at, missed_at = len(titles), len(titles) + len(MEASURES)
     parts: list[Iterable[str | int]] = []
     for title, column in zip(titles, reader.take(rows, widths[:figures_at]), strict=True):
-        parts.append(column if title == "DestPort" else map(texts.__getitem__, column))
+        parts.append(column if title in OF_PORT else map(texts.__getitem__, column))
     keys: list[Key] = [*zip(*parts, strict=True)]
     sums = reader.take_sums(rows, widths[figures_at:missed_at])
     missed, *seen = reader.take(rows, widths[missed_at:])
-    family.fill(keys, sums, missed)
-    if name == "rules":
-        counts.seen = dict(zip(keys, zip(*seen, strict=True), strict=True))
+    family.fill(keys, sums, missed, zip(*seen, strict=True))

@@ -45,16 +45,19 @@ BYTES_A_KEY = 17
 class BlobCounter:
     """Counts a blob's bytes from ``position`` on into ``counts``.
 
-    ``hour`` is the blob's, ``acl_group`` that of logs whose records don't name one. ``resource_id`` and
-    ``target_id`` are the last that a record named.
+    ``hour`` and ``mac`` are the blob's, ``acl_group`` that of logs whose records don't name one.
+    ``resource_id`` and ``target_id`` are the last that a record named.
     """
 
-    def __init__(self, counts: BlobCounts, hour: datetime, acl_group: str, position: int = 0) -> None:
+    def __init__(
+        self, counts: BlobCounts, hour: datetime, mac: str, acl_group: str, position: int = 0
+    ) -> None:
         self.reader = SliceReader(position)
         self.resource_id = ""
         self.target_id = ""
         self._counts = counts
         self._hour = hour
+        self._mac = mac
         self._acl_group = acl_group
         self._columns: ColumnCounter | None = None
 
@@ -97,7 +100,7 @@ class BlobCounter:
         if self._columns is None:
             from shared.tally.column_counter import ColumnCounter  # noqa: PLC0415 -- see above
 
-            self._columns = ColumnCounter(self._counts, self._hour, self._acl_group)
+            self._columns = ColumnCounter(self._counts, self._hour, self._mac, self._acl_group)
         rejected = self._columns.count(items, self.reader.stretch)
         return self._count_by_reference(items) if rejected is None else self._count_items(items, rejected)
 
@@ -127,7 +130,7 @@ class BlobCounter:
                 rejects.append(self._count_garbled(item))
                 continue
             record = self._whole(item) if isinstance(item, Slice) else item
-            rejects += self._counts.count_record(record, self._hour, self._acl_group)
+            rejects += self._counts.count_record(record, self._hour, self._mac, self._acl_group)
             self._note_ids(record.resource_id, record.target_id)
         self._counts.settle()
         return rejects

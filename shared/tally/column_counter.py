@@ -22,7 +22,7 @@ from shared.flowlog.tuples import FlowTuple, Grammar, Rejected, read_tuple
 from shared.tally import hour_counts
 from shared.tally.heavy_hitters import HeavyHitters
 from shared.tally.hour_counts import BUCKET_MS, HOUR_MS, BlobCounts, HourCounts
-from shared.tally.keys import CODINGS, Keys
+from shared.tally.keys import Keys, NumbersRanOutError
 from shared.tally.measures import (
     MEASURES,
     add_to,
@@ -32,7 +32,7 @@ from shared.tally.measures import (
     to_figures,
     to_sums,
 )
-from shared.tally.tables import MOST_TUPLES, Codes, Matrix, Table
+from shared.tally.tables import MOST_TUPLES, Matrix, Table
 
 _ENOUGH = 2**60
 """Where totals might reach this, the reference counts: it knows what to do at 2**63."""
@@ -71,6 +71,7 @@ class _Tuples:
     kind: Ints
     figures: Matrix
     sums: Ints = field(init=False)
+    remote: Ints | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.sums = self.figures.sum(axis=1)
@@ -90,15 +91,17 @@ class _Tuples:
 
 class ColumnCounter:
     """Counts batches into ``counts``: all but what belongs to records as a whole. ``hour`` is the blob's,
-    ``acl_group`` that of logs whose records don't name one.
+    ``mac`` the interface's, ``acl_group`` that of logs whose records don't name one.
     """
 
-    def __init__(self, counts: BlobCounts, hour: datetime, acl_group: str) -> None:
+    def __init__(self, counts: BlobCounts, hour: datetime, mac: str, acl_group: str) -> None:
         self._counts = counts
         self._from_ms = int(hour.timestamp()) * 1000 - HOUR_MS
+        self._mac = mac
         self._acl_group = acl_group
         self._tables: dict[int, dict[str, Table]] = {}
         self._totals: list[float] = []
+        self._ran_out = False
         self._load()
 
     def count(self, items: list[Item], stretch: bytes) -> Rejections | None:
@@ -110,6 +113,8 @@ class ColumnCounter:
             self.write_back()
             self._load()
             arrays = self._arrays(items, stretch)
+        if self._ran_out:
+            return None
         rejected: Rejections = {}
         if arrays.contents:
             tuples = self._read(items, arrays, rejected)
@@ -232,26 +237,22 @@ class ColumnCounter:
 
     def _count_in(self, tables: dict[str, Table], tuples: _Tuples) -> None:
         """Count the tuples of one hour in its families."""
-        keys = self._keys
+        chosen: dict[object, _Tuples] = {}  # by condition
+        for name, table in tables.items():
+            coding = self._keys.codings[name]
+            some = chosen.get(coding.condition)
+            if some is None:
+                rows = coding.choose(tuples.kind, self._addresses_of(tuples), tuples.port)
+                some = chosen[coding.condition] = tuples if rows is None else tuples.of(rows)
+            if len(some.kind):
+                codes = coding.encode(some.kind, self._addresses_of(some), some.port)
+                table.add(codes, some.figures, some.sums, some.time_ms)
 
-        def add(family: str, codes: Codes, some: _Tuples) -> None:
-            tables[family].add(codes, some.figures, some.sums, some.time_ms)
-
-        add("rules", keys.rule[tuples.kind], tuples)
-        denied = keys.denied[tuples.kind]
-        for status, names in ((denied, _DENIED), (~denied, _ALLOWED)):
-            some = tuples.of(np.flatnonzero(status))
-            if not len(some.kind):
-                continue
-            inbound = keys.inbound[some.kind]
-            add(names[0], keys.code_ports(some.port, some.kind), some)
-            add(names[1], keys.code_conversations(some.src, some.dest, some.port, some.kind), some)
-            if status is denied:
-                some = some.of(np.flatnonzero(inbound))
-                add("denied-sources", some.src, some)
-            else:
-                remote = np.where(inbound, some.src, some.dest)
-                add("talkers", keys.code_talkers(remote, inbound), some)
+    def _addresses_of(self, tuples: _Tuples) -> dict[str, Ints]:
+        """The numbers of the tuples' addresses, by the names of the dimensions."""
+        if tuples.remote is None:
+            tuples.remote = np.where(self._keys.inbound[tuples.kind], tuples.src, tuples.dest)
+        return {"SrcIp": tuples.src, "DestIp": tuples.dest, "RemoteIp": tuples.remote}
 
     # What the columns can't do.
 
@@ -266,9 +267,16 @@ class ColumnCounter:
 
     def _load(self) -> None:
         """Make tables of the counts, and number keys from 0 on."""
-        self._keys = Keys(self._acl_group)
+        self._keys = Keys(self._mac, self._acl_group)
         self._traffic = np.zeros((len(MEASURES), 3 * _BUCKETS * 4), np.int64)
-        self._tables = {share: _tables_of(hour, self._keys) for share, hour in self._counts.shares.items()}
+        self._tables = {}
+        self._ran_out = False
+        try:
+            self._tables = {
+                share: _tables_of(hour, self._keys) for share, hour in self._counts.shares.items()
+            }
+        except NumbersRanOutError:
+            self._ran_out = True
         self._totals = [0.0] * len(MEASURES)
         for share in self._counts.shares.values():
             most = max(max(family.floor, *family.missed.values(), 0) for family in share.families.values())
@@ -281,11 +289,7 @@ class ColumnCounter:
         for share, tables in self._tables.items():
             hour = self._counts.shares[share]
             for name, table in tables.items():
-                hour.families[name] = _family_of(name, table, self._keys)
-            rules = tables["rules"]
-            assert rules.times is not None  # noqa: S101
-            first, last = rules.times.tolist()
-            hour.seen = dict(zip(hour.families["rules"].sums, zip(first, last, strict=True), strict=True))
+                _write_back(table, name, self._keys, hour.families[name])
         for place in np.flatnonzero(self._traffic[0]).tolist():
             bucket, way = divmod(place, 4)
             hour = self._counts.shares[bucket // _BUCKETS - 1]
@@ -295,10 +299,6 @@ class ColumnCounter:
                 "Denied" if way & 1 else "Allowed",
             )
             add_to(hour.traffic, key, to_sums(self._traffic[:, place].tolist()))
-
-
-_DENIED = ("denied-ports", "denied-conversations")
-_ALLOWED = ("allowed-ports", "conversations")
 
 
 def _grammar(items: list[Item]) -> Grammar:
@@ -322,26 +322,26 @@ def _array_of_row(arrays: _Arrays, columns: Columns) -> Ints:
 def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:
     """An hour's families as tables."""
     tables: dict[str, Table] = {}
-    for name, (code, _) in CODINGS.items():
-        family = hour.families[name]
-        table = tables[name] = Table(family.weight, family.capacity, keys.marks, times=name == "rules")
+    for name, family in hour.families.items():
+        table = tables[name] = Table(
+            family.weight, family.capacity, keys.marks, times=family.seen is not None
+        )
         known = list(family.sums)
         if known:
-            table.codes = code(keys, known)
+            table.codes = keys.codings[name].encode_known(known)
             figures = np.frombuffer(bytes_of_sums(family.sums.values()), "<i8")
             table.figures = figures.reshape(-1, len(MEASURES)).T.astype(np.int64)
             table.missed = np.array([family.missed.get(key, 0) for key in known], np.int64)
-            if name == "rules":
-                table.times = np.array([hour.seen[key] for key in known], np.int64).T.copy()
+            if family.seen is not None:
+                table.times = np.array([family.seen[key] for key in known], np.int64).T.copy()
         table.rest, table.floor = to_figures(family.rest), family.floor
     return tables
 
 
-def _family_of(name: str, table: Table, keys: Keys) -> HeavyHitters:
-    """A table as a family."""
-    family = HeavyHitters(table.weight, table.capacity)
-    known = list(CODINGS[name][1](keys, table.codes))
+def _write_back(table: Table, name: str, keys: Keys, family: HeavyHitters) -> None:
+    """Put what a table has counted into its family."""
+    known = list(keys.codings[name].decode(table.codes))
     sums = sums_of_bytes(table.figures.T.astype("<i8").tobytes())
-    family.fill(known, sums, table.missed.tolist())
+    seen = zip(*table.times.tolist(), strict=True) if table.times is not None else ()
+    family.fill(known, sums, table.missed.tolist(), seen)
     family.rest, family.floor = to_sums(table.rest), table.floor
-    return family

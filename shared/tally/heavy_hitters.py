@@ -40,15 +40,20 @@ class Row:
 
 
 class HeavyHitters:
-    """Counts figures by key, for the heaviest keys by ``weight``."""
+    """Counts figures by key, for the heaviest keys by ``weight``.
 
-    __slots__ = ("capacity", "floor", "missed", "rest", "sums", "weight")
+    ``seen``, if ``times`` are wanted: the first and last time at which each key was seen, in milliseconds
+    since 1970.
+    """
 
-    def __init__(self, weight: Weight, capacity: int) -> None:
+    __slots__ = ("capacity", "floor", "missed", "rest", "seen", "sums", "weight")
+
+    def __init__(self, weight: Weight, capacity: int, *, times: bool = False) -> None:
         self.weight = weight
         self.capacity = capacity
         self.sums: dict[Key, Sums] = {}
         self.missed: dict[Key, int] = {}  # keys that missed nothing have no entry
+        self.seen: dict[Key, tuple[int, int]] | None = {} if times else None
         self.rest: Sums = 0
         self.floor = 0
 
@@ -62,6 +67,16 @@ class HeavyHitters:
             self._admit(key, sums, self.floor)
         else:
             self.sums[key] = add_sums(known, sums)
+
+    def see(self, key: Key, first: int, last: int) -> None:
+        """Note between which times ``key`` was seen, if times are wanted."""
+        if self.seen is None:
+            return
+        known = self.seen.get(key)
+        if known is None:
+            self.seen[key] = first, last
+        elif first < known[0] or known[1] < last:
+            self.seen[key] = min(known[0], first), max(known[1], last)
 
     def settle(self) -> None:
         """Keep ``capacity`` keys if there are more than twice as many; called at the end of a batch."""
@@ -80,6 +95,8 @@ class HeavyHitters:
         for key in dropped:
             self.rest = add_sums(self.rest, self.sums.pop(key))
             self.missed.pop(key, None)
+            if self.seen is not None:
+                self.seen.pop(key, None)
 
     def merge(self, other: "HeavyHitters") -> None:
         """Count what ``other`` counted; the laws hold for the sum of both."""
@@ -94,12 +111,23 @@ class HeavyHitters:
             self.sums[key] = add_sums(known, sums)
             if key in other.missed:
                 self.missed[key] = _sum(self.missed.get(key, 0), other.missed[key])
+        for key, (first, last) in (other.seen or {}).items():
+            self.see(key, first, last)
         self.rest = add_sums(self.rest, other.rest)
         self.floor = _sum(self.floor, other.floor)
 
-    def fill(self, keys: Sequence[Key], sums: Iterable[Sums], missed: Collection[int]) -> None:
+    def fill(
+        self,
+        keys: Sequence[Key],
+        sums: Iterable[Sums],
+        missed: Collection[int],
+        seen: Iterable[tuple[int, int]] = (),
+    ) -> None:
         """Put back all rows at once, in the order in which they were admitted."""
         self.sums = dict(zip(keys, sums, strict=True))
+        if self.seen is not None:
+            self.seen = dict(zip(keys, seen, strict=True))
+        self.missed = {}
         if any(missed):
             self.missed = {key: missed_by for key, missed_by in zip(keys, missed, strict=True) if missed_by}
 

@@ -4,31 +4,26 @@ A tuple counts in the hour of its *own* time. A blob's first record holds tuples
 blob has shares: -1 the hour before its own, 0 its own, +1 the hour after.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import reduce
+from typing import Any
 
 from shared.flowlog.records import Record
 from shared.flowlog.rejects import Reject, reject_tuples
 from shared.flowlog.tuples import FlowTuple, Rejected, read_tuple
+from shared.tally.families import DIMENSIONS, FAMILIES, Predicate, dimensions_of
 from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.measures import (
     Figures,
     Sums,
-    Weight,
     add_sums,
     add_to,
     figures_of,
-    flows_denied,
     to_figures,
     to_sums,
-    traffic,
-    tuples,
 )
-
-KEYS = 1_000
-"""How many keys a family keeps at least, if it has so many."""
 
 FAR = "time is more than an hour outside the blob's hour"
 
@@ -36,118 +31,81 @@ HOUR_MS = 3_600_000
 BUCKET_MS = 300_000
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One bounded group-by: the columns of its key, and what its keys are ranked by."""
-
-    name: str
-    columns: tuple[str, ...]
-    weight: Weight
-    keys: int = KEYS
-
-
-FAMILIES = {
-    family.name: family
-    for family in (
-        Family("rules", ("AclGroup", "AclRule", "Direction", "Status"), tuples),
-        Family("denied-sources", ("SrcIp",), flows_denied),
-        Family("talkers", ("RemoteIp", "Direction"), traffic),
-        Family("denied-ports", ("L4Protocol", "DestPort", "Direction"), flows_denied),
-        Family("allowed-ports", ("L4Protocol", "DestPort", "Direction"), traffic),
-        Family(
-            "conversations", ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"), traffic
-        ),
-        Family(
-            "denied-conversations",
-            ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
-            flows_denied,
-        ),
-        # Empty in a blob's counts, which are one interface's; filled when blobs are merged.
-        Family("nics", ("Mac", "Direction", "Status"), tuples, keys=10_000),
-    )
-}
-
-
 class HourCounts:
     """Everything that is counted of one clock hour.
 
-    ``traffic`` is exact, by (five-minute bucket 0–11, direction, status); ``families`` are bounded; ``seen``
-    has the first and last time of each tracked rule, in milliseconds since 1970.
+    ``traffic`` is exact, by (five-minute bucket 0–11, direction, status); ``families`` are bounded, by name.
     """
 
-    __slots__ = ("families", "seen", "traffic")
+    __slots__ = ("_plans", "families", "traffic")
 
     def __init__(self, keys: int | None = None) -> None:
         self.traffic: dict[tuple[int, str, str], Sums] = {}
-        self.seen: dict[Key, tuple[int, int]] = {}
         self.families = {
-            family.name: HeavyHitters(family.weight, keys or family.keys) for family in FAMILIES.values()
+            family.name: HeavyHitters(family.weight, keys or family.keys, times=family.times)
+            for family in FAMILIES.values()
         }
+        self._plans: dict[tuple[str, str], _Plan] = {}
 
-    def count(self, flow: FlowTuple, acl_group: str, rule: str) -> None:
-        """Count one tuple in every view that it belongs to."""
+    def count(self, flow: FlowTuple, mac: str, acl_group: str, rule: str) -> None:
+        """Count one tuple in every family that it belongs to."""
         sums = to_sums(figures_of(flow))
         time_ms, direction, status = flow.time_ms, flow.direction, flow.status
         add_to(self.traffic, (time_ms % HOUR_MS // BUCKET_MS, direction, status), sums)
+        values = dimensions_of(flow, mac, acl_group, rule)
+        plan = self._plans.get((direction, status))
+        if plan is None:
+            plan = self._plans[direction, status] = self._plan(direction, status)
+        for family, key_of, conditions in plan:
+            if conditions and not all(holds(values[place]) for place, holds in conditions):
+                continue
+            key = key_of(values)
+            family.add(key, sums)
+            if family.seen is not None:
+                family.see(key, time_ms, time_ms)
 
-        families = self.families
-        rule_key = (acl_group, rule, direction, status)
-        families["rules"].add(rule_key, sums)
-        self._see(rule_key, time_ms, time_ms)
-
-        port = (flow.protocol, flow.dest_port, direction)
-        conversation = (flow.src_ip, flow.dest_ip, flow.dest_port, flow.protocol, direction, rule)
-        if status == "Denied":
-            if direction == "Inbound":
-                families["denied-sources"].add((flow.src_ip,), sums)
-            families["denied-ports"].add(port, sums)
-            families["denied-conversations"].add(conversation, sums)
-        else:
-            remote_ip = flow.src_ip if direction == "Inbound" else flow.dest_ip
-            families["talkers"].add((remote_ip, direction), sums)
-            families["allowed-ports"].add(port, sums)
-            families["conversations"].add(conversation, sums)
-
-    def merge(self, other: "HourCounts", mac: str | None = None) -> None:
-        """Count what ``other`` counted; ``mac`` says whose it was, for the family ``nics``."""
-        for (bucket, direction, status), sums in other.traffic.items():
-            add_to(self.traffic, (bucket, direction, status), sums)
-            if mac is not None:
-                self.families["nics"].add((mac, direction, status), sums)
+    def merge(self, other: "HourCounts") -> None:
+        """Count what ``other`` counted."""
+        for key, sums in other.traffic.items():
+            add_to(self.traffic, key, sums)
         for name, family in other.families.items():
             self.families[name].merge(family)
-        for key, (first, last) in other.seen.items():
-            self._see(key, first, last)
         self.settle()
 
     def settle(self) -> None:
         """Keep the families within their capacity; called at the end of a batch."""
         for family in self.families.values():
             family.settle()
-        self.forget_dropped_rules()
 
     def trim(self) -> None:
         """Keep no more keys than a family is to keep when it is stored."""
         for name, family in self.families.items():
             family.trim(FAMILIES[name].keys)
-        self.forget_dropped_rules()
-
-    def forget_dropped_rules(self) -> None:
-        """``seen`` follows the family ``rules``."""
-        rules = self.families["rules"].sums
-        if len(self.seen) > len(rules):
-            self.seen = {key: times for key, times in self.seen.items() if key in rules}
 
     def totals(self) -> Figures:
         """The figures of everything counted in this hour."""
         return to_figures(reduce(add_sums, self.traffic.values(), 0))
 
-    def _see(self, key: Key, first: int, last: int) -> None:
-        known = self.seen.get(key)
-        if known is None:
-            self.seen[key] = first, last
-        elif first < known[0] or known[1] < last:
-            self.seen[key] = min(known[0], first), max(known[1], last)
+    def _plan(self, direction: str, status: str) -> "_Plan":
+        """The families in which tuples of this direction and status may count, with the other conditions."""
+        given = {"Direction": direction, "Status": status}
+        return [
+            (
+                self.families[family.name],
+                family.key_of(),
+                [
+                    (DIMENSIONS.index(name), holds)
+                    for name, holds in family.where.items()
+                    if name not in given
+                ],
+            )
+            for family in FAMILIES.values()
+            if all(holds(given[name]) for name, holds in family.where.items() if name in given)
+        ]
+
+
+type _Plan = list[tuple[HeavyHitters, Callable[[tuple[Any, ...]], Key], list[tuple[int, Predicate]]]]
+"""Families; how to take a key out of a tuple's dimensions; conditions, with their dimensions' places."""
 
 
 @dataclass(slots=True)
@@ -161,10 +119,11 @@ class BlobCounts:
     last_record_time: datetime | None = None
     shares: dict[int, HourCounts] = field(default_factory=dict)
 
-    def count_record(self, record: Record, hour: datetime, acl_group: str) -> list[Reject]:
+    def count_record(self, record: Record, hour: datetime, mac: str, acl_group: str) -> list[Reject]:
         """Count a whole record of the blob of ``hour``, and give what of it is rejected.
 
-        ``acl_group`` is that of logs whose records don't name one (NSG logs: the NSG's resource id).
+        ``mac`` is the interface's, ``acl_group`` that of logs whose records don't name one (NSG logs: the
+        NSG's resource id).
         """
         hour_start_ms = int(hour.timestamp()) * 1000
         rejected: list[tuple[object, str]] = []
@@ -177,7 +136,7 @@ class BlobCounts:
                 except Rejected as verdict:
                     rejected.append((element, verdict.reason))
                     continue
-                share.count(flow, acl, group.rule)
+                share.count(flow, mac, acl, group.rule)
                 self.tuples += 1
         self.records += 1
         self.malformed += len(rejected)

@@ -1,11 +1,13 @@
 """Keys by number: what the tables of a blob's counts call the keys of its families.
 
-An address, a rule, a protocol and direction: each distinct one has a small number, and a family's key is put
-together from those, as one number of 64 bits (its *code*). The numbers last until the tables are written
-back; when they run out, that is done, and numbering begins anew.
+An address, a rule, a combination of what has few values: each distinct one has a small number, and a family's
+key is put together from those, as one number of 64 bits (its *code*): the combination in the upper bits, then
+the port, then the addresses. The numbers last until the tables are written back; when they run out, that is
+done, and numbering begins anew.
 """
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,20 +15,21 @@ import numpy.typing as npt
 from shared.flowlog.columns import Verdicts
 from shared.flowlog.texts import Addresses, Flags, Ints
 from shared.flowlog.tuples import Grammar
+from shared.tally.families import FAMILIES, OF_ADDRESS, OF_KIND, OF_PORT, Family, Predicate
 from shared.tally.heavy_hitters import Key
 from shared.tally.tables import Codes, Marks
 
-MOST_ADDRESSES = 1 << 18
-MOST_WAYS = 1 << 12
-"""How many of each a code has room for."""
+_ADDRESS_BITS, _PORT_BITS = 18, 16
+_ADDRESS, _PORT = (1 << _ADDRESS_BITS) - 1, (1 << _PORT_BITS) - 1
+MOST_ADDRESSES = 1 << _ADDRESS_BITS
 
 _TRAITS = 1 << 10  # 256 protocols, 2 directions, 2 statuses
 
-_SRC, _DEST, _PORT = 46, 28, 12
-_PORT_BITS = 16
-_ADDRESS = (1 << 18) - 1
-
 type Rule = tuple[str, str]
+
+
+class NumbersRanOutError(Exception):
+    """There are more distinct things than codes have room for."""
 
 
 class Numbers[T: Hashable]:
@@ -53,27 +56,23 @@ class Numbers[T: Hashable]:
 
 
 class Keys:
-    """All that is numbered. ``acl_group`` is that of the rules that don't name one.
+    """All that is numbered. ``mac`` is the interface's, ``acl_group`` that of the rules that don't name one.
 
     A *kind* is what a tuple has beside addresses and port: ACL and rule, and the trait that its verdict gives
-    it (protocol, direction, status). Of each kind the arrays say what it is in the families' keys.
+    it (protocol, direction, status). ``denied`` and ``inbound`` say of each kind what it is.
     """
 
-    def __init__(self, acl_group: str) -> None:
+    def __init__(self, mac: str, acl_group: str) -> None:
+        self._mac = mac
         self._acl_group = acl_group
         self.addresses = Addresses()
         self.groups: Numbers[Rule] = Numbers()
-        self.rules: Numbers[tuple[str, str, str, str]] = Numbers()
-        self.services: Numbers[tuple[str, str]] = Numbers()
-        self.ways: Numbers[tuple[str, str, str]] = Numbers()
         self.traits: dict[tuple[str, str, str], int] = {}
         self.marks = Marks()
+        self.codings = {family.name: Coding(family, self.addresses) for family in FAMILIES.values()}
         self._verdicts: dict[Grammar, Verdicts] = {}
         self._kinds: npt.NDArray[np.int32] = np.zeros(0, np.int32)
-        self._known: list[tuple[int, int, int, bool, bool]] = []
-        self.rule: Codes = np.zeros(0, np.int64)
-        self.service: Codes = np.zeros(0, np.int64)
-        self.way: Codes = np.zeros(0, np.int64)
+        self._known: list[tuple[bool, bool]] = []
         self.denied: Flags = np.zeros(0, np.bool_)
         self.inbound: Flags = np.zeros(0, np.bool_)
 
@@ -95,117 +94,128 @@ class Keys:
         if new.size:
             for place in np.unique(new).tolist():
                 self._kinds[place] = self._learn(place // _TRAITS, place % _TRAITS)
-            rule, service, way, denied, inbound = zip(*self._known, strict=True)
-            self.rule, self.service = np.array(rule, np.int64), np.array(service, np.int64)
-            self.way = np.array(way, np.int64)
+            denied, inbound = zip(*self._known, strict=True)
             self.denied, self.inbound = np.array(denied, np.bool_), np.array(inbound, np.bool_)
+            for coding in self.codings.values():
+                coding.take_kinds()
             kinds = self._kinds[places].astype(np.int64)
         return kinds
 
     def full(self, more_addresses: int) -> bool:
         """Whether numbers may run out with so many more addresses."""
-        return self.addresses.size + more_addresses > MOST_ADDRESSES or len(self.ways.things) > MOST_WAYS
+        return self.addresses.size + more_addresses > MOST_ADDRESSES or any(
+            coding.full for coding in self.codings.values()
+        )
 
     def _learn(self, group: int, trait: int) -> int:
         acl_group, rule = self.groups.things[group]
         protocol, direction, status = list(self.traits)[trait]
-        self._known.append(
-            (
-                self.rules.number((acl_group or self._acl_group, rule, direction, status)),
-                self.services.number((protocol, direction)),
-                self.ways.number((protocol, direction, rule)),
-                status == "Denied",
-                direction == "Inbound",
-            )
-        )
+        kind = direction, status, protocol, acl_group or self._acl_group, rule, self._mac
+        for coding in self.codings.values():
+            coding.learn(dict(zip(OF_KIND, kind, strict=True)))
+        self._known.append((status == "Denied", direction == "Inbound"))
         return len(self._known) - 1
 
-    def code_ports(self, ports: Ints, kinds: Ints) -> Codes:
-        """Codes of (protocol, port, direction)."""
-        return self.service[kinds] << _PORT_BITS | ports
 
-    def code_conversations(self, src: Ints, dest: Ints, ports: Ints, kinds: Ints) -> Codes:
-        """Codes of (source, destination, port, protocol, direction, rule)."""
-        return src << _SRC | dest << _DEST | ports << _PORT | self.way[kinds]
+class Coding:
+    """How the keys of one family become numbers and come back from them, and which tuples count in it."""
 
-    def code_talkers(self, remote: Ints, inbound: Flags) -> Codes:
-        """Codes of (address, direction)."""
-        return 2 * remote + inbound
+    def __init__(self, family: Family, addresses: Addresses) -> None:
+        self.family = family
+        self._addresses = addresses
+        self._of_kind = [column for column in family.columns if column in OF_KIND]
+        self._of_address = [column for column in family.columns if column in OF_ADDRESS]
+        self._port_at = _ADDRESS_BITS * len(self._of_address)
+        self._has_port = not {*OF_PORT}.isdisjoint(family.columns)
+        self._kind_at = self._port_at + _PORT_BITS * self._has_port
+        self._combinations: Numbers[tuple[str, ...]] = Numbers()
+        self._known: list[tuple[int, bool]] = []
+        self._number: Codes = np.zeros(0, np.int64)
+        self._counts: Flags = np.zeros(0, np.bool_)
+        self._judged: dict[Predicate, npt.NDArray[np.int8]] = {}
+        self.condition = frozenset(family.where.items())
+        """Equal for families in which the same tuples count."""
 
+    @property
+    def full(self) -> bool:
+        """Whether codes have no room for as many combinations as there are."""
+        return len(self._combinations.things) > 1 << 64 - self._kind_at
 
-type Code = Callable[[Keys, Sequence[Key]], Codes]
-type Decode = Callable[[Keys, Codes], Iterable[Key]]
+    def learn(self, kind: dict[str, str]) -> None:
+        """Take in another kind of tuples, by the names of its dimensions."""
+        number = self._combinations.number(tuple(kind[column] for column in self._of_kind))
+        conditions = [(kind[name], holds) for name, holds in self.family.where.items() if name in OF_KIND]
+        self._known.append((number, all(holds(value) for value, holds in conditions)))
 
+    def take_kinds(self) -> None:
+        """Make arrays of what was learnt."""
+        numbers, counts = zip(*self._known, strict=True)
+        self._number, self._counts = np.array(numbers, np.int64), np.array(counts, np.bool_)
 
-def _code_rules(keys: Keys, known: Sequence[Key]) -> Codes:
-    return np.array([keys.rules.number(key) for key in known], np.int64)  # type: ignore[arg-type]
+    def choose(self, kinds: Ints, addresses: dict[str, Ints], ports: Ints) -> Ints | None:
+        """The rows of the tuples that count in this family; ``None`` if all do."""
+        if not self.condition:
+            return None
+        chosen = self._counts[kinds]
+        for name, holds in self.family.where.items():
+            if name in OF_ADDRESS:
+                chosen = chosen & self._judge(holds, addresses[name])
+            elif name in OF_PORT:
+                chosen = chosen & self._judge(holds, ports, of_ports=True)
+        return np.flatnonzero(chosen)
 
+    def encode(self, kinds: Ints, addresses: dict[str, Ints], ports: Ints) -> Codes:
+        """The codes of tuples, by their kinds, the numbers of their addresses and their ports."""
+        parts = [addresses[column] << at for column, at in self._address_places()]
+        if self._has_port:
+            parts.append(ports << self._port_at)
+        if self._of_kind:
+            parts.append(self._number[kinds] << self._kind_at)
+        codes = parts[0].copy()
+        for part in parts[1:]:
+            codes |= part
+        return codes
 
-def _decode_rules(keys: Keys, codes: Codes) -> Iterable[Key]:
-    return map(keys.rules.things.__getitem__, codes.tolist())
+    def encode_known(self, keys: Sequence[Key]) -> Codes:
+        """The codes of keys that were counted before; ``NumbersRanOutError`` if there is no room for them."""
+        columns = dict(zip(self.family.columns, zip(*keys, strict=True), strict=True))
+        codes = np.zeros(len(keys), np.int64)
+        for column, at in self._address_places():
+            codes |= self._addresses.addresses_of([*columns[column]]) << at
+        if self._has_port:
+            codes |= np.array(columns[OF_PORT[0]], np.int64) << self._port_at
+        if self._of_kind:
+            combinations = [*zip(*(columns[column] for column in self._of_kind), strict=True)]
+            numbers = self._combinations.numbers(combinations)
+            if self.full or self._addresses.size > MOST_ADDRESSES:
+                raise NumbersRanOutError
+            codes |= np.array(numbers, np.int64) << self._kind_at
+        return codes
 
+    def decode(self, codes: Codes) -> Iterator[Key]:
+        """The keys of these codes."""
+        columns: dict[str, Iterable[Any]] = {}
+        for column, at in self._address_places():
+            columns[column] = self._addresses.texts(codes >> at & _ADDRESS)
+        if self._has_port:
+            columns[OF_PORT[0]] = (codes >> self._port_at & _PORT).tolist()
+        if self._of_kind:
+            numbers = codes >> self._kind_at & ((1 << 64 - self._kind_at) - 1 if self._kind_at else -1)
+            found = map(self._combinations.things.__getitem__, numbers.tolist())
+            columns |= dict(zip(self._of_kind, zip(*found, strict=True), strict=False))
+        return zip(*(columns.get(column, ()) for column in self.family.columns), strict=True)
 
-def _code_sources(keys: Keys, known: Sequence[Key]) -> Codes:
-    return _addresses(keys, known, 0)
+    def _address_places(self) -> Iterator[tuple[str, int]]:
+        """The address columns, each with the bit at which it begins in a code."""
+        return ((column, _ADDRESS_BITS * place) for place, column in enumerate(self._of_address))
 
-
-def _decode_sources(keys: Keys, codes: Codes) -> Iterable[Key]:
-    return zip(keys.addresses.texts(codes), strict=True)
-
-
-def _code_talkers(keys: Keys, known: Sequence[Key]) -> Codes:
-    remote = _addresses(keys, known, 0)
-    return keys.code_talkers(remote, np.array([key[1] == "Inbound" for key in known], np.bool_))
-
-
-def _decode_talkers(keys: Keys, codes: Codes) -> Iterable[Key]:
-    remote = keys.addresses.texts(codes >> 1)
-    directions = ["Inbound" if code & 1 else "Outbound" for code in codes.tolist()]
-    return zip(remote, directions, strict=True)
-
-
-def _code_ports(keys: Keys, known: Sequence[Key]) -> Codes:
-    service = [keys.services.number((str(key[0]), str(key[2]))) for key in known]
-    ports = np.array([key[1] for key in known], np.int64)
-    return np.array(service, np.int64) << _PORT_BITS | ports
-
-
-def _decode_ports(keys: Keys, codes: Codes) -> Iterable[Key]:
-    found = [(code & 0xFFFF, keys.services.things[code >> _PORT_BITS]) for code in codes.tolist()]
-    return ((protocol, port, direction) for port, (protocol, direction) in found)
-
-
-def _code_conversations(keys: Keys, known: Sequence[Key]) -> Codes:
-    ports = np.array([key[2] for key in known], np.int64)
-    way = [keys.ways.number((str(key[3]), str(key[4]), str(key[5]))) for key in known]
-    ends = _addresses(keys, known, 0) << _SRC | _addresses(keys, known, 1) << _DEST
-    return ends | ports << _PORT | np.array(way, np.int64)
-
-
-def _decode_conversations(keys: Keys, codes: Codes) -> Iterable[Key]:
-    src, dest = _ends(codes)
-    sources, destinations = keys.addresses.texts(src), keys.addresses.texts(dest)
-    for source, destination, code in zip(sources, destinations, codes.tolist(), strict=True):
-        protocol, direction, rule = keys.ways.things[code & 0xFFF]
-        yield source, destination, code >> 12 & 0xFFFF, protocol, direction, rule
-
-
-def _addresses(keys: Keys, known: Sequence[Key], place: int) -> Codes:
-    return keys.addresses.addresses_of([str(key[place]) for key in known])
-
-
-def _ends(conversations: Codes) -> tuple[Ints, Ints]:
-    """Source and destination."""
-    return conversations >> _SRC & _ADDRESS, conversations >> _DEST & _ADDRESS
-
-
-CODINGS: dict[str, tuple[Code, Decode]] = {
-    "rules": (_code_rules, _decode_rules),
-    "denied-sources": (_code_sources, _decode_sources),
-    "talkers": (_code_talkers, _decode_talkers),
-    "denied-ports": (_code_ports, _decode_ports),
-    "allowed-ports": (_code_ports, _decode_ports),
-    "conversations": (_code_conversations, _decode_conversations),
-    "denied-conversations": (_code_conversations, _decode_conversations),
-}
-"""For each family of a blob's counts: keys to codes, and codes to keys."""
+    def _judge(self, holds: Predicate, numbers: Ints, *, of_ports: bool = False) -> Flags:
+        """Of which of these addresses (or ports) a condition holds; each distinct one is asked once."""
+        size = 1 << _PORT_BITS if of_ports else self._addresses.size
+        known = self._judged.get(holds, np.zeros(0, np.int8))
+        if len(known) < size:
+            known = self._judged[holds] = np.concatenate([known, np.full(size - len(known), -1, np.int8)])
+        new = np.unique(numbers[known[numbers] < 0])
+        values: list[Any] = new.tolist() if of_ports else self._addresses.texts(new)
+        known[new] = [holds(value) for value in values]
+        return known[numbers] > 0

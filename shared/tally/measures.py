@@ -9,7 +9,8 @@ it has become too large for a column.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial, reduce
 from operator import or_
 
@@ -28,7 +29,6 @@ MEASURES = (
 
 type Figures = list[int]
 type Sums = int
-type Weight = Callable[[Sequence[int]], int]
 
 SUMS_BYTES = 8 * len(MEASURES)
 
@@ -106,16 +106,27 @@ def bits_of_sums(many: Iterable[Sums]) -> Figures:
     return to_figures(reduce(or_, many, 0))
 
 
-def tuples(figures: Sequence[int]) -> int:
-    """Ranks what has neither a decision nor a size in common: rules, network interfaces."""
-    return figures[0]
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """What keys are ranked by: the sum of some measures, under a name."""
+
+    name: str
+    measures: tuple[str, ...]
+    places: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "places", tuple(map(MEASURES.index, self.measures)))
+
+    def __call__(self, figures: Sequence[int]) -> int:
+        """The weight of a key with these figures."""
+        return sum(figures[place] for place in self.places)
 
 
-def flows_denied(figures: Sequence[int]) -> int:
-    """Ranks what was denied."""
-    return figures[2]
+tuples = Weight("Tuples", ("Tuples",))
+"""Ranks what has neither a decision nor a size in common: rules, network interfaces."""
 
+flows_denied = Weight("FlowsDenied", ("FlowsDenied",))
+"""Ranks what was denied."""
 
-def traffic(figures: Sequence[int]) -> int:
-    """Ranks what was allowed: bytes both ways + tuples, so that logs without bytes rank too."""
-    return figures[5] + figures[7] + figures[0]
+traffic = Weight("Traffic", ("BytesSrcToDest", "BytesDestToSrc", "Tuples"))
+"""Ranks what was allowed: bytes both ways + tuples, so that logs without bytes rank too."""

@@ -1,15 +1,14 @@
 """The registry of questions: each view declared once.
 
 The rollup fills the views from this list; the command line, the HTTP routes, the page and docs/questions.md
-offer them from it. Adding a question is adding an entry here (and its group-by in ``tally/hour_counts.py``,
-if it counts something new).
+offer them from it. Each family of ``tally/families.py`` is a question; two more are declared here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from shared.tally.hour_counts import FAMILIES
+from shared.tally.families import FAMILIES, STATED_BYTES, TWICE, Family
 from shared.tally.measures import MEASURES
 
 Grain = Literal["5m", "hour", "day"]
@@ -82,31 +81,20 @@ class Question:
 
 
 _BOTH: tuple[Grain, ...] = ("hour", "day")
-_TWICE = "A flow between two logged interfaces stands in both logs, outbound at one and inbound at the other."
-_BYTES = (
-    "Bytes and packets are those that the log states: version 1 has none, NSG logs lack those of inbound TCP "
-    "rules of one's own unless the network has a flow timeout, VNet logs can state some twice."
-)
-_DENIED = "What was denied has no bytes and no packets: the log doesn't state any."
 _KEPT = "Of a period the 100 largest are kept by name; all others together are the rest."
 
 
-def _family(
-    name: str,
-    text: str,
-    ranked_by: str | None,
-    *unknown: str,
-    extremes: Mapping[str, Callable[[list[Any]], Any]] | None = None,
-) -> Question:
+def question_of(family: Family) -> Question:
+    """The question that a family answers."""
     return Question(
-        name,
-        text,
-        FAMILIES[name].columns,
-        ranked_by,
-        ranked_by or "Tuples",
+        family.name,
+        family.help,
+        family.columns,
+        family.weight.name if family.ranked else None,
+        family.weight.name,
         _BOTH,
-        (*unknown, *([_KEPT] if ranked_by else [])),
-        extremes=extremes or {},
+        (*family.unknown, *([_KEPT] if family.ranked else [])),
+        extremes={"FirstSeen": min, "LastSeen": max} if family.times else {},
     )
 
 
@@ -120,63 +108,9 @@ QUESTIONS = {
             None,
             "",
             ("5m", *_BOTH),
-            (_TWICE, _BYTES),
+            (TWICE, STATED_BYTES),
         ),
-        _family(
-            "rules",
-            "Which rules decide, how often, since when and until when.",
-            None,
-            "A rule that has decided nothing has no row: the log doesn't name it.",
-            "NSG logs name the rule, but not its priority or what it says.",
-            extremes={"FirstSeen": min, "LastSeen": max},
-        ),
-        _family(
-            "denied-sources",
-            "Who is being denied: source addresses of denied inbound flows.",
-            "FlowsDenied",
-            "Source addresses of denied flows can be forged.",
-            _DENIED,
-        ),
-        _family(
-            "talkers",
-            "Who talks most: remote addresses of allowed flows, by traffic.",
-            "Traffic",
-            _BYTES,
-        ),
-        _family(
-            "denied-ports",
-            "Which ports are knocked at: destination ports of denied flows.",
-            "FlowsDenied",
-            _DENIED,
-        ),
-        _family(
-            "allowed-ports",
-            "Which ports are in use: destination ports of allowed flows, by traffic.",
-            "Traffic",
-            "An allowed flow need not have been answered: the port may be closed behind the rule.",
-            _BYTES,
-        ),
-        _family(
-            "conversations",
-            "Who talks to whom: addresses, port and rule of allowed flows, by traffic.",
-            "Traffic",
-            "Source ports are not kept: flows that differ in them alone are one conversation.",
-            _TWICE,
-            _BYTES,
-        ),
-        _family(
-            "denied-conversations",
-            "Who is kept from whom, by which rule: addresses, port and rule of denied flows.",
-            "FlowsDenied",
-            "Source ports are not kept: flows that differ in them alone are one conversation.",
-            _DENIED,
-        ),
-        _family(
-            "nics",
-            "Which network interfaces see what.",
-            None,
-            "An interface is its MAC address: the log doesn't name the machine.",
-        ),
+        *map(question_of, FAMILIES.values()),
         Question(
             "health",
             "Is it all there: blobs, bytes, records, tuples, rejects, last record, lag.",

@@ -39,7 +39,7 @@ def view_rows(
     family = counts.families[question.name]
     rows = family.ranked()
     if question.ranked_by is None:
-        return [*view.unranked(period, rows, counts), *view.rest(period, family, [], always=False)]
+        return [*view.unranked(period, rows, family), *view.rest(period, family, [], always=False)]
     kept = sorted(rows[:RANKED_ROWS], key=lambda row: family.weight(row.figures), reverse=True)
     return [*view.ranked(period, kept), *view.rest(period, family, rows[RANKED_ROWS:], always=True)]
 
@@ -58,9 +58,9 @@ class _View:
         for (begins, *key), sums in sorted(total.items()):
             yield self._row(begins, _joined(key), key, to_figures(sums))
 
-    def unranked(self, period: datetime, rows: Iterable[Row], counts: HourCounts) -> Iterator[ViewRow]:
+    def unranked(self, period: datetime, rows: Iterable[Row], family: HeavyHitters) -> Iterator[ViewRow]:
         for row in rows:
-            times = counts.seen.get(row.key) if self.question.name == "rules" else None
+            times = (family.seen or {}).get(row.key)
             seen = {"FirstSeen": _moment(times[0]), "LastSeen": _moment(times[1])} if times else {}
             yield self._row(
                 period, _joined(row.key), row.key, row.figures, Missed=row.missed, IsRest=False, **seen

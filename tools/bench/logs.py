@@ -90,7 +90,7 @@ def _knock(form: Format, number: int, sources: int, rng: random.Random) -> str:
 
 def count(blob: bytes, counts: BlobCounts | None = None, window: int = WINDOW) -> BlobCounts:
     """All that ingest does between reading and packing."""
-    counter = BlobCounter(counts or BlobCounts(), HOUR, "")
+    counter = BlobCounter(counts or BlobCounts(), HOUR, "000D3AF87856", "")
     for at in range(0, len(blob), window):
         counter.feed(blob[at : at + window], last=at + window >= len(blob))
     return counter.counts
@@ -101,7 +101,7 @@ def count_plainly(blob: bytes, counts: BlobCounts | None = None) -> BlobCounts:
     counts = counts or BlobCounts()
     for item in RecordReader().feed(blob):
         if isinstance(item, Record):
-            counts.count_record(item, HOUR, "")
+            counts.count_record(item, HOUR, "000D3AF87856", "")
             counts.settle()
     return counts
 
@@ -117,6 +117,4 @@ def shares_with(form: Format, keys: int) -> dict[int, HourCounts]:
     while keys_of(shares) > keys:
         largest = max((each for share in shares.values() for each in share.families.values()), key=len)
         largest.trim(len(largest) - 1)
-    for share in shares.values():
-        share.forget_dropped_rules()
     return shares

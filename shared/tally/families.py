@@ -1,0 +1,194 @@
+"""The families: what tuples are grouped by, each declared once.
+
+Both readings, packing, the rollup, the questions and their documentation follow from ``FAMILIES``. To count
+by something new, add an entry to it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from operator import itemgetter
+from typing import Any
+
+from shared.flowlog.tuples import FlowTuple
+from shared.tally.heavy_hitters import Key
+from shared.tally.measures import Weight, flows_denied, traffic, tuples
+
+KEYS = 1_000
+"""How many keys a family keeps at least, if it has so many."""
+
+OF_KIND = ("Direction", "Status", "L4Protocol", "AclGroup", "AclRule", "Mac")
+"""Dimensions of few values, which many tuples share."""
+
+OF_ADDRESS = ("SrcIp", "DestIp", "RemoteIp")
+"""Dimensions that are addresses; the remote one is the side that is not the interface."""
+
+OF_PORT = ("DestPort",)
+
+DIMENSIONS = (*OF_KIND, *OF_ADDRESS, *OF_PORT)
+"""All that tuples can be grouped by, in the order of ``dimensions_of``."""
+
+MOST_ADDRESSES = 2
+"""Addresses in one family's key at the most: a key is one number of 64 bits where much is counted."""
+
+type Predicate = Callable[[Any], bool]
+
+
+@cache
+def equals(value: str) -> Predicate:
+    """Whether a dimension has this value. The same object each time, so that equal conditions are equal."""
+    return lambda given: bool(given == value)
+
+
+DENIED, ALLOWED = {"Status": equals("Denied")}, {"Status": equals("Allowed")}
+
+TWICE = "A flow between two logged interfaces stands in both logs, outbound at one and inbound at the other."
+STATED_BYTES = (
+    "Bytes and packets are those that the log states: version 1 has none, NSG logs lack those of inbound TCP "
+    "rules of one's own unless the network has a flow timeout, VNet logs can state some twice."
+)
+_NO_BYTES = "What was denied has no bytes and no packets: the log doesn't state any."
+_NO_SOURCE_PORTS = "Source ports are not kept: flows that differ in them alone are one conversation."
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One bounded group-by.
+
+    - ``columns``: the dimensions of its keys, of ``DIMENSIONS``; at most two addresses and a port;
+    - ``weight``: what its keys are ranked by; ``keys``: how many it keeps at least;
+    - ``where``: conditions, by dimension: a tuple counts if it fulfils all; ``counts``: the same in words;
+    - ``times``: whether the first and last time of each key are kept;
+    - ``ranked``: whether a view's rows are numbered by weight, and the small ones left to the rest;
+    - ``help``: what it answers, a sentence; ``unknown``: what it can't know, a sentence each.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    weight: Weight
+    help: str
+    unknown: tuple[str, ...] = ()
+    where: Mapping[str, Predicate] = field(default_factory=dict)
+    counts: str = "all tuples"
+    keys: int = KEYS
+    times: bool = False
+    ranked: bool = True
+
+    def __post_init__(self) -> None:
+        unknown = {*self.columns, *self.where} - {*DIMENSIONS}
+        if unknown:
+            raise ValueError(
+                f"family {self.name}: unknown dimensions {sorted(unknown)}; choose of {DIMENSIONS}"
+            )
+        if sum(column in OF_ADDRESS for column in self.columns) > MOST_ADDRESSES:
+            raise ValueError(f"family {self.name}: a key has room for {MOST_ADDRESSES} addresses")
+
+    def key_of(self) -> Callable[[tuple[Any, ...]], Key]:
+        """A function that takes a key out of ``dimensions_of`` a tuple."""
+        places = [*map(DIMENSIONS.index, self.columns)]
+        if len(places) == 1:
+            return lambda values: (values[places[0]],)
+        return itemgetter(*places)
+
+
+def dimensions_of(flow: FlowTuple, mac: str, acl_group: str, rule: str) -> tuple[Any, ...]:
+    """A tuple's values in the order of ``DIMENSIONS``."""
+    source, destination, direction = flow.src_ip, flow.dest_ip, flow.direction
+    remote = source if direction == "Inbound" else destination
+    return (  # fmt: skip -- in the order of DIMENSIONS, a kind of dimension a line
+        direction,
+        flow.status,
+        flow.protocol,
+        acl_group,
+        rule,
+        mac,
+        source,
+        destination,
+        remote,
+        flow.dest_port,
+    )
+
+
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family(
+            "rules",
+            ("AclGroup", "AclRule", "Direction", "Status"),
+            tuples,
+            "Which rules decide, how often, since when and until when.",
+            (
+                "A rule that has decided nothing has no row: the log doesn't name it.",
+                "NSG logs name the rule, but not its priority or what it says.",
+            ),
+            times=True,
+            ranked=False,
+        ),
+        Family(
+            "denied-sources",
+            ("SrcIp",),
+            flows_denied,
+            "Who is being denied: source addresses of denied inbound flows.",
+            ("Source addresses of denied flows can be forged.", _NO_BYTES),
+            {**DENIED, "Direction": equals("Inbound")},
+            "denied inbound tuples",
+        ),
+        Family(
+            "talkers",
+            ("RemoteIp", "Direction"),
+            traffic,
+            "Who talks most: remote addresses of allowed flows, by traffic.",
+            (STATED_BYTES,),
+            ALLOWED,
+            "allowed tuples",
+        ),
+        Family(
+            "denied-ports",
+            ("L4Protocol", "DestPort", "Direction"),
+            flows_denied,
+            "Which ports are knocked at: destination ports of denied flows.",
+            (_NO_BYTES,),
+            DENIED,
+            "denied tuples",
+        ),
+        Family(
+            "allowed-ports",
+            ("L4Protocol", "DestPort", "Direction"),
+            traffic,
+            "Which ports are in use: destination ports of allowed flows, by traffic.",
+            (
+                "An allowed flow need not have been answered: the port may be closed behind the rule.",
+                STATED_BYTES,
+            ),
+            ALLOWED,
+            "allowed tuples",
+        ),
+        Family(
+            "conversations",
+            ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
+            traffic,
+            "Who talks to whom: addresses, port and rule of allowed flows, by traffic.",
+            (_NO_SOURCE_PORTS, TWICE, STATED_BYTES),
+            ALLOWED,
+            "allowed tuples",
+        ),
+        Family(
+            "denied-conversations",
+            ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
+            flows_denied,
+            "Who is kept from whom, by which rule: addresses, port and rule of denied flows.",
+            (_NO_SOURCE_PORTS, _NO_BYTES),
+            DENIED,
+            "denied tuples",
+        ),
+        Family(
+            "nics",
+            ("Mac", "Direction", "Status"),
+            tuples,
+            "Which network interfaces see what.",
+            ("An interface is its MAC address: the log doesn't name the machine.",),
+            keys=10_000,
+            ranked=False,
+        ),
+    )
+}
