@@ -176,7 +176,11 @@ def test_an_update_costs_the_same_however_many_interfaces_there_are(
     among_few = cost_of_two_updates(0)
     for number in range(1, 30):
         cost_of_two_updates(number)
-    assert cost_of_two_updates(30) == among_few
+    among_many = cost_of_two_updates(30)
+    assert [method for method, *_ in among_many] == [method for method, *_ in among_few]
+    for (_, *many), (_, *few) in zip(among_many, among_few, strict=True):
+        # Counts name their interface, and not every name is compressed to as many bytes.
+        assert all(abs(one - other) <= 8 for one, other in zip(many, few, strict=True))
 
 
 def test_rejects_cost_one_request_more(counted_stores: tuple[Stores, Traffic]) -> None:
