@@ -76,7 +76,7 @@ def sweep_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's
         for name in swept.strangers:
             log.warning("not a flow log, passed over: %s", name)
         for name, error in swept.failed:
-            log.error("failed, to be tried again: %s: %s", name, error)
+            log.error("failed, left to the next sweep: %s: %s", name, error)
         line.say(**swept.row())
 
 
@@ -87,7 +87,7 @@ def rollup_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host'
     with summary("rolled up") as line:
         done = rollup(ledger, views)
         for scope, error in done.failed:
-            log.error("failed, to be tried again: %s: %s", scope, error)
+            log.error("failed, left to the next rollup: %s: %s", scope, error)
         line.say(**done.row())
 
 

@@ -64,7 +64,7 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
         for name in swept.strangers:
             say(f"not a flow log, passed over: {name}")
         for name, failure in swept.failed:
-            say(f"failed, to be tried again: {name}: {failure}")
+            say(f"failed, left to the next sweep: {name}: {failure}")
         if swept.behind or not watch:
             row = swept.row()
             print_rows(tuple(row), [row], output)
@@ -107,7 +107,7 @@ def rollup(since: datetime | None, output: Output) -> None:
     stores.tables.create()
     done = rollup_job.rollup(stores.ledger, stores.views, since)
     for scope, error in done.failed:
-        say(f"failed, to be tried again: {scope}: {error}")
+        say(f"failed, left to the next rollup: {scope}: {error}")
     row = done.row()
     print_rows(tuple(row), [row], output)
     sys.exit(1 if done.failed else 0)
