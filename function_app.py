@@ -38,11 +38,11 @@ views = Views(tables)
 app = func.FunctionApp()
 
 
-def ingest_named(name: str) -> None:
+def ingest_named(name: str, container: str) -> None:
     """Ingest the blob that a trigger names. What is no flow log is passed over: trying again won't help."""
     with summary("ingested", Blob=name) as line:
         try:
-            done = ingest(parse_blob_name(name), flow_logs, ledger)
+            done = ingest(parse_blob_name(name, container), flow_logs, ledger)
         except MalformedInput as error:
             log.warning("passed over: %s", error)
             line.say(PassedOver=str(error))
@@ -56,14 +56,14 @@ def ingest_named(name: str) -> None:
 @app.blob_trigger("blob", path=CONTAINERS["nsg"] + "/{name}", connection="FLOW_LOGS", source=source)
 def ingest_nsg(blob: binding.BlobClient) -> None:
     """An NSG flow log has grown."""
-    ingest_named(blob.blob_name)
+    ingest_named(blob.blob_name, CONTAINERS["nsg"])
 
 
 @app.function_name("ingest_vnet")
 @app.blob_trigger("blob", path=CONTAINERS["vnet"] + "/{name}", connection="FLOW_LOGS", source=source)
 def ingest_vnet(blob: binding.BlobClient) -> None:
     """A VNet flow log has grown."""
-    ingest_named(blob.blob_name)
+    ingest_named(blob.blob_name, CONTAINERS["vnet"])
 
 
 @app.function_name("sweep")

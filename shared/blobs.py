@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
@@ -12,7 +13,7 @@ from azure.storage.blob import BlobPrefix, BlobProperties, BlobServiceClient
 
 from shared.connection import Patience, Transport, connect, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
-from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, BlobName, parse_blob_name
+from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, BlobName, key_join, parse_blob_name
 from shared.settings import Connection
 
 WINDOW = 4 * 1024 * 1024
@@ -55,7 +56,7 @@ class ListedBlob:
 
 
 class FlowLogs:
-    """The storage account that Network Watcher writes to. Only ever read."""
+    """The storage account that Network Watcher writes to. Only ever read. ``account`` is its name."""
 
     def __init__(self, connection: Connection) -> None:
         self._transport = Transport()
@@ -66,6 +67,7 @@ class FlowLogs:
             max_single_get_size=WINDOW,
             retry_policy=Patience(),
         )
+        self.account = account_name(self.service.url)
 
     def read(self, blob: BlobName, start: int, *, unless: str = "", only_if: str = "") -> Stretch | None:
         """Up to ``WINDOW`` bytes from ``start``, in one request.
@@ -120,7 +122,7 @@ class FlowLogs:
             with storage_errors(f"listing {log.container}"):
                 for prefix in hour_prefixes(since, until):
                     for found in client.list_blobs(name_starts_with=log.prefix + prefix):
-                        listed = _listed(found)
+                        listed = _listed(found, log.container)
                         if isinstance(listed, str) or since <= listed.blob.hour <= until:
                             yield listed
 
@@ -165,7 +167,8 @@ class FlowLog:
         no flow log's.
         """
         try:
-            return parse_blob_name(f"{self.prefix}y=2000/m=01/d=01/h=00/m=00/macAddress={'0' * 12}/PT1H.json")
+            name = f"{self.prefix}y=2000/m=01/d=01/h=00/m=00/macAddress={'0' * 12}/PT1H.json"
+            return parse_blob_name(name, self.container)
         except MalformedInput:
             return None
 
@@ -198,11 +201,21 @@ def floor_hour(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
-def _listed(found: BlobProperties) -> ListedBlob | str:
+def account_name(service_url: str) -> str:
+    """The storage account's name, safe in table keys: the first label of the service's host, or the path
+    where the address has one, as the emulator's has (``http://127.0.0.1:10000/devstoreaccount1``).
+    """
+    address = urlsplit(service_url)
+    label = (address.hostname or "").partition(".")[0].removesuffix("-secondary")
+    return key_join([unquote(address.path).strip("/").partition("/")[0] or label])
+
+
+def _listed(found: BlobProperties, container: str) -> ListedBlob | str:
     try:
-        return ListedBlob(parse_blob_name(found.name), found.size, found.etag.strip('"'), found.last_modified)
+        blob = parse_blob_name(found.name, container)
     except MalformedInput:
         return str(found.name)
+    return ListedBlob(blob, found.size, found.etag.strip('"'), found.last_modified)
 
 
 def _total(content_range: str) -> int:

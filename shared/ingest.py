@@ -78,7 +78,7 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
     done = Ingested()
     conflicts = 0
     while True:
-        loaded = ledger.load(blob)
+        loaded = ledger.load(blob, flow_logs.account)
         if loaded.entry.blob_name != blob.name:
             raise MalformedInput(
                 f"{blob.name} can't be counted: its place is taken by {loaded.entry.blob_name}"
@@ -91,7 +91,7 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
                     ledger.drop_rejects_before(blob, loaded.entry)
                 return replace(done, conflicts=conflicts)
             _keep(blob, loaded.entry, update, ledger, doubtful=conflicts > 0)
-            committed = ledger.commit(blob, loaded, update.entry)
+            committed = ledger.commit(loaded, update.entry)
             ledger.drop_rejects_before(blob, update.entry)
         except Conflict as conflict:
             conflicts += 1

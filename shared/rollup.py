@@ -19,7 +19,7 @@ from typing import Self
 
 from shared.blobs import floor_hour
 from shared.errors import FlowtallyError, MalformedInput, Unavailable
-from shared.flowlog.blob_name import parse_blob_name
+from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
 from shared.ingest import LOOKED_AT
 from shared.ledger.entry import day_key, hour_key
 from shared.ledger.store import Foreign, LateNote, Ledger, Posted
@@ -229,8 +229,11 @@ class _Rollup:
         if not posted:
             return
         known = self.catalog.get(scope)
-        newest = max(posted, key=lambda each: (each.hour, each.entry.last_record_time or each.hour, each.mac))
-        blob = parse_blob_name(newest.entry.blob_name)
+        newest = max(
+            posted,
+            key=lambda each: (each.hour, each.entry.last_record_time or each.hour, each.mac, each.account),
+        )
+        blob = parse_blob_name(newest.entry.blob_name, CONTAINERS[kind_of(scope)])
         hours = [each.hour for each in posted]
         row: ViewRow = {
             "PartitionKey": CATALOG,
@@ -286,11 +289,11 @@ def _fingerprint(hour: datetime, posted: Iterable[Posted]) -> str:
     for each in posted:
         entry = each.entry
         if each.hour == hour:
-            stated.add(f"{each.mac} {each.etag}")
+            stated.add(f"{each.mac} {each.account} {each.etag}")
         elif each.hour == hour - _HOUR and entry.tuples_after:
-            stated.add(f"{each.mac} after {entry.tuples_after} {entry.rewrites}")
+            stated.add(f"{each.mac} {each.account} after {entry.tuples_after} {entry.rewrites}")
         elif each.hour == hour + _HOUR and entry.tuples_before:
-            stated.add(f"{each.mac} before {entry.tuples_before} {entry.rewrites}")
+            stated.add(f"{each.mac} {each.account} before {entry.tuples_before} {entry.rewrites}")
     return _digest(stated)
 
 

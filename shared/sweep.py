@@ -76,8 +76,13 @@ def compare(
         scope = found.blob.scope
         if scope not in entries:
             # An entry of another version is as good as none here: ingest says what is the matter with it.
-            posted = (each for each in ledger.entries(scope, since, until) if isinstance(each, Posted))
-            entries = {scope: {each.entry.blob_name: each for each in posted}}
+            entries = {
+                scope: {
+                    each.entry.blob_name: each
+                    for each in ledger.entries(scope, since, until)
+                    if isinstance(each, Posted) and each.account == flow_logs.account
+                }
+            }
         known = entries[scope].get(found.blob.name)
         yield (
             Compared(found, known.entry, known.written)

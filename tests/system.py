@@ -19,7 +19,7 @@ from click.testing import Result
 from shared.blobs import FlowLogs
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.flowlog.records import UNREAD
-from shared.ledger.entry import ROW_KEY, from_columns, partition_of
+from shared.ledger.entry import from_columns, partition_of
 from shared.ledger.packing import pack_within
 from shared.ledger.store import LATE, Ledger
 from shared.rollup import RolledUp, rollup
@@ -30,6 +30,7 @@ from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
 from shared.views.store import Views
 from tests import naive
+from tools.azurite import ACCOUNT
 from tools.network_watcher import (
     CLOSER,
     NSG_CONTAINER,
@@ -90,7 +91,7 @@ class Stores:
     def put_named(self, container: str, name: str, data: bytes) -> BlobName:
         """Write a whole blob at once, by its name."""
         self.flow_logs.service.get_blob_client(container, name).upload_blob(data, overwrite=True)
-        return parse_blob_name(name)
+        return parse_blob_name(name, container)
 
     def writer(self, nic: Nic, hour: datetime) -> BlobWriter:
         """Let a blob grow as Network Watcher does."""
@@ -359,7 +360,7 @@ def assert_counted(stores: Stores, nic: Nic, blob: BlobName, data: bytes, *, rew
     something may be left.
     """
     partition = partition_of(blob)
-    entry = from_columns(from_entity(stores.tables.table("flowledger").get_entity(partition, ROW_KEY)))
+    entry = from_columns(from_entity(stores.tables.table("flowledger").get_entity(partition, ACCOUNT)))
     truth = naive.count({nic.blob_name(NIGHT): data}, [NOISE] * data.count(NOISE)).health["all", NIGHT]
     said = (entry.offset, entry.records, entry.tuples, entry.malformed, entry.garbled_bytes)
     assert said == (truth.bytes, truth.records, truth.tuples, truth.malformed, truth.garbled_bytes)

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from shared.errors import MalformedInput
-from shared.flowlog.blob_name import HOUR_FOLDER, BlobName, key_join, parse_blob_name
+from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, BlobName, key_join, kind_of, parse_blob_name
 from shared.ledger.entry import partition_of
 
 SUB = "00112233-4455-6677-8899-AABBCCDDEEFF"
@@ -171,17 +171,29 @@ def test_a_scope_is_safe_in_table_keys(path: list[str], root: str) -> None:
     st.lists(plain_folders, min_size=1, max_size=4),
     st.sampled_from(["resourceId", "flowLogResourceID"]),
     st.sampled_from(["resourceId", "flowLogResourceID"]),
+    st.sampled_from(["", *CONTAINERS.values()]),
 )
-@example(["a~b"], ["a", "b"], "resourceId", "resourceId")
-@example(["a!7eb"], ["a~b"], "resourceId", "resourceId")
-@example(["a b"], ["a!20b"], "resourceId", "resourceId")
-@example(["ss"], ["ß"], "resourceId", "resourceId")
+@example(["a~b"], ["a", "b"], "resourceId", "resourceId", "")
+@example(["a!7eb"], ["a~b"], "resourceId", "resourceId", "")
+@example(["a b"], ["a!20b"], "resourceId", "resourceId", "")
+@example(["ss"], ["ß"], "resourceId", "resourceId", "")
+@example(["a_b", "c"], ["a_b", "c"], "resourceId", "flowLogResourceID", CONTAINERS["vnet"])
+@example([NSG], [NSG], "resourceId", "flowLogResourceID", CONTAINERS["nsg"])
+@example([NSG], ["resourceId=", NSG], "resourceId", "flowLogResourceID", CONTAINERS["vnet"])
 def test_different_logs_have_different_scopes(
-    one: list[str], other: list[str], one_root: str, other_root: str
+    one: list[str], other: list[str], one_root: str, other_root: str, container: str
 ) -> None:
     one_name, other_name = f"{one_root}=/{'/'.join(one)}/{TAIL}", f"{other_root}=/{'/'.join(other)}/{TAIL}"
     assume(one_name.lower() != other_name.lower())
-    assert parse_blob_name(one_name).scope != parse_blob_name(other_name).scope
+    assert parse_blob_name(one_name, container).scope != parse_blob_name(other_name, container).scope
+
+
+@known_layouts
+def test_the_container_tells_the_kind(name: str, read: BlobName) -> None:
+    for kind, container in CONTAINERS.items():
+        blob = parse_blob_name(name, container)
+        assert (blob.kind, blob.scope.partition("~")[0], kind_of(blob.scope)) == (kind, kind, kind)
+        assert (kind == read.kind) == (blob == replace(read, name=name))
 
 
 @given(st.lists(st.text(min_size=1), min_size=1), st.lists(st.text(min_size=1), min_size=1))

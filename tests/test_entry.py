@@ -55,7 +55,7 @@ entries = st.builds(
 @given(entries)
 @settings(deadline=None)
 def test_what_goes_into_columns_comes_back(entry: Entry) -> None:
-    assert from_columns(to_columns(entry, "p")) == entry
+    assert from_columns(to_columns(entry, "p", "account")) == entry
 
 
 @given(entries, st.randoms(use_true_random=False))
@@ -63,7 +63,7 @@ def test_what_goes_into_columns_comes_back(entry: Entry) -> None:
 def test_columns_come_back_from_a_table_in_any_order_and_without_those_that_are_none(
     entry: Entry, random: Any
 ) -> None:
-    columns = [(name, value) for name, value in to_columns(entry, "p").items() if value is not None]
+    columns = [(name, value) for name, value in to_columns(entry, "p", "a").items() if value is not None]
     random.shuffle(columns)
     assert from_columns({**dict(columns), "Timestamp": "", "odata.etag": ""}) == entry
 
@@ -108,7 +108,7 @@ def test_a_new_entry_has_no_counts() -> None:
 
 @pytest.mark.parametrize("schema", [0, SCHEMA + 1, "1", None])
 def test_an_entity_of_another_version_is_refused_with_what_to_do(schema: object) -> None:
-    columns = to_columns(Entry(NAME), "the~partition") | {"SchemaVersion": schema}
+    columns = to_columns(Entry(NAME), "the~partition", "account") | {"SchemaVersion": schema}
     with pytest.raises(
         MalformedInput, match=r"the~partition is of schema version .*knows version 1: update it"
     ):
@@ -116,7 +116,7 @@ def test_an_entity_of_another_version_is_refused_with_what_to_do(schema: object)
 
 
 def test_an_entity_without_a_column_is_refused_with_its_name() -> None:
-    columns = to_columns(Entry(NAME), "the~partition")
+    columns = to_columns(Entry(NAME), "the~partition", "account")
     for missing in READABLE:
         if missing in {"PartitionKey", "RowKey", "LastRecordTime"}:
             continue
@@ -125,9 +125,9 @@ def test_an_entity_without_a_column_is_refused_with_its_name() -> None:
 
 
 def test_the_columns_of_the_contract_are_there() -> None:
-    columns = to_columns(Entry(NAME, last_record_time=datetime(2026, 11, 21, tzinfo=UTC)), "p")
+    columns = to_columns(Entry(NAME, last_record_time=datetime(2026, 11, 21, tzinfo=UTC)), "p", "account")
     assert columns["PartitionKey"] == "p"
-    assert columns["RowKey"] == "counts"
+    assert columns["RowKey"] == "account"
     assert columns.keys() >= {
         *("BlobName", "Offset", "Records", "Tuples", "Malformed", "GarbledBytes"),
         *("LastRecordTime", "BlobETag", "SchemaVersion"),
@@ -135,7 +135,7 @@ def test_the_columns_of_the_contract_are_there() -> None:
 
 
 def test_the_readable_columns_are_all_but_the_bytes() -> None:
-    columns = to_columns(Entry(NAME, packed=b"x" * 100_000), "p")
+    columns = to_columns(Entry(NAME, packed=b"x" * 100_000), "p", "account")
     assert set(READABLE) == {name for name, value in columns.items() if not isinstance(value, bytes)}
     assert from_columns({name: columns[name] for name in READABLE}) == Entry(NAME)
 

@@ -46,7 +46,7 @@ from tests.system import (
     record,
     results,
 )
-from tools.azurite import Azurite
+from tools.azurite import ACCOUNT, Azurite
 from tools.network_watcher import OPENER, Nic
 from tools.proxy import Fault, OldBlob, Request, Traffic, forwarded
 
@@ -210,7 +210,7 @@ ASKS: dict[str, Callable[[Request], bool]] = {
     "the ledger": lambda request: request.method == "GET" and "/flowledger" in request.path,
     "rejects": lambda request: request.path.endswith("$batch"),
     "a new entity": lambda request: request.method == "POST" and request.path.endswith("/flowledger"),
-    "the entity": lambda request: request.method == "PUT" and "RowKey='counts'" in unquote(request.path),
+    "the entity": lambda request: request.method == "PUT" and f"RowKey='{ACCOUNT}'" in unquote(request.path),
 }
 
 

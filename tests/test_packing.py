@@ -353,7 +353,8 @@ def test_the_fullest_counts_fit_an_entity_and_their_totals_stay() -> None:
         assert seen_of(hour).keys() == hour.families["rules"].sums.keys()
         assert all(len(hour.families[name]) >= KEYS_LEFT_ALONE for name in FAMILIES if name != "nics")
     assert (
-        entity_bytes_of(to_columns(Entry("x" * 1024, packed=packed, tail=b"x" * 32), "p" * 512)) < 540 * 1024
+        entity_bytes_of(to_columns(Entry("x" * 1024, packed=packed, tail=b"x" * 32), "p" * 512, "a"))
+        < 540 * 1024
     )
 
 

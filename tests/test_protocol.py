@@ -31,12 +31,13 @@ from shared.flowlog.blob_name import BlobName
 from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
 from shared.ingest import ingest
-from shared.ledger.entry import ROW_KEY, Entry, from_columns, partition_of
+from shared.ledger.entry import Entry, from_columns, partition_of
 from shared.ledger.packing import pack_within
 from shared.tables import from_entity
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
 from tests.system import NIGHT, NOISE, Killed, Stores, assert_counted, blob_of, flow, host, record
+from tools.azurite import ACCOUNT
 from tools.network_watcher import OPENER, Nic
 
 _MOST_RUNS = 3
@@ -242,7 +243,7 @@ class Protocol(RuleBasedStateMachine):
     def entry(self) -> Entry:
         table = self.stores.tables.table("flowledger")
         try:
-            return from_columns(from_entity(table.get_entity(partition_of(self.blob), ROW_KEY)))
+            return from_columns(from_entity(table.get_entity(partition_of(self.blob), ACCOUNT)))
         except ResourceNotFoundError:
             return Entry(self.blob.name, packed=pack_within({}))
 

@@ -1,5 +1,6 @@
 """The views say what the ledger says: whatever came late, changed, or died on the way."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from itertools import count as numbers
@@ -7,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from shared.blobs import FlowLogs
+from shared.ledger.store import LATE
 from shared.rollup import rollup
+from shared.settings import Connection
+from shared.sweep import sweep
 from tests import naive
 from tests.system import (
     HOUR,
@@ -25,6 +30,7 @@ from tests.system import (
     results_of_one_pass,
     rows_of,
 )
+from tools.azurite import ACCOUNT, OTHER_ACCOUNT
 from tools.network_watcher import VNET_CONTAINER, Nic, demo_nics
 
 WEB, DATA = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
@@ -163,6 +169,47 @@ def test_an_hour_is_at_rest_while_its_neighbour_grows(
         made.append((done.hours, done.days))
     assert made == [(2, 2), (1, 1), (1, 1)]
     assert_views_are_right(stores)
+
+
+# Several accounts
+
+
+@pytest.fixture
+def other_account(stores: Stores) -> Iterator[FlowLogs]:
+    """A second account that Network Watcher writes to, with no blob in it."""
+    address = stores.connection_string.replace(ACCOUNT, OTHER_ACCOUNT)
+    flow_logs = FlowLogs(Connection("OTHER", connection_string=address))
+    flow_logs.service.create_container(WEB.container).close()
+    yield flow_logs
+    flow_logs.service.delete_container(WEB.container)
+    flow_logs.service.close()
+
+
+def test_a_log_that_moves_to_another_account_within_the_hour_is_counted_whole(
+    stores: Stores, other_account: FlowLogs
+) -> None:
+    """Blobs of one name in two accounts are two blobs, whichever is swept last and how often."""
+    blob = stores.put(WEB, NIGHT, blob_of(*[record(NIGHT, flow(NIGHT, port=22))] * 25))
+    moved = other_account.service.get_blob_client(WEB.container, blob.name)
+    items = [record(NIGHT, flow(NIGHT - SECOND, port=80))]
+    for _ in range(2):
+        items += [record(NIGHT + HOUR - SECOND, flow(NIGHT + HOUR - SECOND, port=443))] * 12
+        moved.upload_blob(blob_of(*items), overwrite=True)
+        for flow_logs in (other_account, stores.flow_logs, other_account):
+            assert sweep(flow_logs, stores.ledger, NIGHT, NIGHT).failed == []
+            stores.rollup()
+    for flow_logs in (other_account, stores.flow_logs):
+        assert sweep(flow_logs, stores.ledger, NIGHT, NIGHT).behind == 0
+    assert {key[1] for key in rows_of(stores, "flowledger") if key[0] != LATE} == {ACCOUNT, OTHER_ACCOUNT}
+    stats = rows_of(stores, "flowstats")
+    tuples = {
+        row["Period"]: row["Tuples"]
+        for row in stats.values()
+        if row["View"] == "rules" and row["Grain"] == "hour"
+    }
+    assert tuples == {NIGHT: 49, NIGHT - HOUR: 1}
+    health = stats[f"{SCOPE}~health~hour", f"{NIGHT:%Y%m%d%H%M}~total"]
+    assert (health["Blobs"], health["Tuples"]) == (2, 50)
 
 
 # Rows that have to go

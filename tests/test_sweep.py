@@ -13,6 +13,7 @@ from tests import naive
 from tests.system import (
     HOUR,
     NIGHT,
+    Call,
     Stores,
     assert_same,
     assert_views_say,
@@ -24,6 +25,7 @@ from tests.system import (
     rows_of,
     wait_until,
 )
+from tools.azurite import ACCOUNT
 from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics, hour_of, whole_blob
 
 WEB, DATA, LEGACY = (Nic("nsg-v2", f"00000000000{number}", f"nsg-{number}") for number in range(3))
@@ -107,6 +109,27 @@ def test_names_that_are_no_flow_logs_are_reported_and_the_others_done(stores: St
     assert (swept.listed, len(swept.ingested)) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    ("container", "name", "scope"),
+    [
+        (VNET_CONTAINER, "resourceId=/SUBSCRIPTIONS/S/VIRTUALNETWORKS/HUB", "vnet~"),
+        (NSG_CONTAINER, "flowLogResourceID=/S_RG/NETWORKWATCHER_EAST_LOG", "nsg~"),
+    ],
+)
+def test_the_container_tells_the_kind_of_log_whatever_the_name_begins_with(
+    stores: Stores, call: Call, container: str, name: str, scope: str
+) -> None:
+    name += f"/{NIGHT:y=%Y/m=%m/d=%d/h=%H}/m=00/macAddress=000D3A000001/PT1H.json"
+    stores.put_named(container, name, one_record())
+    assert (len(stores.sweep().ingested), stores.sweep().behind) == (1, 0)
+    stores.rollup()
+    (row,) = stores.views.catalog().values()
+    assert row["Scope"].startswith(scope)
+    assert row["Kind"] + "~" == scope
+    raw = call("flows", row["Scope"], "--since", f"{NIGHT:%Y-%m-%d}", "-o", "ndjson")
+    assert raw.stdout.count("\n") == 1
+
+
 def test_containers_that_are_not_there_are_no_failure(stores: Stores) -> None:
     for container in (NSG_CONTAINER, VNET_CONTAINER):
         stores.flow_logs.service.delete_container(container)
@@ -139,7 +162,7 @@ def test_an_entry_of_a_newer_version_is_refused_and_left_alone_and_the_others_ar
     same_scope = Nic("nsg-v2", "00000000000F", WEB.group)
     stores.put(WEB, NIGHT, one_record())
     key = f"nsg~00000000-0000-0000-0000-000000000001~rg-demo~{WEB.group}~{NIGHT:%Y%m%d%H}~{WEB.mac}"
-    newer = {"PartitionKey": key, "RowKey": "counts", "SchemaVersion": 2, "Novel": "thing"}
+    newer = {"PartitionKey": key, "RowKey": ACCOUNT, "SchemaVersion": 2, "Novel": "thing"}
     stores.tables.table("flowledger").create_entity(newer)
     stores.put(WEB, NIGHT + 3 * HOUR, one_record(NIGHT + 3 * HOUR))
     stores.put(same_scope, NIGHT, one_record())
@@ -151,7 +174,7 @@ def test_an_entry_of_a_newer_version_is_refused_and_left_alone_and_the_others_ar
     assert isinstance(error, MalformedInput)
     assert "version 2" in str(error)
     assert len(swept.ingested) == 3
-    assert rows_of(stores, "flowledger")[key, "counts"] == newer
+    assert rows_of(stores, "flowledger")[key, ACCOUNT] == newer
 
     done = rollup(other_host.ledger, other_host.views)
     ((scope, why),) = done.failed
@@ -163,7 +186,7 @@ def test_an_entry_of_a_newer_version_is_refused_and_left_alone_and_the_others_ar
         if row["View"] == "nics" and row["Grain"] == "hour"
     }
     assert shown >= {(scope, NIGHT + 3 * HOUR), (scope.replace(WEB.group, DATA.group), NIGHT)}
-    assert rows_of(stores, "flowledger")[key, "counts"] == newer
+    assert rows_of(stores, "flowledger")[key, ACCOUNT] == newer
     assert behind(stores)[WEB.mac] > 0, "status tells that it isn't counted"
 
 

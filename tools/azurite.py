@@ -31,6 +31,9 @@ ACCOUNT = "devstoreaccount1"
 # Not a secret: every emulator in the world has this account and this key.
 ACCOUNT_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 
+OTHER_ACCOUNT = "otherstoreaccount"
+"""A second account of each emulator, with the same key."""
+
 START_SECONDS = 60
 STOP_SECONDS = 5
 
@@ -110,6 +113,7 @@ def azurite(location: Path | None = None, certificate: Path | None = None) -> It
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
+            env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY};{OTHER_ACCOUNT}:{ACCOUNT_KEY}"},
             process_group=0,  # Ctrl-C is for Python, which then stops the emulator in its own time
         )
         try:

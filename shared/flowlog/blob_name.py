@@ -9,6 +9,9 @@ three layouts are known, two that join subscription and resource group, and watc
 underscores, and one that is a resource id. Of these the names are the log's identity; of anything else the
 whole path is, as one name. No layout is mapped onto another, and no scope is the beginning of another one.
 
+The container that the blob lies in tells which kind of log it is. The name's first word usually says the
+same. Where it doesn't, the container is right, and the word is part of the log's identity.
+
 Source: Microsoft Learn, "Flow logging for network security groups" and "Virtual network flow logs".
 """
 
@@ -28,6 +31,9 @@ CONTAINERS: dict[Kind, str] = {
     "vnet": "insights-logs-flowlogflowevent",
 }
 """The container that Network Watcher writes each kind of log to."""
+
+KINDS: dict[str, Kind] = {container: kind for kind, container in CONTAINERS.items()}
+"""The kind of log that each container holds."""
 
 HOUR_FOLDER = "y=%Y/m=%m/d=%d/h=%H/"
 """``strftime`` pattern of an hour's folder below a scope's."""
@@ -67,8 +73,11 @@ class BlobName:
     mac: str
 
 
-def parse_blob_name(name: str) -> BlobName:
-    """Read a blob's name; ``MalformedInput`` if it isn't a flow log's."""
+def parse_blob_name(name: str, container: str = "") -> BlobName:
+    """Read the name of a blob in ``container``; ``MalformedInput`` if it isn't a flow log's.
+
+    Where the container isn't known, the name's first word tells the kind of log.
+    """
     found = _LAYOUT.fullmatch(name)
     if not found:
         raise MalformedInput(
@@ -80,12 +89,16 @@ def parse_blob_name(name: str) -> BlobName:
         hour = datetime(year, month, day, hour_of_day, tzinfo=UTC)
     except ValueError as error:
         raise MalformedInput(f"not a flow log's name: {name!r} ({error})") from None
-    kind: Kind = "nsg" if found["root"].lower() == "resourceid" else "vnet"
+    usual: Kind = "nsg" if found["root"].lower() == "resourceid" else "vnet"
+    kind = KINDS.get(container, usual)
     path = found["path"]
-    resource = _RESOURCE_ID.fullmatch(path)
-    joined = _JOINED.fullmatch(path) if kind == "vnet" else None
+    if kind == usual:
+        resource, whole = _RESOURCE_ID.fullmatch(path), "/" + path
+    else:
+        resource, whole = None, f"{found['root']}=/{path}"
+    joined = _JOINED.fullmatch(path) if kind == usual == "vnet" else None
     known = resource or joined
-    own = [part for part in known.groups() if part] if known else ["/" + path]
+    own = [part for part in known.groups() if part] if known else [whole]
     group = own[-1].rpartition("/")[2]
     if joined:
         group = without_watcher(group)
@@ -98,6 +111,11 @@ def parse_blob_name(name: str) -> BlobName:
         hour=hour,
         mac=found["mac"].upper(),
     )
+
+
+def kind_of(scope: str) -> Kind:
+    """The kind of log that a scope's key says."""
+    return "nsg" if scope.startswith("nsg~") else "vnet"
 
 
 def without_watcher(name: str) -> str:

@@ -13,7 +13,6 @@ from shared.tally.hour_counts import BlobCounts
 SCHEMA = 1
 """The version of these columns; an entity that says another is refused and left alone."""
 
-ROW_KEY = "counts"
 _CHUNK = 60 * 1024
 
 
@@ -90,11 +89,13 @@ def day_key(day: datetime) -> str:
     return day.strftime("%Y%m%d")
 
 
-def to_columns(entry: Entry, partition: str) -> dict[str, Any]:
-    """The entity's columns."""
+def to_columns(entry: Entry, partition: str, account: str) -> dict[str, Any]:
+    """The entity's columns. ``account`` names the storage account that the blob lies in: a blob of the same
+    name in another account is another blob.
+    """
     return {
         "PartitionKey": partition,
-        "RowKey": ROW_KEY,
+        "RowKey": account,
         "SchemaVersion": SCHEMA,
         "BlobName": entry.blob_name,
         "Offset": entry.offset,
@@ -164,5 +165,5 @@ def from_chunks(columns: Mapping[str, Any]) -> bytes:
     return b"".join(columns[name] for name in sorted(columns) if name.startswith("Counts"))
 
 
-READABLE = tuple(name for name in to_columns(Entry(""), "") if name != "Tail")
+READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name != "Tail")
 """The columns to ask for where the counts aren't wanted."""

@@ -29,7 +29,7 @@ from shared.errors import Conflict, MalformedInput
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.records import UNREAD
 from shared.flowlog.rejects import Reject
-from shared.ledger.entry import READABLE, ROW_KEY, Entry, from_columns, hour_key, partition_of, to_columns
+from shared.ledger.entry import READABLE, Entry, from_columns, hour_key, partition_of, to_columns
 from shared.tables import (
     END,
     OVERTAKEN,
@@ -53,8 +53,10 @@ _NOTE_GOOD_FOR_SECONDS = 600
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """An entry as it was loaded: ``etag`` is empty if the blob has no entity yet."""
+    """An entry as it was loaded, and its entity's keys; ``etag`` is empty if the blob has no entity yet."""
 
+    partition: str
+    account: str
     entry: Entry
     etag: str
 
@@ -66,6 +68,7 @@ class Posted:
     scope: str
     hour: datetime
     mac: str
+    account: str
     entry: Entry
     etag: str
     written: datetime
@@ -100,30 +103,30 @@ class Ledger:
 
     # Ingest
 
-    def load(self, blob: BlobName) -> Loaded:
-        """Load the blob's entry; an empty one if it has no entity yet."""
+    def load(self, blob: BlobName, account: str) -> Loaded:
+        """Load the entry of a blob of this storage account; an empty one if it has no entity yet."""
         partition = partition_of(blob)
         with storage_errors(f"loading the ledger's entity {partition}"):
             try:
-                entity = self._ledger.get_entity(partition, ROW_KEY)
+                entity = self._ledger.get_entity(partition, account)
             except ResourceNotFoundError as error:
                 if has_code(error, TableErrorCode.TABLE_NOT_FOUND):
                     self._tables.create()
-                return Loaded(Entry(blob.name), "")
+                return Loaded(partition, account, Entry(blob.name), "")
         metadata: Any = entity.metadata
-        return Loaded(from_columns(from_entity(entity)), metadata["etag"])
+        return Loaded(partition, account, from_columns(from_entity(entity)), metadata["etag"])
 
-    def commit(self, blob: BlobName, loaded: Loaded, entry: Entry) -> datetime:
+    def commit(self, loaded: Loaded, entry: Entry) -> datetime:
         """Write ``entry`` in the place of the entry that was loaded, and return when it was written.
 
         ``Conflict`` if somebody else has written the entity since it was loaded.
         """
-        partition = partition_of(blob)
-        with storage_errors(f"writing the ledger's entity {partition}"):
+        columns = to_columns(entry, loaded.partition, loaded.account)
+        with storage_errors(f"writing the ledger's entity {loaded.partition}"):
             try:
-                answer = put_in_place(self._ledger, to_columns(entry, partition), loaded.etag)
+                answer = put_in_place(self._ledger, columns, loaded.etag)
             except OVERTAKEN as error:
-                raise Conflict(f"somebody else has written {partition}") from error
+                raise Conflict(f"somebody else has written {loaded.partition}") from error
         committed: datetime = answer["date"]
         return committed
 
@@ -222,14 +225,13 @@ class Ledger:
 
         Without ``counts`` the readable columns only. ``only`` is a further condition (OData, a constant).
         """
-        condition = "PartitionKey ge @first and PartitionKey lt @last and RowKey eq @row"
+        condition = "PartitionKey ge @first and PartitionKey lt @last"
         for found in query(
             self._ledger,
             f"{condition} and {only}" if only else condition,
             {
                 "first": f"{scope}~{hour_key(since)}",
                 "last": f"{scope}~{hour_key(until)}~{END}",
-                "row": ROW_KEY,
             },
             select=None if counts else [*READABLE, "Timestamp"],
         ):
@@ -240,7 +242,8 @@ class Ledger:
                 except MalformedInput as error:
                     yield Foreign(_hour(hour), error)
                     continue
-                yield Posted(scope, _hour(hour), mac, entry, found.etag, found.written)
+                account = found.columns["RowKey"]
+                yield Posted(scope, _hour(hour), mac, account, entry, found.etag, found.written)
 
 
 def _hour(key: str) -> datetime:

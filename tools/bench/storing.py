@@ -21,7 +21,7 @@ from azure.storage.blob import BlobServiceClient
 from shared.blobs import WINDOW, FlowLogs, floor_hour
 from shared.flowlog.blob_name import HOUR_FOLDER, BlobName, parse_blob_name
 from shared.ingest import ingest
-from shared.ledger.entry import ROW_KEY, Entry, partition_of, to_columns
+from shared.ledger.entry import Entry, partition_of, to_columns
 from shared.ledger.packing import pack
 from shared.ledger.store import Ledger, Loaded
 from shared.rollup import rollup
@@ -29,7 +29,7 @@ from shared.settings import Connection
 from shared.sweep import sweep
 from shared.tables import Tables, to_entity
 from shared.views.store import Views
-from tools.azurite import Azurite, azurite
+from tools.azurite import ACCOUNT, Azurite, azurite
 from tools.bench.logs import BUSY, HOUR, hour_blob, repeated, shares_with
 from tools.bench.measuring import CPU, WALL, Row, by_turns, ratios
 from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, BlobWriter, Nic, hour_of, whole_blob
@@ -117,7 +117,7 @@ class _Bare:
         self._etag = self._table.create_entity(self._entity)["etag"]
 
     def _entity_of(self, entry: Entry) -> dict[str, Any]:
-        return to_entity(to_columns(entry, self._partition))
+        return to_entity(to_columns(entry, self._partition, ACCOUNT))
 
     def follow(self, loaded: Loaded) -> None:
         """Do next what an update of this entry asks for."""
@@ -145,7 +145,7 @@ class _Bare:
             self._write(table)
 
     def _load(self, table: TableClient) -> None:
-        table.get_entity(self._partition, ROW_KEY)
+        table.get_entity(self._partition, ACCOUNT)
 
     def _read(self, blobs: BlobServiceClient) -> None:
         blob = blobs.get_blob_client(VNET_CONTAINER, self._blob.name)
@@ -183,7 +183,7 @@ def updates(rounds: int) -> Iterator[Row]:
 
                 def prepare(growing: Growing = growing, bare: _Bare = bare) -> None:
                     growing.grow()
-                    bare.follow(at.ledger.load(growing.name))
+                    bare.follow(at.ledger.load(growing.name, ACCOUNT))
 
                 whole, part = by_turns(rounds, update, requests, clock=WALL, before_round=prepare)
                 yield Row(
@@ -267,7 +267,7 @@ def fill(at: Host, nics: int) -> None:
         name = nic.blob_name(hour)
         etag = blobs.get_blob_client(name).upload_blob(data)["etag"].strip('"')
         entry = Entry(name, offset=len(data) - 2, blob_etag=etag, records=1, tuples=5, packed=packed)
-        ledger.create_entity(to_entity(to_columns(entry, partition_of(parse_blob_name(name)))))
+        ledger.create_entity(to_entity(to_columns(entry, partition_of(parse_blob_name(name)), ACCOUNT)))
 
     data, _ = whole_blob(
         hour_of(Nic("vnet-v4", "0" * 12, "bench"), hour, seed=1, tuples_per_minute=5, minutes=1)
