@@ -8,15 +8,18 @@ identity, or ``NAME`` with a connection string, for the Azurite emulator. docs/s
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Literal, cast, get_args
 
 from shared.errors import BadSettings
+from shared.times import check_year
 
 TriggerSource = Literal["EventGrid", "Polling"]
 
-_AGE = re.compile(r"([0-9]{1,6})([mhd])")
-_LONGEST_AGE = timedelta(days=36_500)
+LONGEST_AGE = timedelta(days=20_000)
+"""No time span reaches back behind 1970."""
+
+_AGE = re.compile(r"([0-9]+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -49,9 +52,10 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     if source not in get_args(TriggerSource):
         raise BadSettings(f"FLOWTALLY_TRIGGER_SOURCE is {source!r}; it must be EventGrid or Polling")
     since = environment.get("FLOWTALLY_SWEEP_SINCE", "24h")
-    age = parse_age(since)
-    if age is None:
-        raise BadSettings(f"FLOWTALLY_SWEEP_SINCE is {since!r}; it must be a time span such as 24h or 7d")
+    try:
+        age = parse_age(since)
+    except ValueError as mend:
+        raise BadSettings(f"FLOWTALLY_SWEEP_SINCE is {since!r}; {mend}") from None
     return Settings(
         flow_logs=_connection(environment, "FLOW_LOGS", "blob"),
         results=_connection(environment, "RESULTS", "table"),
@@ -101,20 +105,30 @@ def _schedule(environment: Mapping[str, str], name: str, default: str) -> str:
     return schedule
 
 
-def parse_age(text: str) -> timedelta | None:
-    """A time span such as ``90m``, ``24h``, ``7d``; ``None`` if it is none."""
+def parse_age(text: str) -> timedelta:
+    """Read a time span such as ``90m``, ``24h``, ``7d``; ``ValueError`` says what would do."""
     found = _AGE.fullmatch(text.strip())
-    age = timedelta(**{_UNITS[found[2]]: int(found[1])}) if found else None
-    return age if age is not None and age <= _LONGEST_AGE else None
+    if not found:
+        raise ValueError("it must be a time span such as 24h or 7d")
+    number, unit = found.groups()
+    # A timedelta holds no more than nine digits.
+    age = timedelta(**{_UNITS[unit]: int(number)}) if len(number) <= 9 else timedelta.max
+    if age > LONGEST_AGE:
+        raise ValueError(f"it must be {LONGEST_AGE.days:,} days at the most")
+    return age
 
 
-def parse_when(text: str, now: datetime) -> datetime | None:
-    """A moment: an age before ``now``, or an ISO 8601 date or time (UTC where no offset is given)."""
-    age = parse_age(text)
+def parse_when(text: str, now: datetime) -> datetime:
+    """Read a moment: an age before ``now``, or an ISO 8601 date or time (UTC where no offset is given).
+
+    ``ValueError`` says what would do.
+    """
+    if _AGE.fullmatch(text.strip()):
+        return check_year(now - parse_age(text))
     try:
-        if age is not None:
-            return now - age
         moment = datetime.fromisoformat(text.strip())
-        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        return None
+    except ValueError:
+        raise ValueError(
+            "it must be an age such as 24h or 7d, or an ISO 8601 time such as 2026-11-22T18:00"
+        ) from None
+    return check_year(moment)

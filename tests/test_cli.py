@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 import pytest
 
 from shared import cli
+from shared.times import YEARS
 from shared.views.questions import QUESTIONS
 from tests.system import HOUR, NIGHT, Call, Stores, blob_of, flow, record, wait_until
 from tools.azurite import Azurite
@@ -397,6 +399,31 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(call: Call) -> None:
         assert (done.exit_code, done.stdout) == (2, ""), line
         assert done.stderr, line
         assert "Traceback" not in done.stderr, line
+
+
+@pytest.mark.usefixtures("rolled_up")
+def test_a_year_out_of_range_is_refused_by_every_command(call: Call) -> None:
+    for command in ("sweep", "status", "show talkers", "flows nsg-web", "why --from 1.1.1.1 --to 1.1.1.2"):
+        for times in ("--since 0001-01-01", "--until 9999-12-31T23:59", "--since 99999999d"):
+            done = call(*command.split(), *times.split())
+            assert (done.exit_code, done.stdout) == (2, ""), (command, times)
+            assert re.search("from 1970 to 2200|20,000 days", done.stderr), (command, times, done.stderr)
+            assert times.split()[0].lstrip("-") in done.stderr
+    refused = call("rollup", "--since", "0001-01-01")
+    assert (refused.exit_code, YEARS in refused.stderr) == (2, True)
+
+
+@pytest.mark.usefixtures("rolled_up")
+def test_the_longest_time_that_can_be_asked_for_is_answered(call: Call) -> None:
+    ends = ("--since", "1970-01-01", "--until", "2200-12-31T23:59:59.999999")
+    for question in QUESTIONS:
+        for more in ([], ["--compare"]):
+            assert call("show", question, *ends, *more).exit_code == 0, question
+        refused = call("show", question, *ends, "--grain", "hour")
+        assert (refused.exit_code, "lists" in refused.stderr) == (2, True), question
+    for command in ("status", "flows nsg-web", "why --from 1.1.1.1 --to 1.1.1.2", "sweep"):
+        assert call(*command.split(), *ends).exit_code == 0, command
+    assert call("rollup", "--since", "20000d").exit_code == 0
 
 
 def test_every_command_has_help(run: Run) -> None:

@@ -193,6 +193,10 @@ def test_an_answer_that_is_known_is_not_sent_again(site: Shown, path: str) -> No
     [
         ("show/nothing", 404, "question", "denied-sources"),
         ("show/talkers?since=yesterday", 400, "since", "24h"),
+        ("show/talkers?since=0001-01-01&compare=true", 400, "since", "1970 to 2200"),
+        ("show/talkers?until=9999-12-31T23:59", 400, "until", "1970 to 2200"),
+        ("show/talkers?since=99999999d", 400, "since", "20,000 days"),
+        ("status?until=9999-12-31T23:59", 400, "until", "1970 to 2200"),
         ("show/talkers?limit=1001", 400, "limit", "1000"),
         ("show/talkers?scope=nsg-wbe", 400, "scope", "NSG-WEB"),
         ("show/talkers?colour=red", 400, "colour", "parameter"),

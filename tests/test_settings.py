@@ -1,5 +1,6 @@
 """Settings: each is checked at the start, and a message says which one is wrong and what it wants."""
 
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.errors import BadSettings
 from shared.settings import Connection, Settings, parse_age, parse_when, read_settings
+from shared.times import FIRST_YEAR, LAST_YEAR, YEARS
 
 BLOBS, TABLES = "https://logs.blob.core.windows.net", "https://results.table.core.windows.net"
 IDENTITY = {"FLOW_LOGS__blobServiceUri": BLOBS, "RESULTS__tableServiceUri": TABLES}
@@ -166,18 +168,33 @@ def test_any_environment_is_read_or_refused(environment: dict[str, str], since: 
         ("90m", timedelta(minutes=90)),
         ("24h", timedelta(hours=24)),
         (" 7d ", timedelta(days=7)),
-        ("36500d", timedelta(days=36_500)),
-        ("36501d", None),
-        ("999999d", None),
+        ("20000d", timedelta(days=20_000)),
+        ("480000h", timedelta(days=20_000)),
         ("0h", timedelta()),
+    ],
+)
+def test_ages(text: str, age: timedelta) -> None:
+    assert parse_age(text) == age
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
         *[
-            (text, None)
-            for text in ("", "h", "1", "1 h", "1s", "1H", "-1h", "1.5h", "1000000d", "٢h", "1h\n1")
+            (text, "it must be 20,000 days at the most")
+            for text in ("20001d", "480001h", "999999999d", "99999999999d", "9" * 5_000 + "m")
+        ],
+        *[
+            (text, "it must be a time span such as 24h or 7d")
+            for text in ("", "h", "1", "1 h", "1s", "1H", "-1h", "1.5h", "٢h", "1h\n1")
         ],
     ],
 )
-def test_ages(text: str, age: timedelta | None) -> None:
-    assert parse_age(text) == age
+def test_other_ages_are_refused_with_the_mend(text: str, mend: str) -> None:
+    with pytest.raises(ValueError, match="^" + re.escape(mend) + "$"):
+        parse_age(text)
+    message = refused(IDENTITY | {"FLOWTALLY_SWEEP_SINCE": text})
+    assert message == f"FLOWTALLY_SWEEP_SINCE is {text!r}; {mend}"
 
 
 @pytest.mark.parametrize(
@@ -188,22 +205,38 @@ def test_ages(text: str, age: timedelta | None) -> None:
         ("2026-11-20T06:30", datetime(2026, 11, 20, 6, 30, tzinfo=UTC)),
         (" 2026-11-20T06:30Z ", datetime(2026, 11, 20, 6, 30, tzinfo=UTC)),
         ("2026-11-20T06:30+02:00", datetime(2026, 11, 20, 4, 30, tzinfo=UTC)),
-        ("999999d", None),
-        ("0001-01-01T00:00+01:00", None),
-        ("9999-12-31T23:59-01:00", None),
-        *[(text, None) for text in ("", "yesterday", "2026-13-01", "20:00", "1w")],
+        ("1970-01-01", datetime(1970, 1, 1, tzinfo=UTC)),
+        ("1969-12-31T23:30-01:00", datetime(1970, 1, 1, 0, 30, tzinfo=UTC)),
+        ("2200-12-31T23:59:59", datetime(2200, 12, 31, 23, 59, 59, tzinfo=UTC)),
     ],
 )
-def test_moments(text: str, moment: datetime | None) -> None:
+def test_moments(text: str, moment: datetime) -> None:
     found = parse_when(text, NOW)
     assert found == moment
-    assert found is None or found.tzinfo is UTC
+    assert found.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        *[(text, "such as 2026-11-22T18:00") for text in ("", "yesterday", "2026-13-01", "20:00", "1w")],
+        ("999999d", "20,000 days at the most"),
+        *[(text, YEARS) for text in ("0001-01-01T00:00+01:00", "9999-12-31T23:59-01:00")],
+        *[(text, YEARS) for text in ("0001-01-01", "1969-12-31T23:59:59", "1970-01-01T00:00+01:00")],
+        *[(text, YEARS) for text in ("2201-01-01", "2200-12-31T23:30-01:00", "9999-12-31T23:59")],
+    ],
+)
+def test_other_moments_are_refused_with_the_mend(text: str, mend: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(mend)):
+        parse_when(text, NOW)
 
 
 @given(
     st.text()
     | st.datetimes(timezones=st.integers(-23, 23).map(lambda h: timezone(timedelta(hours=h)))).map(str),
 )
-def test_any_text_is_a_moment_or_none(text: str) -> None:
-    found = parse_when(text, NOW)
-    assert found is None or found.tzinfo is UTC
+def test_any_text_is_a_moment_of_those_years_or_refused(text: str) -> None:
+    with suppress(ValueError):
+        found = parse_when(text, NOW)
+        assert found.tzinfo is UTC
+        assert FIRST_YEAR <= found.year <= LAST_YEAR

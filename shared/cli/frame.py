@@ -87,10 +87,10 @@ class _When(click.ParamType[datetime]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
-        moment = parse_when(value, datetime.now(UTC))
-        if moment is None:
-            self.fail(f"{value!r} is neither an age such as 24h or 7d nor an ISO 8601 time.", param, ctx)
-        return moment
+        try:
+            return parse_when(value, datetime.now(UTC))
+        except ValueError as mend:
+            self.fail(f"{value!r} won't do; {mend}.", param, ctx)
 
 
 def since_option(default: str | None) -> Callable[[click.decorators.FC], click.decorators.FC]:

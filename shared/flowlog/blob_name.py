@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from shared.errors import MalformedInput
+from shared.times import check_year
 
 Kind = Literal["nsg", "vnet"]
 
@@ -86,7 +87,7 @@ def parse_blob_name(name: str, container: str = "") -> BlobName:
         )
     year, month, day, hour_of_day = (int(found[part]) for part in "ymdh")
     try:
-        hour = datetime(year, month, day, hour_of_day, tzinfo=UTC)
+        hour = check_year(datetime(year, month, day, hour_of_day, tzinfo=UTC))
     except ValueError as error:
         raise MalformedInput(f"not a flow log's name: {name!r} ({error})") from None
     usual: Kind = "nsg" if found["root"].lower() == "resourceid" else "vnet"

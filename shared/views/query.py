@@ -194,13 +194,6 @@ def _choice(choices: Sequence[str]) -> Callable[[str, datetime], str]:
     return read
 
 
-def _when(text: str, now: datetime) -> datetime:
-    moment = parse_when(text, now)
-    if moment is None:
-        raise ValueError("it must be an age such as 24h or 7d, or an ISO 8601 time such as 2026-11-22T18:00")
-    return moment
-
-
 def _whole(least: int, most: int) -> Callable[[str, datetime], int]:
     def read(text: str, _: datetime) -> int:
         if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
@@ -271,11 +264,11 @@ SCOPE = Parameter(
 SINCE = Parameter(
     "since",
     "From when on: an age such as 24h or 7d, or an ISO 8601 time (UTC).",
-    _when,
+    parse_when,
     _TEXT,
     "24h",
 )
-UNTIL = Parameter("until", "Until when: as since.", _when, _TEXT, "now")
+UNTIL = Parameter("until", "Until when: as since.", parse_when, _TEXT, "now")
 
 FILTERS = (
     Parameter("rule", "Only rules with this in their names.", _rule, _TEXT, columns=("AclRule",)),
