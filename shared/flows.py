@@ -14,9 +14,9 @@ from typing import Any
 from shared.blobs import FlowLog, FlowLogs, floor_hour
 from shared.errors import Conflict, Unavailable
 from shared.flowlog.blob_name import BlobName
+from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Garbled, Record, RecordReader
-from shared.flowlog.tuples import FlowTuple, Rejected, read_tuple
-from shared.tally.hour_counts import FAR
+from shared.flowlog.tuples import FlowTuple, read_tuple
 from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
 from shared.views.asking import find_scopes
 from shared.views.query import Condition
@@ -173,7 +173,7 @@ def _rows(blob: BlobName, record: Record, wanted: Wanted, looked: Looked) -> Ite
 def _read(element: object, record: Record, hour_ms: int) -> FlowTuple:
     flow = read_tuple(element, record.grammar)
     if not hour_ms - _HOUR_MS <= flow.time_ms < hour_ms + 2 * _HOUR_MS:
-        raise Rejected(FAR)
+        raise Rejected(Reason.FAR_TIME)
     return flow
 
 

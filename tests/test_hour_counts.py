@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.flowlog.reasons import Reason
 from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.packing import pack_within
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import Figures, no_figures, to_figures
 from tests.strategies import (
-    FAR,
     HOUR,
     HOUR_MS,
     Bad,
@@ -314,7 +314,7 @@ def test_a_tuple_counts_in_the_hour_of_its_own_time(
     rejects = counts.count_record(record, HOUR, "000D3AF87856", NSG_ID)
     if share is None:
         assert counts.shares == {}
-        assert [reject.reason for reject in rejects] == [FAR]
+        assert [reject.reason for reject in rejects] == [Reason.FAR_TIME]
         assert (counts.tuples, counts.malformed) == (0, 1)
     else:
         assert rejects == []

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.flowlog import records
+from shared.flowlog.reasons import Reason
 from shared.flowlog.records import LONGEST_TAIL, Garbled, Record, RecordReader
 from shared.flowlog.rejects import Reject, reject_garbled
 from shared.tally.hour_counts import BlobCounts
@@ -208,7 +209,7 @@ def test_a_half_record_waits_for_its_other_half() -> None:
     data = b'{"records":[' + NSG + b"," + half
     reading = read([data])
     assert [item.end for item, _, _ in reading.items] == [reading.position] == [12 + len(NSG)]
-    assert reading.unread == Garbled(13 + len(NSG), len(data), "no whole record", half)
+    assert reading.unread == Garbled(13 + len(NSG), len(data), Reason.UNREAD, half)
     assert [(item.start, item.end) for item in items_of(data + other_half)] == [
         (12, 12 + len(NSG)),
         (13 + len(NSG), len(data + other_half)),
@@ -220,7 +221,7 @@ def test_a_half_record_waits_for_its_other_half() -> None:
 )
 def test_what_is_unread_ends_before_the_separators_after_it(end: bytes) -> None:
     half = b'{"time":"2026'
-    assert read([half + end]).unread == Garbled(0, len(half), "no whole record", half)
+    assert read([half + end]).unread == Garbled(0, len(half), Reason.UNREAD, half)
 
 
 def test_a_stretch_that_never_ends_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +229,7 @@ def test_a_stretch_that_never_ends_is_given_up_in_the_end(monkeypatch: pytest.Mo
     data = b'{"time":"' + b"x" * 2500
     reading = read([data])
     assert [(item.start, item.end) for item, _, _ in reading.items] == [(0, 1000), (1000, 2000)]
-    assert reading.unread == Garbled(2000, len(data), "no whole record", data[2000:])
+    assert reading.unread == Garbled(2000, len(data), Reason.UNREAD, data[2000:])
 
 
 # Spellings
@@ -286,11 +287,11 @@ NO_VERSIONS = ["0", "3", "-1", "true", '"x"', '""', "[]", "{}", "NaN", "Infinity
 
 
 @pytest.mark.parametrize("version", NO_VERSIONS)
-def test_unknown_versions_are_refused_by_name(version: str) -> None:
+def test_unknown_versions_are_refused(version: str) -> None:
     nsg = only_garbled(f'{{"time":"","properties":{{"Version":{version},"flows":[]}}}}'.encode())
     vnet = only_garbled(f'{{"flowLogVersion":{version},"flowRecords":{{"flows":[]}}}}'.encode())
-    assert nsg.reason.startswith("unknown Version ")
-    assert vnet.reason.startswith("unknown flowLogVersion ")
+    assert nsg.reason is Reason.NSG_VERSION
+    assert vnet.reason is Reason.VNET_VERSION
 
 
 def test_what_a_record_says_of_itself() -> None:
@@ -344,58 +345,58 @@ def test_the_last_records_time_is_one_that_a_table_can_hold_and_a_clock_could_sh
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"{}", "neither an NSG nor a VNet flow record"),
-        (b'{"time":"2026-11-21T05:00:00Z"}', "neither an NSG nor a VNet flow record"),
-        (b'{"properties":[]}', "a record's structure is broken: an object was expected"),
-        (b'{"properties":null}', "a record's structure is broken: an object was expected"),
-        (b'{"properties":{}}', "a record's structure is broken: 'flows' is no array"),
-        (b'{"properties":{"flows":{}}}', "a record's structure is broken: 'flows' is no array"),
-        (b'{"properties":{"flows":[1]}}', "a record's structure is broken: an object was expected"),
-        (b'{"properties":{"flows":[{"flows":[]}]}}', "a record's structure is broken: 'rule' is no string"),
+        (b"{}", Reason.NO_RECORD),
+        (b'{"time":"2026-11-21T05:00:00Z"}', Reason.NO_RECORD),
+        (b'{"properties":[]}', Reason.OBJECT_EXPECTED),
+        (b'{"properties":null}', Reason.OBJECT_EXPECTED),
+        (b'{"properties":{}}', Reason.ARRAY_EXPECTED),
+        (b'{"properties":{"flows":{}}}', Reason.ARRAY_EXPECTED),
+        (b'{"properties":{"flows":[1]}}', Reason.OBJECT_EXPECTED),
+        (b'{"properties":{"flows":[{"flows":[]}]}}', Reason.NAME_EXPECTED),
         (
             b'{"properties":{"flows":[{"rule":"r","flows":[{}]}]}}',
-            "a record's structure is broken: 'flowtuples' is no array",
+            Reason.ARRAY_EXPECTED,
         ),
         (
             b'{"flowRecords":{"flows":[{"flowGroups":[]}]}}',
-            "a record's structure is broken: 'aclid' is no string",
+            Reason.NAME_EXPECTED,
         ),
         (
             b'{"flowRecords":{"flows":[{"aclID":"a","flowGroups":{}}]}}',
-            "a record's structure is broken: 'flowgroups' is no array",
+            Reason.ARRAY_EXPECTED,
         ),
-        (b'{"category":"\xff","flowRecords":{"flows":[]}}', "not UTF-8"),
-        (b'{"category":"\xed\xa0\x80","flowRecords":{"flows":[]}}', "not UTF-8"),
-        (b'{"category":"\xc3","flowRecords":{"flows":[]}}', "not UTF-8"),
+        (b'{"category":"\xff","flowRecords":{"flows":[]}}', Reason.NOT_UTF8),
+        (b'{"category":"\xed\xa0\x80","flowRecords":{"flows":[]}}', Reason.NOT_UTF8),
+        (b'{"category":"\xc3","flowRecords":{"flows":[]}}', Reason.NOT_UTF8),
     ],
 )
-def test_whole_json_that_is_no_record_says_why(data: bytes, reason: str) -> None:
+def test_whole_json_that_is_no_record_says_why(data: bytes, reason: Reason) -> None:
     assert only_garbled(data) == Garbled(0, len(data), reason, data)
 
 
 @pytest.mark.parametrize(
     ("garbage", "reason"),
     [
-        (VNET[:-2], "not JSON: Expecting ',' delimiter"),
-        (VNET[:20], "not JSON: Unterminated string starting at"),
-        (b'{"time":1,"TIME":2}', "not JSON: a key stands twice"),
-        (b'{"time":[{"a":1,"a":1}]}', "not JSON: a key stands twice"),
-        (b'{"time":"\n"}', "not JSON: Invalid control character at"),
-        (b"\x00" * 100, "not JSON: Expecting value"),
-        (b'{"time":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not JSON: maximum recursion depth"),
+        (VNET[:-2], Reason.NOT_JSON),
+        (VNET[:20], Reason.NOT_JSON),
+        (b'{"time":1,"TIME":2}', Reason.KEY_TWICE),
+        (b'{"time":[{"a":1,"a":1}]}', Reason.KEY_TWICE),
+        (b'{"time":"\n"}', Reason.NOT_JSON),
+        (b"\x00" * 100, Reason.NOT_JSON),
+        (b'{"time":' + b"[" * 100_000 + b"]" * 100_000 + b"}", Reason.NOT_JSON),
         (
             b'{"time":' + b'{"a":' * 100_000 + b"1" + b"}" * 100_000 + b"}",
-            "not JSON: maximum recursion depth",
+            Reason.NOT_JSON,
         ),
-        (b"[" * 100_000, "not JSON: maximum recursion depth"),
-        (b'{"time":' + b"9" * 5000 + b"}", "not JSON: Exceeds the limit"),
-        (b'{"time":[', "not JSON: Expecting value"),
+        (b"[" * 100_000, Reason.NOT_JSON),
+        (b'{"time":' + b"9" * 5000 + b"}", Reason.NOT_JSON),
+        (b'{"time":[', Reason.NOT_JSON),
     ],
 )
-def test_a_garbled_stretch_ends_where_the_next_record_begins(garbage: bytes, reason: str) -> None:
+def test_a_garbled_stretch_ends_where_the_next_record_begins(garbage: bytes, reason: Reason) -> None:
     garbled, record = items_of(b'{"records":[' + garbage + b" , \n" + VNET + b"]}")
     assert isinstance(garbled, Garbled)
-    assert garbled.reason.startswith(reason)
+    assert garbled.reason is reason
     assert (garbled.start, garbled.end) == (12, 12 + len(garbage))
     assert garbled.sample == garbage[:1024]
     assert isinstance(record, Record)
@@ -407,7 +408,7 @@ def test_a_key_that_stands_twice_is_refused_in_every_script(one: str, other: str
     data = f'{{"time":"",{json.dumps(one)}:1,"{one}":2,"{other}":3,"flowRecords":{{"flows":[]}}}}'.encode()
     garbled, record = items_of(data + b"," + VNET)
     assert isinstance(garbled, Garbled)
-    assert garbled.reason == "not JSON: a key stands twice"
+    assert garbled.reason is Reason.KEY_TWICE
     assert isinstance(record, Record)
 
 
@@ -453,20 +454,20 @@ def test_nesting_that_can_just_be_decoded_breaks_nothing_later(template: bytes, 
 
 
 @pytest.mark.parametrize(
-    ("template", "key"),
+    "template",
     [
-        ('{"properties":{"flows":[{"rule":"NAME","flows":[]}]}}', "rule"),
-        ('{"flowRecords":{"flows":[{"aclID":"NAME","flowGroups":[]}]}}', "aclid"),
+        '{"properties":{"flows":[{"rule":"NAME","flows":[]}]}}',
+        '{"flowRecords":{"flows":[{"aclID":"NAME","flowGroups":[]}]}}',
     ],
 )
-def test_a_name_that_none_can_be_is_refused(template: str, key: str) -> None:
+def test_a_name_that_none_can_be_is_refused(template: str) -> None:
     longest = "é" * 1024
     only_record(template.replace("NAME", longest).encode())
     only_record(template.replace("NAME", "\\ud83d\\ude00").encode())  # a pair is a character
     too_long = only_garbled(template.replace("NAME", f"{longest}é").encode())
     half = only_garbled(template.replace("NAME", "\\ud83d").encode())
-    assert too_long.reason == f"'{key}' is longer than 1024 characters"
-    assert half.reason == f"'{key}' holds half a character (a lone surrogate)"
+    assert too_long.reason is Reason.LONG_NAME
+    assert half.reason is Reason.HALF_CHARACTER
 
 
 # What tables can hold

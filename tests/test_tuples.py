@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.flowlog.tuples import INT64_MAX, Direction, FlowTuple, Grammar, Rejected, Status, read_tuple
+from shared.flowlog.reasons import Rejected
+from shared.flowlog.tuples import INT64_MAX, Direction, FlowTuple, Grammar, Status, read_tuple
 from tests.strategies import (
     ENCRYPTIONS,
     LAYOUTS,

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from shared.flowlog.reasons import Rejected
 from shared.flowlog.texts import PADDING, Addresses, Flags, Ints, Texts, windows
-from shared.flowlog.tuples import Grammar, Rejected, read_verdict
+from shared.flowlog.tuples import Grammar, read_verdict
 
 FIELDS: dict[Grammar, int] = {"nsg-v1": 8, "nsg-v2": 13, "vnet-v4": 13}
 _VERDICT_FIELDS: dict[Grammar, int] = {"nsg-v1": 3, "nsg-v2": 4, "vnet-v4": 4}

@@ -28,14 +28,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.errors import MalformedInput
+from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.tuples import Grammar
 
 LONGEST_RECORD = 8 * 1024 * 1024
 """Bytes. Network Watcher's records have about 32 KB; 250 times that is no record but a hole."""
 
-UNREAD = "no whole record"
-"""The reason why bytes at the end are unread: provisional, as more may follow."""
+UNREAD = Reason.UNREAD
 
 LONGEST_NAME = 1024
 """Characters of a rule's or resource's name. Azure's own limits are a tenth of that."""
@@ -93,7 +92,7 @@ class Garbled:
 
     start: int
     end: int
-    reason: str
+    reason: Reason
     sample: bytes
 
 
@@ -143,10 +142,12 @@ class RecordReader:
         text = _without_separators_after(text)
         if start >= len(text):
             return None
-        return Garbled(at + start, at + len(text), UNREAD, text[start : start + 1024].encode("latin-1"))
+        return Garbled(
+            at + start, at + len(text), Reason.UNREAD, text[start : start + 1024].encode("latin-1")
+        )
 
 
-type _Found = Any  # the document that was decoded, or the reason (a str) why none was
+type _Found = Any  # the document that was decoded, or the Reason why none was
 
 
 def _without_separators_after(text: str) -> str:
@@ -186,7 +187,7 @@ class Scan:
         text = self.text
         start = _separators_end(text, at)
         if start - at == LONGEST_GAP:
-            return at, start, "nothing but separators"
+            return at, start, Reason.SEPARATORS
         if start == len(text):
             return None
         self._find_following(start)
@@ -204,7 +205,7 @@ class Scan:
             garbled = text[start : self._segment_end].rstrip(" \t\r\n,")
             return start, start + len(garbled), _why_not(garbled)
         if len(text) >= limit:
-            return start, limit, f"no record ends within {LONGEST_RECORD} bytes"
+            return start, limit, Reason.NO_END
         return None
 
     def _find_following(self, start: int) -> None:
@@ -217,32 +218,34 @@ class Scan:
         self._segment = self.text[start : self._segment_end]
 
 
-def _why_not(text: str) -> str:
+def _why_not(text: str) -> Reason:
     """Why these bytes, taken for themselves, are no record."""
     try:
         DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        return f"not JSON: {error.msg}"
     except (ValueError, RecursionError) as error:
-        return f"not JSON: {error}"
-    return "no object"
+        return _why_not_json(error)
+    return Reason.NO_OBJECT
+
+
+def _why_not_json(error: Exception) -> Reason:
+    return Reason.KEY_TWICE if error.args == (Reason.KEY_TWICE,) else Reason.NOT_JSON
 
 
 def read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
     """The item that ``Scan.next_item`` found: its bytes, where they are in the blob, and what they say."""
     end = start + len(source)
-    if isinstance(found, str):
+    if isinstance(found, Reason):
         return Garbled(start, end, found, source[:1024])
     try:
         if not source.isascii():
             found = DECODER.decode(source.decode("utf-8"))
         return read_record(source, start, found)
     except UnicodeDecodeError:
-        reason = "not UTF-8"
+        reason = Reason.NOT_UTF8
     except ValueError as error:
-        reason = f"not JSON: {error}"
-    except MalformedInput as error:
-        reason = str(error)
+        reason = _why_not_json(error)
+    except Rejected as error:
+        reason = error.reason
     return Garbled(start, end, reason, source[:1024])
 
 
@@ -250,7 +253,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Keys in lower case, as their case varies; a key that stands twice would hide what it stood for."""
     document = {key.lower(): value for key, value in pairs}
     if len(document) != len(pairs):
-        raise ValueError("a key stands twice")
+        raise ValueError(Reason.KEY_TWICE)
     return document
 
 
@@ -258,11 +261,11 @@ DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
-    """The record that a document, as ``DECODER`` gives it, is; ``MalformedInput`` if it is none."""
+    """The record that a document, as ``DECODER`` gives it, is; ``Rejected`` if it is none."""
     if "flowrecords" in document:
         grammar: Grammar = "vnet-v4"
         if _version(document, "flowlogversion") not in {None, 4}:
-            raise MalformedInput(f"unknown flowLogVersion {_shown(document['flowlogversion'])}")
+            raise Rejected(Reason.VNET_VERSION)
         groups = [
             RuleTuples(acl.lower(), _text(group, "rule"), _list(group, "flowtuples"))
             for flow in _list(_dict(document["flowrecords"]), "flows")
@@ -276,7 +279,7 @@ def read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
         known: dict[float | str | None, Grammar] = {None: "nsg", 1: "nsg-v1", 2: "nsg-v2"}
         version = _version(properties, "version")
         if version not in known:
-            raise MalformedInput(f"unknown Version {_shown(properties['version'])}")
+            raise Rejected(Reason.NSG_VERSION)
         grammar = known[version]
         groups = [
             RuleTuples("", rule, _list(inner, "flowtuples"))
@@ -286,7 +289,7 @@ def read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
         ]
         resource_id = target_id = document.get("resourceid")
     else:
-        raise MalformedInput("neither an NSG nor a VNet flow record")
+        raise Rejected(Reason.NO_RECORD)
     return Record(
         start=start,
         end=start + len(source),
@@ -301,14 +304,14 @@ def read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
 
 def _dict(value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise MalformedInput("a record's structure is broken: an object was expected")
+        raise Rejected(Reason.OBJECT_EXPECTED)
     return value
 
 
 def _list(parent: object, key: str) -> list[Any]:
     value = _dict(parent).get(key)
     if not isinstance(value, list):
-        raise MalformedInput(f"a record's structure is broken: {key!r} is no array")
+        raise Rejected(Reason.ARRAY_EXPECTED)
     return value
 
 
@@ -316,11 +319,11 @@ def _text(parent: object, key: str) -> str:
     """A name: text that a table can hold, and of a length that a name can have."""
     value = _dict(parent).get(key)
     if not isinstance(value, str):
-        raise MalformedInput(f"a record's structure is broken: {key!r} is no string")
+        raise Rejected(Reason.NAME_EXPECTED)
     if len(value) > LONGEST_NAME:
-        raise MalformedInput(f"{key!r} is longer than {LONGEST_NAME} characters")
+        raise Rejected(Reason.LONG_NAME)
     if not _is_unicode(value):
-        raise MalformedInput(f"{key!r} holds half a character (a lone surrogate)")
+        raise Rejected(Reason.HALF_CHARACTER)
     return value
 
 
@@ -347,10 +350,6 @@ def _version(parent: dict[str, Any], key: str) -> float | str | None:
         return float(value) if isinstance(value, str) else repr(value)
     except ValueError:
         return repr(value)
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:60]
 
 
 def record_time(value: object) -> datetime | None:

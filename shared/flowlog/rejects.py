@@ -1,27 +1,43 @@
-"""What a log holds that can't be counted, kept so that nothing is lost: where, why, what it looks like."""
+"""What a log holds that can't be counted: where it stands, why, what it looks like, and how much of it.
+
+A ``Reject`` is an event of the reading. ``RejectCounts`` accumulates rejects by reason, and packs into few
+bytes whatever the log holds; the log itself has the rest, and reading it again gives every reject.
+"""
 
 import json
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+import struct
+from array import array
+from codecs import getincrementaldecoder
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import repeat
 
+from shared.errors import MalformedInput
+from shared.flowlog.reasons import Reason
 from shared.flowlog.records import Garbled, Record
 
-LONGEST_SAMPLE = 1024
+LONGEST_SAMPLE = 960
 """Bytes, as UTF-8."""
 
-_ARRAY = re.compile(rb'"flowTuples"[ \t\r\n]*:[ \t\r\n]*\[', re.IGNORECASE)
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+MOST_PACKED = 32 * 1024
+"""Bytes that packed counts have at the most."""
+
+
+# Events
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Bytes ``start`` to ``end`` of a blob, with ``count`` rejected tuples (0: they are no record)."""
+    """``count`` rejected tuples of one record, the first of which has bytes ``start`` to ``end`` of the blob.
+
+    Where ``count`` is 0, these bytes are no record. ``sample`` is the beginning of what stands there.
+    """
 
     start: int
     end: int
-    reason: str
+    reason: Reason
     count: int
     sample: str
 
@@ -31,59 +47,207 @@ def reject_garbled(garbled: Garbled) -> Reject:
     return Reject(garbled.start, garbled.end, garbled.reason, 0, _sample(garbled.sample))
 
 
-def reject_tuples(record: Record, rejected: Iterable[tuple[object, str]]) -> list[Reject]:
-    """The tuples of a record that break the grammar, as ``(tuple, reason)``: one ``Reject`` for each reason,
-    from its first tuple to its last.
+def reject_tuples(record: Record, rejected: Sequence[tuple[object, Reason]]) -> list[Reject]:
+    """The tuples of a record that break the grammar: one ``Reject`` for each reason, with its first tuple.
 
-    ``rejected`` is in the order of the record. What isn't found there (a number where a tuple should be) is
-    placed as wide as its record. No two rejects start at the same byte.
+    ``rejected`` is in the order of the record, and has every element that is equal to one it has.
     """
-    by_reason: dict[str, Reject] = {}
-    written = [*_strings_of_tuples(record.source)]
-    passed = 0
-    for element, reason in rejected:
-        place = None
-        for number in range(passed, len(written)):
-            if written[number][2] == element:
-                place, passed = written[number], number + 1
+    counts = Counter(reason for _, reason in rejected)
+    firsts: dict[Reason, Reject] = {}
+    for (element, reason), place in zip(rejected, _places(record, rejected), strict=True):
+        if reason not in firsts:
+            firsts[reason] = _reject_tuple(record, element, reason, place, counts[reason])
+            if len(firsts) == len(counts):
                 break
-        if place:
-            start, end = record.start + place[0], record.start + place[1]
-            sample = record.source[place[0] : place[1]]
-        else:
-            start, end, sample = record.start, record.end, repr(element).encode("utf-8", "backslashreplace")
-        reject = Reject(start, end, reason, 1, _sample(sample))
-        by_reason[reason] = _join(by_reason[reason], reject) if reason in by_reason else reject
-    by_start: dict[int, Reject] = {}
-    for reject in by_reason.values():
-        at = reject.start
-        by_start[at] = _join(by_start[at], reject) if at in by_start else reject
-    return sorted(by_start.values(), key=lambda reject: reject.start)
+    return [*firsts.values()]
 
 
-def _join(one: Reject, other: Reject) -> Reject:
-    return Reject(
-        min(one.start, other.start),
-        max(one.end, other.end),
-        one.reason if other.reason in one.reason else f"{one.reason}; {other.reason}",
-        one.count + other.count,
-        one.sample,
-    )
+def reject_each_tuple(record: Record, rejected: Sequence[tuple[object, Reason]]) -> Iterator[Reject]:
+    """Like ``reject_tuples``, but a ``Reject`` for each tuple."""
+    for (element, reason), place in zip(rejected, _places(record, rejected), strict=True):
+        yield _reject_tuple(record, element, reason, place, 1)
 
 
-def _strings_of_tuples(source: bytes) -> Iterator[tuple[int, int, str]]:
-    """The strings in a record's arrays of tuples, in order: from and to which byte, and what they say."""
-    for array in _ARRAY.finditer(source):
-        depth = 1
-        for token in _TOKEN.finditer(source, array.end()):
-            depth += {b"[": 1, b"{": 1, b"]": -1, b"}": -1}.get(token[0], 0)
-            if depth == 0:
-                break
-            if depth == 1 and token[0].startswith(b'"'):
-                with suppress(ValueError):
-                    yield token.start() + 1, token.end() - 1, json.loads(token[0])
+type _Place = tuple[int, int]
+"""From and to which byte of a record."""
+
+
+def _reject_tuple(
+    record: Record, element: object, reason: Reason, place: _Place | None, count: int
+) -> Reject:
+    start, end = place or (0, len(record.source))
+    written = record.source[start:end] if place else repr(element).encode("utf-8", "backslashreplace")
+    return Reject(record.start + start, record.start + end, reason, count, _sample(written))
 
 
 def _sample(written: bytes) -> str:
-    text = written[:LONGEST_SAMPLE].decode("utf-8", "backslashreplace")
+    decoder = getincrementaldecoder("utf-8")("backslashreplace")
+    text = decoder.decode(written[:LONGEST_SAMPLE], final=len(written) <= LONGEST_SAMPLE)
     return text.encode()[:LONGEST_SAMPLE].decode("utf-8", "ignore")
+
+
+# Where tuples stand
+
+_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}:,]|[^\[\]{}:," \t\r\n]+', re.DOTALL)
+
+type _Path = list[str | None]
+"""The keys under which an array and what it stands in are found; ``None`` for what is in an array."""
+
+_NSG_TUPLES: _Path = [None, "properties", "flows", None, "flows", None, "flowtuples"]
+_VNET_TUPLES: _Path = [None, "flowrecords", "flows", None, "flowgroups", None, "flowtuples"]
+
+
+def _places(record: Record, rejected: Sequence[tuple[object, Reason]]) -> Iterator[_Place | None]:
+    """Where each rejected tuple stands, strings without their quotes.
+
+    ``None`` if that can't be told: the record has more arrays of tuples than are read, as a key stands twice.
+    """
+    elements = [element for group in record.groups for element in group.tuples]
+    places = _places_of_tuples(record.source, _VNET_TUPLES if record.grammar == "vnet-v4" else _NSG_TUPLES)
+    if len(places) != 2 * len(elements):
+        yield from repeat(None, len(rejected))
+        return
+    at = 0
+    for element, _ in rejected:
+        while at < len(elements) and elements[at] is not element and elements[at] != element:
+            at += 1
+        yield (places[2 * at], places[2 * at + 1]) if at < len(elements) else None
+        at += 1
+
+
+def _places_of_tuples(source: bytes, path: _Path) -> "array[int]":
+    """From and to which byte each element of the arrays of this path goes: two numbers an element."""
+    places = array("q")
+    around: _Path = []
+    starts: list[int] = []
+    key: str | None = None
+    written = b""
+    for token in _TOKEN.finditer(source):
+        before, written = written, token[0]
+        match written:
+            case b"[" | b"{":
+                around.append(key)
+                starts.append(token.start())
+                key = None
+            case b"]" | b"}":
+                around.pop()
+                start = starts.pop()
+                if around == path:
+                    places.extend((start, token.end()))
+            case b":":
+                key = json.loads(before).lower() if len(around) < len(path) else None
+            case b",":
+                key = None
+            case _ if around == path:
+                quote = written.startswith(b'"')
+                places.extend((token.start() + quote, token.end() - quote))
+    return places
+
+
+# Counts
+
+
+@dataclass(frozen=True, slots=True)
+class ReasonCount:
+    """What was rejected for one reason: so many tuples, or so many stretches with ``garbled_bytes`` together.
+
+    ``start`` and ``end`` are the bytes of the first in the blob, ``sample`` is the beginning of it.
+    """
+
+    count: int
+    garbled_bytes: int
+    start: int
+    end: int
+    sample: str
+
+    def __add__(self, other: "ReasonCount") -> "ReasonCount":
+        first = min(self, other, key=lambda one: (one.start, one.end, one.sample))
+        return replace(
+            first, count=self.count + other.count, garbled_bytes=self.garbled_bytes + other.garbled_bytes
+        )
+
+
+class RejectCounts:
+    """How much of a blob was rejected, by reason, with the first place and a sample of each.
+
+    In what order rejects are added makes no difference.
+    """
+
+    __slots__ = ("by_reason",)
+
+    def __init__(self, by_reason: Mapping[Reason, ReasonCount] | None = None) -> None:
+        self.by_reason = dict(by_reason or {})
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RejectCounts) and self.by_reason == other.by_reason
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def copy(self) -> "RejectCounts":
+        """Counts that can be added to without a change of these."""
+        return RejectCounts(self.by_reason)
+
+    def add(self, rejects: Iterable[Reject]) -> None:
+        """Count these rejects, too."""
+        for reject in rejects:
+            garbled_bytes = 0 if reject.count else reject.end - reject.start
+            self._add(
+                reject.reason,
+                ReasonCount(reject.count or 1, garbled_bytes, reject.start, reject.end, reject.sample),
+            )
+
+    @property
+    def tuples(self) -> int:
+        """Rejected tuples."""
+        return sum(each.count for each in self.by_reason.values() if not each.garbled_bytes)
+
+    @property
+    def garbled_bytes(self) -> int:
+        """Bytes that are no record."""
+        return sum(each.garbled_bytes for each in self.by_reason.values())
+
+    def _add(self, reason: Reason, more: ReasonCount) -> None:
+        before = self.by_reason.get(reason)
+        self.by_reason[reason] = before + more if before else more
+
+    def pack(self) -> bytes:
+        """These counts in at most ``MOST_PACKED`` bytes; none if nothing was rejected.
+
+        A byte with the format's version; then for each reason its name, which a byte with its length
+        precedes, the numbers as ``_NUMBERS`` has them, and the sample.
+        """
+        packed = bytearray()
+        for reason in sorted(self.by_reason, key=lambda reason: reason.name):
+            each = self.by_reason[reason]
+            sample = each.sample.encode()
+            packed += bytes([len(reason.name)]) + reason.name.encode()
+            packed += _NUMBERS.pack(each.count, each.garbled_bytes, each.start, each.end, len(sample))
+            packed += sample
+        return bytes([_VERSION]) + packed if packed else b""
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> "RejectCounts":
+        """The counts that were packed; ``MalformedInput`` if these bytes are no such counts."""
+        by_reason: dict[Reason, ReasonCount] = {}
+        try:
+            if packed and packed[0] != _VERSION:
+                raise ValueError(f"version {packed[0]} is unknown")  # noqa: TRY301
+            at = 1
+            while at < len(packed):
+                name_end = at + 1 + packed[at]
+                reason = Reason[packed[at + 1 : name_end].decode()]
+                count, garbled_bytes, start, end, length = _NUMBERS.unpack_from(packed, name_end)
+                at = name_end + _NUMBERS.size + length
+                sample = packed[at - length : at].decode()
+                by_reason[reason] = ReasonCount(count, garbled_bytes, start, end, sample)
+            counts = cls(by_reason)
+            if counts.pack() != packed:
+                raise ValueError("they are cut off or damaged")  # noqa: TRY301
+        except (ValueError, KeyError, IndexError, struct.error) as error:
+            raise MalformedInput(f"rejects can't be unpacked: {error}") from error
+        return counts
+
+
+_VERSION = 1
+_NUMBERS = struct.Struct("<QQQQH")
+"""Count, garbled bytes, the first place's start and end, and the length of the sample in bytes."""

@@ -25,6 +25,8 @@ import ipaddress
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
+from shared.flowlog.reasons import Reason, Rejected
+
 Direction = Literal["Inbound", "Outbound"]
 Status = Literal["Allowed", "Denied"]
 Grammar = Literal["nsg", "nsg-v1", "nsg-v2", "vnet-v4"]
@@ -33,8 +35,6 @@ Grammar = Literal["nsg", "nsg-v1", "nsg-v2", "vnet-v4"]
 INT64_MAX = 2**63 - 1
 
 _LONGEST_ADDRESS = 45
-_NO_COUNTER = "counter is no signed 64-bit number"
-_NO_TIME = "time is neither 10 nor 13 digits"
 
 _DIRECTIONS: dict[str, Direction] = {"I": "Inbound", "O": "Outbound"}
 _PROTOCOLS = {"T": "TCP", "U": "UDP", "6": "TCP", "17": "UDP"}
@@ -48,14 +48,6 @@ _ENCRYPTIONS = frozenset(
     {"X", "NX", "NX_HW_NOT_SUPPORTED", "NX_SW_NOT_READY", "NX_NOT_ACCEPTED", "NX_NOT_SUPPORTED"}
     | {"NX_LOCAL_DST", "NX_FALLBACK"}
 )
-
-
-class Rejected(Exception):
-    """The tuple breaks the grammar; ``reason`` is the same text for every tuple that breaks that rule."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class FlowTuple(NamedTuple):
@@ -95,18 +87,18 @@ class Verdict(NamedTuple):
 def read_tuple(text: object, grammar: Grammar) -> FlowTuple:
     """Read one element of a ``flowTuples`` array; ``Rejected`` if it breaks the grammar."""
     if not isinstance(text, str):
-        raise Rejected("not a string")
+        raise Rejected(Reason.NO_STRING)
     fields = text.split(",")
     if len(fields) not in _FIELDS[grammar]:
-        raise Rejected("wrong number of fields")
+        raise Rejected(Reason.NUMBER_OF_FIELDS)
     time_ms = _time(fields[0])
     src_ip, dest_ip = _address(fields[1]), _address(fields[2])
-    src_port = _number(fields[3], 5, 65_535, "not a port")
-    dest_port = _number(fields[4], 5, 65_535, "not a port")
+    src_port = _number(fields[3], 5, 65_535, Reason.PORT)
+    dest_port = _number(fields[4], 5, 65_535, Reason.PORT)
     verdict = read_verdict(grammar, *fields[5:9])
     counters = fields[9:] or ["", "", "", ""]
     if verdict.needs_counters and "" in counters:
-        raise Rejected("counter missing")
+        raise Rejected(Reason.COUNTER_MISSING)
     return FlowTuple(
         time_ms,
         src_ip,
@@ -114,7 +106,7 @@ def read_tuple(text: object, grammar: Grammar) -> FlowTuple:
         src_port,
         dest_port,
         *verdict[:-1],
-        *[_number(text, 19, INT64_MAX, _NO_COUNTER) if text else 0 for text in counters],
+        *[_number(text, 19, INT64_MAX, Reason.COUNTER) if text else 0 for text in counters],
     )
 
 
@@ -127,21 +119,21 @@ def read_verdict(
     """
     known_protocol = _protocol(protocol)
     if direction not in _DIRECTIONS:
-        raise Rejected("unknown direction")
+        raise Rejected(Reason.DIRECTION)
     if grammar == "vnet-v4":
         state, encryption = decision, rest
         if state not in {"B", "C", "E", "D"}:
-            raise Rejected("unknown state")
+            raise Rejected(Reason.STATE)
         if encryption not in _ENCRYPTIONS:
-            raise Rejected("unknown encryption")
+            raise Rejected(Reason.ENCRYPTION)
         denied = state == "D"
     else:
         if decision not in {"A", "D"}:
-            raise Rejected("unknown decision")
+            raise Rejected(Reason.DECISION)
         denied = decision == "D"
         state = "B" if rest is None else rest
         if state not in {"B", "C", "E"}:
-            raise Rejected("unknown state")
+            raise Rejected(Reason.STATE)
     return Verdict(
         protocol=known_protocol,
         direction=_DIRECTIONS[direction],
@@ -153,7 +145,7 @@ def read_verdict(
     )
 
 
-def _number(text: str, most_digits: int, largest: int, reason: str) -> int:
+def _number(text: str, most_digits: int, largest: int, reason: Reason) -> int:
     """A whole number; ``Rejected`` for this reason if it is none, too long or too large."""
     # By itself, isdigit takes the digits of every script.
     if text.isdigit() and text.isascii() and len(text) <= most_digits and (number := int(text)) <= largest:
@@ -163,8 +155,8 @@ def _number(text: str, most_digits: int, largest: int, reason: str) -> int:
 
 def _time(text: str) -> int:
     if len(text) not in {10, 13}:
-        raise Rejected(_NO_TIME)
-    number = _number(text, 13, 10**13, _NO_TIME)
+        raise Rejected(Reason.TIME)
+    number = _number(text, 13, 10**13, Reason.TIME)
     return number * 1000 if len(text) == 10 else number
 
 
@@ -184,7 +176,7 @@ def _canonical(text: str) -> str | None:
 def _address(text: str) -> str:
     address = canonical(text)
     if address is None:
-        raise Rejected("not an address")
+        raise Rejected(Reason.ADDRESS)
     return address
 
 
@@ -192,5 +184,5 @@ def _protocol(text: str) -> str:
     known = _PROTOCOLS.get(text)
     if known:
         return known
-    number = str(_number(text, 3, 255, "unknown protocol"))
+    number = str(_number(text, 3, 255, Reason.PROTOCOL))
     return _PROTOCOLS.get(number, number)

@@ -266,7 +266,7 @@ def _reject_columns(blob: BlobName, reject: Reject, rewrites: int) -> Columns:
         "BlobName": blob.name,
         "ByteFrom": reject.start,
         "ByteTo": reject.end,
-        "Reason": reject.reason,
+        "Reason": reject.reason.value,
         "Count": reject.count,
         "Sample": reject.sample,
         "Rewrites": rewrites,

@@ -15,11 +15,11 @@ from datetime import datetime
 import numpy as np
 
 from shared.flowlog.columns import Columns, read_columns
+from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Garbled, Record
 from shared.flowlog.slices import Item, NotPlainError, Slice, is_plain
 from shared.flowlog.texts import PADDING, Ints
-from shared.flowlog.tuples import FlowTuple, Grammar, Rejected, read_tuple
-from shared.tally import hour_counts
+from shared.flowlog.tuples import FlowTuple, Grammar, read_tuple
 from shared.tally.heavy_hitters import HeavyHitters
 from shared.tally.hour_counts import BUCKET_MS, HOUR_MS, BlobCounts, HourCounts
 from shared.tally.keys import Keys, NumbersRanOutError
@@ -39,7 +39,7 @@ _ENOUGH = 2**60
 
 _BUCKETS = HOUR_MS // BUCKET_MS
 
-type Rejections = dict[int, list[tuple[object, str]]]
+type Rejections = dict[int, list[tuple[object, Reason]]]
 """By the number of the item: elements of its arrays, and why they are rejected."""
 
 # From here on the C library keeps freed memory up to this size, instead of mapping it anew each time.
@@ -204,7 +204,7 @@ class ColumnCounter:
             if 0 <= flow.time_ms - self._from_ms < 3 * HOUR_MS:
                 good.append((row, flow))
             else:
-                rejected.setdefault(number, []).append((element, hour_counts.FAR))
+                rejected.setdefault(number, []).append((element, Reason.FAR_TIME))
         return good
 
     def _put(self, tuples: _Tuples, row: int, flow: FlowTuple) -> None:

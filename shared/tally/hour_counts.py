@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
+from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Record
 from shared.flowlog.rejects import Reject, reject_tuples
-from shared.flowlog.tuples import FlowTuple, Rejected, read_tuple
+from shared.flowlog.tuples import FlowTuple, read_tuple
 from shared.tally.families import DIMENSIONS, FAMILIES, Predicate, dimensions_of
 from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.measures import (
@@ -24,8 +25,6 @@ from shared.tally.measures import (
     to_figures,
     to_sums,
 )
-
-FAR = "time is more than an hour outside the blob's hour"
 
 HOUR_MS = 3_600_000
 BUCKET_MS = 300_000
@@ -126,7 +125,7 @@ class BlobCounts:
         NSG's resource id).
         """
         hour_start_ms = int(hour.timestamp()) * 1000
-        rejected: list[tuple[object, str]] = []
+        rejected: list[tuple[object, Reason]] = []
         for group in record.groups:
             acl = group.acl_group or acl_group
             for element in group.tuples:
@@ -163,7 +162,7 @@ class BlobCounts:
 
     def _share(self, share: int) -> HourCounts:
         if share not in (-1, 0, 1):
-            raise Rejected(FAR)
+            raise Rejected(Reason.FAR_TIME)
         if share not in self.shares:
             self.shares[share] = HourCounts()
         return self.shares[share]
