@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobPrefix, BlobProperties, BlobServiceClient
+from azure.storage.blob import BlobClient, BlobPrefix, BlobProperties, BlobServiceClient
 
 from shared.connection import Patience, Transport, connect, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
@@ -28,8 +28,8 @@ _YEAR_FOLDER = re.compile(r"(.*/)y=[0-9]{4}/", re.IGNORECASE)
 class Stretch:
     """Bytes of a blob from ``start``; the blob was ``length`` bytes long then, and of version ``etag``.
 
-    ``modified`` is when that version was written; ``server_time`` is the storage service's clock: the only
-    one that decisions may be based on.
+    ``modified`` is when that version was written, ``created`` when the blob was created, if storage says so;
+    ``server_time`` is the storage service's clock: the only one that decisions may be based on.
     """
 
     data: bytes
@@ -37,6 +37,7 @@ class Stretch:
     length: int
     etag: str
     modified: datetime
+    created: datetime | None
     server_time: datetime
 
     @property
@@ -69,11 +70,14 @@ class FlowLogs:
         )
         self.account = account_name(self.service.url)
 
-    def read(self, blob: BlobName, start: int, *, unless: str = "", only_if: str = "") -> Stretch | None:
-        """Up to ``WINDOW`` bytes from ``start``, in one request.
+    def read(
+        self, blob: BlobName, start: int, *, most: int = 0, unless: str = "", only_if: str = ""
+    ) -> Stretch | None:
+        """Read up to ``most`` bytes (``WINDOW`` if 0) from ``start``, in one request.
 
         ``None`` if there is nothing to be had: the blob is gone, or still of version ``unless``.
-        ``Conflict`` if it isn't of version ``only_if`` any more. Beyond the blob's end ``data`` is empty.
+        ``Conflict`` if it isn't of version ``only_if`` any more. Beyond the blob's end ``data`` is empty, and
+        the ETag isn't known; of an empty blob it is, by a second request.
         """
         client = self.service.get_blob_client(CONTAINERS[blob.kind], blob.name)
         condition: dict[str, Any] = {}
@@ -83,23 +87,36 @@ class FlowLogs:
             condition = {"etag": f'"{only_if}"', "match_condition": MatchConditions.IfNotModified}
         with storage_errors(f"reading {blob.name} from byte {start}"):
             try:
-                download = client.download_blob(offset=start, length=WINDOW, **condition)
-                data = download.readall()
+                return self._read(client, start, most or WINDOW, condition)
             except HttpResponseError as error:
                 if error.status_code in (304, 404):
                     return None
                 if error.status_code == 412:
                     raise Conflict(f"{blob.name} has changed while it was read") from error
-                if error.status_code == 416:
-                    response: Any = error.response
-                    length, now = _total(response.headers["Content-Range"]), self._transport.server_time()
-                    return Stretch(b"", start, length, "", now, now)
                 raise
-        length = _total(str(download.properties.content_range))
-        if len(data) != min(WINDOW, max(length - start, 0)):
-            raise Unavailable(f"reading {blob.name} from byte {start}: the answer was cut short")
-        etag, modified = download.properties.etag.strip('"'), download.properties.last_modified
-        return Stretch(data, start, length, etag, modified, self._transport.server_time())
+
+    def _read(self, client: BlobClient, start: int, most: int, condition: dict[str, Any]) -> Stretch:
+        try:
+            download = client.download_blob(offset=start, length=most, **condition)
+            data = download.readall()
+        except HttpResponseError as error:
+            if error.status_code != 416:
+                raise
+            response: Any = error.response
+            length, now = _total(response.headers["Content-Range"]), self._transport.server_time()
+            if length:
+                return Stretch(b"", start, length, "", now, None, now)
+            about = client.get_blob_properties(**condition)
+            start, length, data = 0, about.size or 0, b""  # not all servers state it where it is 0
+        else:
+            about = download.properties
+            length = _total(str(about.content_range))
+            if len(data) != min(most, max(length - start, 0)):
+                raise Unavailable(f"reading {client.blob_name} from byte {start}: the answer was cut short")
+        return Stretch(
+            *(data, start, length, about.etag.strip('"'), about.last_modified, about.creation_time),
+            self._transport.server_time(),
+        )
 
     def now(self) -> datetime:
         """The storage service's clock."""

@@ -1,5 +1,6 @@
 """Ingest: count what is new in one blob."""
 
+import hashlib
 import logging
 import random
 import time
@@ -21,6 +22,9 @@ UPDATE_BYTES = 64 * 1024 * 1024
 
 LOOKED_AT = timedelta(hours=3)
 """So long after an hour's end the rollup looks at it by itself; written later, it needs a note."""
+
+HEAD_BYTES = 4096
+"""Bytes of a blob's beginning by which it is told from another blob; not more than ``blobs.WINDOW``."""
 
 _MOST_CONFLICTS = 20
 
@@ -108,19 +112,18 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
 
 def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update | None:
     """Read on from the entry's offset, and count; ``None`` if the blob has nothing new."""
-    first = flow_logs.read(blob, entry.offset - len(entry.tail), unless=entry.blob_etag)
+    # The beginning is read again as long as it is short, and else the bytes of the tail.
+    start = 0 if entry.offset <= HEAD_BYTES else entry.offset - len(entry.tail)
+    first = flow_logs.read(blob, start, unless=entry.blob_etag)
     if first is None:
         return None
-    rewritten = not first.data.startswith(entry.tail)
-    if rewritten:
+    if not _same_before(blob, entry, first, flow_logs):
         log.warning("%s was rewritten before byte %d: counted afresh", blob.name, entry.offset)
         entry = Entry(blob.name, rewrites=entry.rewrites + 1)
         if first.start > 0:
             first = flow_logs.read(blob, 0, only_if=first.etag)
             if first is None:
                 return None
-    if not first.etag and not rewritten:
-        return None  # the blob is empty, as it was
 
     counter = BlobCounter(entry.counts(), blob.hour, blob.mac, blob.resource_id, entry.offset)
     rejects: list[Reject] = []
@@ -138,8 +141,10 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
         Entry(
             blob_name=blob.name,
             offset=reader.position,
+            head=_digest(first.data, reader.position) if first.start == 0 else entry.head,
             tail=reader.tail or entry.tail,
             blob_etag=first.etag if at_end else "",
+            blob_created=first.created,
             records=counts.records,
             tuples=counts.tuples,
             malformed=counts.malformed,
@@ -159,6 +164,28 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
         at_end,
         late=first.server_time > blob.hour + timedelta(hours=1) + LOOKED_AT,
     )
+
+
+def _same_before(blob: BlobName, entry: Entry, first: Stretch, flow_logs: FlowLogs) -> bool:
+    """Whether the blob still holds, before the entry's offset, the bytes that were counted.
+
+    ``first`` begins at the blob's first byte, or at the tail. From the tail on it is compared first. Blobs of
+    equal shape can end alike: so where the blob was created at another time, its beginning decides, too. That
+    time alone doesn't, because it isn't documented whether each commit to a blob keeps it.
+    """
+    if first.start == 0:
+        return not entry.offset or _digest(first.data, entry.offset) == entry.head
+    if not first.data.startswith(entry.tail):
+        return False
+    if first.created == entry.blob_created:
+        return True
+    beginning = flow_logs.read(blob, 0, most=HEAD_BYTES, only_if=first.etag)
+    return beginning is not None and _digest(beginning.data, HEAD_BYTES) == entry.head
+
+
+def _digest(data: bytes, length: int) -> bytes:
+    """A digest of a blob's first ``length`` bytes, ``HEAD_BYTES`` of them at the most."""
+    return hashlib.sha256(data[: min(length, HEAD_BYTES)]).digest()[:16]
 
 
 def _stretches(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from shared.blobs import FlowLogs, ListedBlob
 from shared.errors import FlowtallyError
@@ -11,7 +11,6 @@ from shared.ledger.entry import Entry
 from shared.ledger.store import Ledger, Posted
 from shared.workers import work_on
 
-_CLOCK_STEP = timedelta(seconds=2)  # of the times that listings state
 WORKERS = 8
 """Blobs ingested at the same time."""
 
@@ -28,16 +27,14 @@ class Compared:
     def behind(self) -> int:
         """Bytes that haven't been looked at yet, the closing two among them; 0 if none.
 
-        The version tells: a blob is up to date if the very version that is stored was read to its end.
+        The version tells, and no clock: a blob is up to date if the very version that is stored was read to
+        its end. Any other version is behind, by one byte at least, even if it is empty. A blob that was read
+        again after it was listed is called behind, too; the sweep finds nothing new in it.
         """
-        if self.listed.etag == self.entry.blob_etag or not self.listed.length:
+        if self.listed.etag == self.entry.blob_etag:
             return 0
         beyond = self.listed.length - self.entry.offset
-        if beyond > 0:
-            return beyond
-        # Shorter than what was read: the blob was rewritten since, or has grown since it was listed.
-        overtaken = self.written is not None and self.written - self.listed.modified > _CLOCK_STEP
-        return 0 if overtaken else self.listed.length
+        return max(beyond if beyond > 0 else self.listed.length, 1)
 
 
 @dataclass(slots=True)

@@ -31,18 +31,21 @@ NAME = (
 )
 
 int64 = st.integers(0, INT64_MAX)
+times = st.datetimes(timezones=st.just(UTC))
 entries = st.builds(
     Entry,
     blob_name=st.text(),
     offset=int64,
-    tail=st.binary(max_size=32),
+    head=st.binary(max_size=16),
+    tail=st.binary(max_size=64),
+    blob_created=st.none() | times,
     blob_etag=st.text(),
     records=int64,
     tuples=int64,
     malformed=int64,
     garbled_bytes=int64,
     unread_bytes=int64,
-    last_record_time=st.none() | st.datetimes(timezones=st.just(UTC)),
+    last_record_time=st.none() | times,
     tuples_before=int64,
     tuples_after=int64,
     rewrites=int64,
@@ -118,7 +121,7 @@ def test_an_entity_of_another_version_is_refused_with_what_to_do(schema: object)
 def test_an_entity_without_a_column_is_refused_with_its_name() -> None:
     columns = to_columns(Entry(NAME), "the~partition", "account")
     for missing in READABLE:
-        if missing in {"PartitionKey", "RowKey", "LastRecordTime"}:
+        if missing in {"PartitionKey", "RowKey", "LastRecordTime", "BlobCreated"}:
             continue
         with pytest.raises(MalformedInput, match="the~partition"):
             from_columns({name: value for name, value in columns.items() if name != missing})

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from email.utils import format_datetime
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -155,7 +156,8 @@ class Stage:
         was = OldBlob(b"", "")
         with suppress(ResourceNotFoundError):
             there = client.download_blob()
-            was = OldBlob(there.readall(), there.properties.etag)
+            about = there.properties
+            was = OldBlob(there.readall(), about.etag, format_datetime(about.creation_time, usegmt=True))
         self.traffic.old_blobs[name] = was
         if data is None:
             client.delete_blob()
@@ -180,6 +182,7 @@ def stage(storage: Azurite, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> 
     """Empty storage with a forwarder before it; small windows, little patience."""
     monkeypatch.setattr("shared.connection.LONGEST_WAIT_SECONDS", 0.002)
     monkeypatch.setattr("shared.blobs.WINDOW", 1_500)
+    monkeypatch.setattr("shared.ingest.HEAD_BYTES", 400)
     monkeypatch.setattr("shared.ingest.UPDATE_BYTES", 4_000)
     with ExitStack() as leaving:
         connection_string, traffic = leaving.enter_context(forwarded(storage))

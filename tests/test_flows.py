@@ -145,11 +145,11 @@ class OneBlob(FlowLogs):
     def __init__(self, item: bytes, items: int) -> None:
         self._item, self._items = b"," + item, items
 
-    def read(self, blob: BlobName, start: int, *, unless: str = "", only_if: str = "") -> Any:  # noqa: ARG002
+    def read(self, blob: BlobName, start: int, **_: Any) -> Any:  # noqa: ARG002
         length = len(self._item) * self._items
         at = start % len(self._item)
         data = (self._item * (_SMALL // len(self._item) + 2))[at : at + _SMALL]
-        return Stretch(data[: length - start], start, length, "1", NIGHT, NIGHT)
+        return Stretch(data[: length - start], start, length, "1", NIGHT, NIGHT, NIGHT)
 
 
 def test_memory_does_not_grow_with_the_log(stores: Stores) -> None:

@@ -302,6 +302,7 @@ def test_the_protocol(stores: Stores, pytestconfig: pytest.Config, monkeypatch: 
     monkeypatch.setattr("shared.ledger.store.time", clock)
     monkeypatch.setattr("shared.connection.LONGEST_WAIT_SECONDS", 0)
     monkeypatch.setattr("shared.blobs.WINDOW", 500)
+    monkeypatch.setattr("shared.ingest.HEAD_BYTES", 300)
     monkeypatch.setattr("shared.ingest.UPDATE_BYTES", 1_500)
     effort = pytestconfig.getoption("--effort")
     with requests_in_steps():

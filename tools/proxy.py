@@ -79,10 +79,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class OldBlob:
-    """A blob as it was once: its content and its ETag, with the quotes; no ETag where there was no blob."""
+    """A blob as it was once: its content, its ETag, with the quotes, and when it was created; no ETag where
+    there was no blob.
+    """
 
     content: bytes
     etag: str
+    created: str = ""
 
 
 @dataclass
@@ -129,10 +132,12 @@ def _read_old_blob(old: OldBlob, headers: Message) -> Answer:
     if start >= size:
         return Answer(416, [*about, ("Content-Range", f"bytes */{size}")], b"")
     span = ("Content-Range", f"bytes {start}-{end - 1}/{size}")
-    kind = ("x-ms-blob-type", "BlockBlob")
-    return Answer(
-        206, [*about, span, kind, ("Last-Modified", formatdate(0, usegmt=True))], old.content[start:end]
-    )
+    about += [
+        ("x-ms-blob-type", "BlockBlob"),
+        ("x-ms-creation-time", old.created),
+        ("Last-Modified", formatdate(0, usegmt=True)),
+    ]
+    return Answer(206, [*about, span], old.content[start:end])
 
 
 @contextmanager

@@ -42,7 +42,7 @@ LONGEST_NAME = 1024
 LONGEST_GAP = 1024 * 1024
 """Bytes between two records; where more say nothing, they are passed by as garbled."""
 
-LONGEST_TAIL = 32
+LONGEST_TAIL = 64
 """Bytes. They are read again with every update, so they are few."""
 
 SEPARATORS = re.compile(

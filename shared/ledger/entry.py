@@ -20,9 +20,11 @@ _CHUNK = 60 * 1024
 class Entry:
     """What is known of one blob.
 
-    - ``offset``: the byte after the last item counted; reading on starts there. ``tail``: the last bytes
-      before it, by which a blob that was rewritten is told.
+    - ``offset``: the byte after the last item counted; reading on starts there.
+    - ``head``: a digest of the blob's first bytes before ``offset``; ``tail``: the last bytes before it. A
+      blob that was remade is told by them.
     - ``blob_etag``: the version that was read to its end; empty if there was more to read.
+    - ``blob_created``: when the blob was created, as its storage says.
     - ``records``, ``tuples``, ``malformed``: up to ``offset``, whole records, tuples counted and rejected.
     - ``garbled_bytes``: bytes that are no record; ``unread_bytes`` of them lie beyond ``offset`` and will be
       looked at again when the blob has grown.
@@ -34,8 +36,10 @@ class Entry:
 
     blob_name: str
     offset: int = 0
+    head: bytes = b""
     tail: bytes = b""
     blob_etag: str = ""
+    blob_created: datetime | None = None
     records: int = 0
     tuples: int = 0
     malformed: int = 0
@@ -106,11 +110,13 @@ def to_columns(entry: Entry, partition: str, account: str) -> dict[str, Any]:
         "UnreadBytes": entry.unread_bytes,
         "LastRecordTime": entry.last_record_time,
         "BlobETag": entry.blob_etag,
+        "BlobCreated": entry.blob_created,
         "TuplesBefore": entry.tuples_before,
         "TuplesAfter": entry.tuples_after,
         "Rewrites": entry.rewrites,
         "ResourceId": entry.resource_id,
         "TargetResourceId": entry.target_id,
+        "Head": entry.head,
         "Tail": entry.tail,
         **to_chunks(entry.packed),
     }
@@ -135,8 +141,10 @@ def _read_columns(columns: Mapping[str, Any]) -> Entry:
     return Entry(
         blob_name=columns["BlobName"],
         offset=columns["Offset"],
+        head=columns.get("Head", b""),
         tail=columns.get("Tail", b""),
         blob_etag=columns["BlobETag"],
+        blob_created=columns.get("BlobCreated"),
         records=columns["Records"],
         tuples=columns["Tuples"],
         malformed=columns["Malformed"],
@@ -165,5 +173,5 @@ def from_chunks(columns: Mapping[str, Any]) -> bytes:
     return b"".join(columns[name] for name in sorted(columns) if name.startswith("Counts"))
 
 
-READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name != "Tail")
+READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name not in ("Head", "Tail"))
 """The columns to ask for where the counts aren't wanted."""
