@@ -61,15 +61,15 @@ class Ingested:
 @dataclass(frozen=True, slots=True)
 class _Update:
     """What there is to commit: the new entry; what was rejected on the way, and what is unread at the end;
-    when that version of the blob was written; whether it ends there; ``late`` if the rollup has to be told.
+    when that version of the blob was written, and read; whether it ends there.
     """
 
     entry: Entry
     rejects: list[Reject]
     unread: Reject | None
     modified: datetime
+    read: datetime
     at_end: bool
-    late: bool
 
 
 def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
@@ -96,6 +96,8 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
                 return replace(done, conflicts=conflicts)
             _keep(blob, loaded.entry, update, ledger, doubtful=conflicts > 0)
             committed = ledger.commit(loaded, update.entry)
+            if committed > _looked_at_until(blob):
+                ledger.note_late(blob, committed)
             ledger.drop_rejects_before(blob, update.entry)
         except Conflict as conflict:
             conflicts += 1
@@ -161,9 +163,14 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
         rejects,
         unread,
         first.modified,
+        first.server_time,
         at_end,
-        late=first.server_time > blob.hour + timedelta(hours=1) + LOOKED_AT,
     )
+
+
+def _looked_at_until(blob: BlobName) -> datetime:
+    """When the rollup ceases to look at the blob's hour by itself."""
+    return blob.hour + timedelta(hours=1) + LOOKED_AT
 
 
 def _same_before(blob: BlobName, entry: Entry, first: Stretch, flow_logs: FlowLogs) -> bool:
@@ -229,8 +236,8 @@ def _keep(blob: BlobName, before: Entry, update: _Update, ledger: Ledger, *, dou
     doubtful = doubtful or before.unread_bytes > 0
     if rejects or doubtful:
         ledger.keep_rejects(blob, update.entry, update.rejects, update.unread, doubtful=doubtful)
-    if update.late:
-        ledger.note_late(blob)
+    if update.read > _looked_at_until(blob):
+        ledger.note_late(blob, update.read)
 
 
 def _sum(done: Ingested, before: Entry, after: Entry, lag: timedelta) -> Ingested:

@@ -35,8 +35,13 @@ ROWS_VERSION = 1
 SETTLED_AFTER = timedelta(minutes=15)
 """So long after it was made an hour can't be overwritten by a slower rollup any more."""
 
-NOTES_KEPT = timedelta(hours=1)
-"""So long after it was written a note stays: its commit may come a while later."""
+NOTES_FOLLOWED = timedelta(hours=1)
+"""So long after a note was left each rollup compares its hour: the commit may come a while later. Then it is
+compared once more, and a last time after ``NOTES_KEPT``, for the case that a process has slept before its
+commit, and has died after it."""
+
+NOTES_KEPT = timedelta(days=1)
+"""So long after it was left a note stays."""
 
 WORKERS = 4
 """Scopes made at the same time."""
@@ -81,7 +86,8 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
     Some scopes at a time. One that fails doesn't hold up the others: it is in ``failed``, and is looked at
     again the next time.
     """
-    notes, now = ledger.late_notes()
+    all_notes, now = ledger.late_notes()
+    notes = [note for note in all_notes if not note.compared or now - note.noted > NOTES_KEPT]
     looked_at = views.looked_at()
     if looked_at is None:
         views.create_tables()
@@ -100,6 +106,8 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
         failed = any(name.startswith(note.scope) for name, _ in done.failed)
         if not failed and now - note.noted > NOTES_KEPT:
             ledger.drop_note(note)
+        elif not failed and now - note.noted > NOTES_FOLLOWED:
+            ledger.keep_note(note)
     # What is malformed stays so until somebody mends it; only what may pass is worth looking at again.
     if done.scopes and not any(isinstance(error, Unavailable) for _, error in done.failed):
         views.keep_looked_at(now)

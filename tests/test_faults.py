@@ -342,7 +342,7 @@ def live_and_roll_up(stage: Stage, plan: Plan, number: int, patch: pytest.Monkey
         # Nothing is made once more for having been made just now: the fingerprints have to tell.
         patch.setattr("shared.rollup.SETTLED_AFTER", -SECOND)
         patch.setattr("shared.rollup.NOTES_KEPT", -SECOND)
-        patch.setattr("shared.ledger.store._NOTE_GOOD_FOR_SECONDS", 0)
+        patch.setattr("shared.ledger.store.NOTE_GOOD_FOR", -SECOND)
     nics = [Nic("nsg-v2", f"{number:08X}{mac:04X}", f"nsg-{number}-{mac % 2}") for mac in range(3)]
     data: bytes | None = b""
     with stage.disturbed_by(plan):

@@ -299,7 +299,6 @@ class Protocol(RuleBasedStateMachine):
 def test_the_protocol(stores: Stores, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr("shared.ingest.time", clock)
-    monkeypatch.setattr("shared.ledger.store.time", clock)
     monkeypatch.setattr("shared.connection.LONGEST_WAIT_SECONDS", 0)
     monkeypatch.setattr("shared.blobs.WINDOW", 500)
     monkeypatch.setattr("shared.ingest.HEAD_BYTES", 300)

@@ -216,5 +216,5 @@ def test_an_old_hour_costs_one_note_for_the_rollup_a_host_and_not_one_an_update(
     assert update(one, NIGHT + HOUR, 1) == 1, "it is another hour"
     assert update(one, this_hour(), 1) == 0, "it is a recent hour"
     assert update(one, this_hour() - 2 * HOUR, 1) == 0, "so is this"
-    monkeypatch.setattr("shared.ledger.store._NOTE_GOOD_FOR_SECONDS", 0)
-    assert update(one, NIGHT, 4) == 1, "the note is old"
+    monkeypatch.setattr("shared.ledger.store.NOTE_GOOD_FOR", -timedelta(seconds=1))
+    assert update(one, NIGHT, 4) == 2, "the note is old before the commit, and again after it"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count as numbers
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from shared.blobs import FlowLogs
+from shared.ingest import ingest
 from shared.ledger.store import LATE
 from shared.rollup import rollup
 from shared.settings import Connection
 from shared.sweep import sweep
+from shared.tables import Tables
 from tests import naive
 from tests.system import (
     HOUR,
@@ -88,11 +91,84 @@ def test_notes_of_late_hours_are_kept_for_a_while_and_then_dropped(
 ) -> None:
     stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
     stores.sweep()
-    stores.rollup()
-    assert len(stores.ledger.late_notes()[0]) == 1
-    monkeypatch.setattr("shared.rollup.NOTES_KEPT", -SECOND)
-    stores.rollup()
-    assert stores.ledger.late_notes()[0] == []
+    (note,) = stores.ledger.late_notes()[0]
+    now = service_clock(monkeypatch)
+    for later, kept in (
+        (timedelta(), [False]),
+        (timedelta(minutes=59), [False]),
+        (timedelta(minutes=61), [True]),
+        (timedelta(hours=23), [True]),
+        (timedelta(hours=25), []),
+    ):
+        now.ahead = later
+        stores.rollup()
+        notes, _ = stores.ledger.late_notes()
+        assert [each.compared for each in notes] == kept
+        assert all(each.noted == note.noted for each in notes)
+
+
+class ServiceClock:
+    """How far the clock of the results' storage, as rollups see it, is ahead of what it was."""
+
+    ahead = timedelta()
+
+
+def service_clock(monkeypatch: pytest.MonkeyPatch) -> ServiceClock:
+    """Let time pass at will for rollups."""
+    clock, server_time = ServiceClock(), Tables.server_time
+    monkeypatch.setattr(Tables, "server_time", lambda tables: server_time(tables) + clock.ahead)
+    return clock
+
+
+@pytest.mark.parametrize(
+    ("asleep", "after", "dies"),
+    [
+        pytest.param(timedelta(hours=2), timedelta(hours=3), False, id="and goes on"),
+        pytest.param(timedelta(days=3), timedelta(days=3, minutes=5), False, id="for days and goes on"),
+        pytest.param(timedelta(minutes=30), timedelta(minutes=65), True, id="for minutes and dies"),
+        pytest.param(timedelta(hours=2), timedelta(hours=25), True, id="and dies"),
+    ],
+)
+def test_a_sweep_that_sleeps_between_its_note_and_its_commit_is_rolled_up(
+    stores: Stores,
+    other_host: Stores,
+    monkeypatch: pytest.MonkeyPatch,
+    asleep: timedelta,
+    after: timedelta,
+    *,
+    dies: bool,
+) -> None:
+    """Rollups look at the hour while it sleeps; a process's own clock doesn't tell it that it has slept."""
+    clock, commit = service_clock(monkeypatch), stores.ledger.commit
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+    blob = stores.put(DATA, NIGHT, blob_of(minute(NIGHT, 443)))
+    ingest(blob, other_host.flow_logs, other_host.ledger)
+
+    def sleep_and_commit(*arguments: Any) -> datetime:
+        for part in range(1, 5):
+            clock.ahead = asleep * part / 4
+            other_host.rollup()
+        committed = commit(*arguments) + asleep
+        if dies:
+            raise Killed
+        return committed
+
+    monkeypatch.setattr(stores.ledger, "commit", sleep_and_commit)
+    with suppress(Killed):
+        stores.sweep()
+    clock.ahead = after
+    other_host.rollup()
+    assert_views_are_right(stores)
+
+
+def test_a_commit_that_became_late_on_the_way_leaves_a_note(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour, commit = datetime.now(UTC).replace(minute=0, second=0, microsecond=0), stores.ledger.commit
+    stores.put(WEB, hour, blob_of(minute(hour, 443)))
+    monkeypatch.setattr(stores.ledger, "commit", lambda *arguments: commit(*arguments) + 5 * HOUR)
+    stores.sweep(hour, hour)
+    assert [note.hour for note in stores.ledger.late_notes()[0]] == [hour]
 
 
 def test_rollup_after_a_long_pause_looks_at_all_that_was_counted_meanwhile(
@@ -261,7 +337,7 @@ def test_a_rollup_that_dies_at_any_write_is_made_good_by_the_next_one(
     """
     monkeypatch.setattr("shared.rollup.SETTLED_AFTER", -SECOND)
     monkeypatch.setattr("shared.rollup.NOTES_KEPT", -SECOND)
-    monkeypatch.setattr("shared.ledger.store._NOTE_GOOD_FOR_SECONDS", 0)
+    monkeypatch.setattr("shared.ledger.store.NOTE_GOOD_FOR", -SECOND)
     items = [minute(NIGHT - SECOND, 22)]
     for number in numbers():
         items.append(minute(NIGHT + number * SECOND, 443 + number % 2))

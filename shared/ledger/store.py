@@ -14,11 +14,10 @@ Nothing of an entry is remembered between updates: an update is three requests, 
 the write.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
@@ -48,7 +47,8 @@ LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
 RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
 
-_NOTE_GOOD_FOR_SECONDS = 600
+NOTE_GOOD_FOR = timedelta(minutes=10)
+"""A process that has left a note leaves the same one again only after this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,16 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class LateNote:
-    """An old hour of a scope was written to; ``noted`` is when that was last said."""
+    """An old hour of a scope was written to; ``noted`` is when that was last said.
+
+    ``compared``: the rollup has compared the hour some time after that, when most commits that the note may
+    stand for have been made.
+    """
 
     scope: str
     hour: datetime
     noted: datetime
+    compared: bool
     etag: str
 
 
@@ -99,7 +104,7 @@ class Ledger:
         self._tables = tables
         self._ledger = tables.table("flowledger")
         self._rejects = tables.table("flowrejects")
-        self._noted: dict[str, float] = {}
+        self._noted: dict[str, datetime] = {}
 
     # Ingest
 
@@ -171,18 +176,21 @@ class Ledger:
         partition = {"partition": partition_of(blob)}
         return query(self._rejects, "PartitionKey eq @partition", partition, select=columns)
 
-    def note_late(self, blob: BlobName) -> None:
+    def note_late(self, blob: BlobName, now: datetime) -> None:
         """Tell the rollup that an hour is written to that it doesn't look at by itself any more.
 
-        Written *before* the commit, so that none is missing; said again only when the last time is a while
-        ago, which the rollup allows for by keeping notes for longer than that.
+        To be called *before* the commit, so that no note is missing, and again after it, for the case that
+        the process has slept in between. ``now`` is the storage service's clock: a process's own clocks stand
+        still while a laptop sleeps. Nothing is written if this process has left the same note a short while
+        ago.
         """
         key = f"{blob.scope}~{hour_key(blob.hour)}"
-        now = time.monotonic()
-        if now - self._noted.get(key, -_NOTE_GOOD_FOR_SECONDS) < _NOTE_GOOD_FOR_SECONDS:
+        before = self._noted.get(key)
+        if before is not None and now - before <= NOTE_GOOD_FOR:
             return
+        note = {"PartitionKey": LATE, "RowKey": key, "Noted": now}
         with storage_errors(f"noting that {key} is late"):
-            self._ledger.upsert_entity({"PartitionKey": LATE, "RowKey": key}, mode=UpdateMode.REPLACE)
+            self._ledger.upsert_entity(note, mode=UpdateMode.REPLACE)
         self._noted[key] = now
 
     # Rollup, sweep, status
@@ -192,17 +200,21 @@ class Ledger:
         notes = []
         for found in query(self._ledger, "PartitionKey eq @late", {"late": LATE}):
             scope, _, hour = found.columns["RowKey"].rpartition("~")
-            notes.append(LateNote(scope, _hour(hour), found.written, found.etag))
+            columns = found.columns
+            noted, compared = columns["Noted"], columns.get("Compared", False)
+            notes.append(LateNote(scope, _hour(hour), noted, compared, found.etag))
         return notes, self._tables.server_time()
+
+    def keep_note(self, note: LateNote) -> None:
+        """Keep a note as compared, unless it has been said again."""
+        entity = {**_note_keys(note), "Noted": note.noted, "Compared": True}
+        with storage_errors("keeping a note"), suppress(ResourceModifiedError, ResourceNotFoundError):
+            self._ledger.update_entity(entity, mode=UpdateMode.REPLACE, **if_unchanged(note.etag))
 
     def drop_note(self, note: LateNote) -> None:
         """Remove a note, unless it has been said again."""
-        entity = {"PartitionKey": LATE, "RowKey": f"{note.scope}~{hour_key(note.hour)}"}
-        with storage_errors("dropping a note"):
-            try:
-                self._ledger.delete_entity(entity, **if_unchanged(note.etag))
-            except (ResourceModifiedError, ResourceNotFoundError):
-                return
+        with storage_errors("dropping a note"), suppress(ResourceModifiedError, ResourceNotFoundError):
+            self._ledger.delete_entity(_note_keys(note), **if_unchanged(note.etag))
 
     def scopes(self) -> Iterator[str]:
         """All scopes that have an entry, in order; one small query for each."""
@@ -244,6 +256,10 @@ class Ledger:
                     continue
                 account = found.columns["RowKey"]
                 yield Posted(scope, _hour(hour), mac, account, entry, found.etag, found.written)
+
+
+def _note_keys(note: LateNote) -> dict[str, str]:
+    return {"PartitionKey": LATE, "RowKey": f"{note.scope}~{hour_key(note.hour)}"}
 
 
 def _hour(key: str) -> datetime:
