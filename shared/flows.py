@@ -2,8 +2,8 @@
 
 Which blobs, their names tell; of each, only the windows are read that are needed, from its beginning up to
 the end of the time asked for. Rows come as they are read, so memory doesn't grow with the log. What the
-counting rejects is rejected here, too, and is given as a row that says why: it is left out only where what is
-known of it fails a condition.
+counting rejects is rejected here, too, and is given as a row that says why: among flows it is left out only
+where what is known of it fails a condition.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +16,7 @@ from shared.errors import Conflict, Unavailable
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Garbled, Record, RecordReader
+from shared.flowlog.rejects import Reject, TuplePlaces, reject_garbled
 from shared.flowlog.tuples import FlowTuple, read_tuple
 from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
 from shared.views.asking import find_scopes
@@ -29,6 +30,7 @@ COLUMNS = (
     *MEASURES[4:],
     *("Rejected", "ByteFrom", "ByteTo", "Sample"),
 )
+REJECT_COLUMNS = ("Hour", "Scope", "Mac", "BlobName", "ByteFrom", "ByteTo", "Reason", "Sample")
 DECISION_COLUMNS = (
     *("Status", "AclRule", "AclGroup", "Scope", "Direction", "Ports", "Tuples"),
     *("FlowsAllowed", "FlowsDenied", "BytesSrcToDest", "BytesDestToSrc", "FirstSeen", "LastSeen"),
@@ -37,8 +39,8 @@ DECISION_COLUMNS = (
 LATE = timedelta(minutes=10)
 """A tuple stands in a record written up to a minute or so after it: ten are on the safe side."""
 
+_HOUR = timedelta(hours=1)
 _HOUR_MS = 3_600_000
-_LONGEST_SAMPLE = 200
 _MOST_PORTS = 3
 
 
@@ -70,6 +72,14 @@ class Wanted:
             each.holds(row) or not any(row.get(name) is not None for name in each.columns)
             for each in self.conditions
         )
+
+    def blobs_of(self, blobs: Iterable[BlobName]) -> list[BlobName]:
+        """Those of these blobs whose hours are wanted, of interfaces that are wanted."""
+        return [
+            blob
+            for blob in blobs
+            if floor_hour(self.since) <= blob.hour < self.until and self.may_hold({"Mac": blob.mac})
+        ]
 
 
 def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> list[BlobName]:
@@ -106,8 +116,7 @@ def read_flows(
         for item in _items(flow_logs, blob, looked):
             if isinstance(item, Garbled):
                 looked.garbled_bytes += item.end - item.start
-                sample = item.sample.decode("utf-8", "backslashreplace")
-                row = _reject(blob, None, item, item.reason, sample)
+                row = _rejected(blob, None, reject_garbled(item))
                 if wanted.may_hold(row):
                     yield row
                 continue
@@ -115,6 +124,28 @@ def read_flows(
                 break
             looked.records += 1
             yield from _rows(blob, item, wanted, looked)
+
+
+def read_rejects(
+    flow_logs: FlowLogs, blobs: Iterable[BlobName], now: datetime, looked: Looked
+) -> Iterator[Row]:
+    """Rows of ``REJECT_COLUMNS``, blob by blob in the order of the log: everything that isn't counted, each
+    tuple and each stretch of bytes. ``looked`` is kept up to date.
+
+    What has no whole record at the end of a blob is one of them once its hour is over; before, it is not
+    decided.
+    """
+    for blob in blobs:
+        looked.blobs += 1
+        for item in _items(flow_logs, blob, looked):
+            if isinstance(item, Record):
+                looked.records += 1
+                for _, _, read in _read_tuples(blob, item, looked):
+                    if isinstance(read, Reject):
+                        yield _reject_row(blob, read)
+            elif item.reason is not Reason.UNREAD or blob.hour + _HOUR + LATE <= now:
+                looked.garbled_bytes += item.end - item.start
+                yield _reject_row(blob, reject_garbled(item))
 
 
 def _items(flow_logs: FlowLogs, blob: BlobName, looked: Looked) -> Iterator[Record | Garbled]:
@@ -149,25 +180,37 @@ def _items(flow_logs: FlowLogs, blob: BlobName, looked: Looked) -> Iterator[Reco
 
 def _rows(blob: BlobName, record: Record, wanted: Wanted, looked: Looked) -> Iterator[Row]:
     since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (wanted.since, wanted.until))
-    hour_ms = int(blob.hour.timestamp() * 1000)
     written = record.time is None or wanted.since <= record.time
+    for acl_group, rule, read in _read_tuples(blob, record, looked):
+        if isinstance(read, Reject):
+            row = _rejected(blob, record.time, read) | {"AclGroup": acl_group, "AclRule": rule}
+            if written and wanted.may_hold(row):
+                yield row
+        elif since_ms <= read.time_ms < until_ms:
+            row = _row(blob, read, acl_group, rule)
+            if all(each.holds(row) for each in wanted.conditions):
+                yield row
+
+
+def _read_tuples(
+    blob: BlobName, record: Record, looked: Looked
+) -> Iterator[tuple[str, str, FlowTuple | Reject]]:
+    """A record's tuples, each with its group and rule, read or rejected."""
+    hour_ms = int(blob.hour.timestamp() * 1000)
+    places = TuplePlaces(record)
+    number = -1
     for group in record.groups:
         acl_group = group.acl_group or blob.resource_id
         for element in group.tuples:
+            number += 1
             try:
                 flow = _read(element, record, hour_ms)
             except Rejected as verdict:
                 looked.rejected += 1
-                row = _reject(blob, record.time, record, verdict.reason, str(element))
-                row |= {"AclGroup": acl_group, "AclRule": group.rule}
-                if written and wanted.may_hold(row):
-                    yield row
-                continue
-            looked.tuples += 1
-            if since_ms <= flow.time_ms < until_ms:
-                row = _row(blob, flow, acl_group, group.rule)
-                if all(each.holds(row) for each in wanted.conditions):
-                    yield row
+                yield acl_group, group.rule, places.reject(number, element, verdict.reason)
+            else:
+                looked.tuples += 1
+                yield acl_group, group.rule, flow
 
 
 def _read(element: object, record: Record, hour_ms: int) -> FlowTuple:
@@ -197,15 +240,28 @@ def _row(blob: BlobName, flow: FlowTuple, acl_group: str, rule: str) -> Row:
     }
 
 
-def _reject(blob: BlobName, time: datetime | None, place: Record | Garbled, reason: str, sample: str) -> Row:
+def _rejected(blob: BlobName, time: datetime | None, reject: Reject) -> Row:
     return {
         "Time": time,
         "Scope": blob.scope,
         "Mac": blob.mac,
-        "Rejected": reason,
-        "ByteFrom": place.start,
-        "ByteTo": place.end,
-        "Sample": sample[:_LONGEST_SAMPLE],
+        "Rejected": reject.reason.value,
+        "ByteFrom": reject.start,
+        "ByteTo": reject.end,
+        "Sample": reject.sample,
+    }
+
+
+def _reject_row(blob: BlobName, reject: Reject) -> Row:
+    return {
+        "Hour": blob.hour,
+        "Scope": blob.scope,
+        "Mac": blob.mac,
+        "BlobName": blob.name,
+        "ByteFrom": reject.start,
+        "ByteTo": reject.end,
+        "Reason": reject.reason.value,
+        "Sample": reject.sample,
     }
 
 

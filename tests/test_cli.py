@@ -401,9 +401,12 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(call: Call) -> None:
         assert "Traceback" not in done.stderr, line
 
 
+WHY = "why --from 1.1.1.1 --to 1.1.1.2"
+
+
 @pytest.mark.usefixtures("rolled_up")
 def test_a_year_out_of_range_is_refused_by_every_command(call: Call) -> None:
-    for command in ("sweep", "status", "show talkers", "flows nsg-web", "why --from 1.1.1.1 --to 1.1.1.2"):
+    for command in ("sweep", "status", "show talkers", "flows nsg-web", "rejects nsg-web", WHY):
         for times in ("--since 0001-01-01", "--until 9999-12-31T23:59", "--since 99999999d"):
             done = call(*command.split(), *times.split())
             assert (done.exit_code, done.stdout) == (2, ""), (command, times)
@@ -421,7 +424,7 @@ def test_the_longest_time_that_can_be_asked_for_is_answered(call: Call) -> None:
             assert call("show", question, *ends, *more).exit_code == 0, question
         refused = call("show", question, *ends, "--grain", "hour")
         assert (refused.exit_code, "lists" in refused.stderr) == (2, True), question
-    for command in ("status", "flows nsg-web", "why --from 1.1.1.1 --to 1.1.1.2", "sweep"):
+    for command in ("status", "flows nsg-web", "rejects nsg-web", WHY, "sweep"):
         assert call(*command.split(), *ends).exit_code == 0, command
     assert call("rollup", "--since", "20000d").exit_code == 0
 

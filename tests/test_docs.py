@@ -9,16 +9,32 @@ import pytest
 
 from shared import cli
 from shared.cli.frame import take_given
-from shared.views.query import PARAMETERS, RAW_PARAMETERS, WHY_PARAMETERS, read_parameters, read_query
+from shared.views.query import (
+    PARAMETERS,
+    RAW_PARAMETERS,
+    REJECTS_PARAMETERS,
+    WHY_PARAMETERS,
+    Parameter,
+    read_parameters,
+    read_query,
+)
 from tools import questions
 from tools.commands import ELLIPSIS, ROOT, Command, find_commands
 
 COMMANDS = [each for each in find_commands("flowtally") if not each.mentioned and ELLIPSIS not in each.words]
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+
+
+def read_as(parameters: Sequence[Parameter]) -> Callable[[dict[str, Any]], object]:
+    """Read a command's options as these parameters."""
+    return lambda options: read_parameters(parameters, take_given(parameters, options), NOW)
+
+
 READ: dict[str, Callable[[dict[str, Any]], object]] = {
     "show": lambda options: read_query(options["question"], take_given(PARAMETERS, options), NOW),
-    "flows": lambda options: read_parameters(RAW_PARAMETERS, take_given(RAW_PARAMETERS, options), NOW),
-    "why": lambda options: read_parameters(WHY_PARAMETERS, take_given(WHY_PARAMETERS, options), NOW),
+    "flows": read_as(RAW_PARAMETERS),
+    "rejects": read_as(REJECTS_PARAMETERS),
+    "why": read_as(WHY_PARAMETERS),
 }
 
 
@@ -46,7 +62,7 @@ def test_the_readme_shows_every_command() -> None:
 
 
 def test_examples_in_help_can_be_given() -> None:
-    for name in ("show", "flows", "why"):
+    for name in ("show", "flows", "rejects", "why"):
         epilog = cli.main.commands[name].epilog or ""
         lines = [line.strip() for line in epilog.splitlines() if line.startswith(f"  flowtally {name} ")]
         assert len(lines) > 1

@@ -1,5 +1,6 @@
 """The raw log: what is shown is what was logged, and what the counting counts."""
 
+import csv
 import io
 import json
 import tracemalloc
@@ -8,13 +9,20 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shared.blobs import FlowLogs, Stretch
-from shared.flowlog.blob_name import BlobName
-from shared.flows import COLUMNS, Looked, Wanted, find_blobs, read_flows
+from shared.flowlog.blob_name import BlobName, parse_blob_name
+from shared.flowlog.reasons import Reason
+from shared.flowlog.rejects import Reject, RejectCounts, reject_garbled
+from shared.flows import COLUMNS, Looked, Wanted, find_blobs, read_flows, read_rejects
+from shared.tally.blob_counter import BlobCounter
+from shared.tally.hour_counts import BlobCounts
 from shared.views.formats import pieces
 from tests import naive
 from tests.system import HOUR, NIGHT, Call, Stores, blob_of, flow, record
+from tests.test_bad_input import mutated_blobs
 from tools.network_watcher import Nic, demo_nics, hour_of, whole_blob
 from tools.proxy import Traffic
 
@@ -166,6 +174,148 @@ def test_memory_does_not_grow_with_the_log(stores: Stores) -> None:
 
     most(10)  # what is remembered once and for all
     assert most(200) < most(50) + len(item) * 50
+
+
+# Rejects
+
+
+class Bytes(FlowLogs):
+    """A log of one blob, read in windows of ``window`` bytes."""
+
+    def __init__(self, data: bytes, window: int) -> None:
+        self._data, self._window = data, window
+
+    def read(self, blob: BlobName, start: int, **_: Any) -> Any:  # noqa: ARG002
+        data = self._data[start : start + self._window]
+        return Stretch(data, start, len(self._data), "1", NIGHT, NIGHT, NIGHT)
+
+
+def counted_rejects(data: bytes, blob: BlobName) -> RejectCounts:
+    """What the counting rejects of a blob, with what is left unread at its end."""
+    counter = BlobCounter(BlobCounts(), blob.hour, blob.mac, blob.resource_id)
+    counts = RejectCounts()
+    counts.add(counter.feed(data))
+    assert counts.tuples == counter.counts.malformed
+    assert counts.garbled_bytes == counter.counts.garbled_bytes
+    if unread := counter.reader.unread():
+        counts.add([reject_garbled(unread)])
+    return counts
+
+
+@pytest.mark.parametrize("small", [0, 10**9], ids=["in columns", "by the reference"])
+def test_what_is_listed_as_rejected_is_what_is_counted_as_rejected(
+    small: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.tally.blob_counter.SMALL", small)
+    blob = parse_blob_name(NICS[1].blob_name(NIGHT))
+
+    @given(mutated_blobs(), st.sampled_from([300, 5000, 10**6]))
+    @settings(max_examples=60)
+    def hold(data: bytes, window: int) -> None:
+        wanted, looked = counted_rejects(data, blob), Looked()
+        listed = RejectCounts()
+        for row in read_rejects(Bytes(data, window), [blob], NIGHT + 2 * HOUR, looked):
+            reason = Reason(row["Reason"])
+            count = 0 if wanted.by_reason[reason].garbled_bytes else 1
+            listed.add([Reject(row["ByteFrom"], row["ByteTo"], reason, count, row["Sample"])])
+            if count and row["Sample"].isascii() and len(row["Sample"]) < 900:
+                assert data[row["ByteFrom"] : row["ByteTo"]].decode() == row["Sample"]
+        assert listed == wanted
+        assert (looked.rejected, looked.garbled_bytes) == (wanted.tuples, wanted.garbled_bytes)
+
+    hold()
+
+
+def test_rejects_are_listed_with_blob_place_reason_and_text_in_every_format(
+    stores: Stores, call: Call
+) -> None:
+    far = flow(NIGHT, port=70_000)
+    data = blob_of(record(NIGHT, flow(NIGHT), "a,b", None, far), b"#garbled#", record(NIGHT, flow(NIGHT)))
+    blob = stores.put(NICS[1], NIGHT, data)
+    wanted = [
+        ("a,b", "wrong number of fields"),
+        ("null", "not a string"),
+        (far, "not a port"),
+        ("#garbled#", "not readable as JSON"),
+    ]
+    found = json.loads(call("rejects", blob.name, "-o", "json").stdout)["rows"]
+    assert found == [
+        {
+            "Hour": "2026-10-31T23:00:00Z",
+            "Scope": blob.scope,
+            "Mac": blob.mac,
+            "BlobName": blob.name,
+            "ByteFrom": data.index(text.encode()),
+            "ByteTo": data.index(text.encode()) + len(text),
+            "Reason": reason,
+            "Sample": text,
+        }
+        for text, reason in wanted
+    ]
+    lines = call("rejects", blob.name, "-o", "ndjson").stdout.splitlines()
+    assert [json.loads(line) for line in lines] == found
+    for output, delimiter in (("csv", ","), ("tsv", "\t")):
+        text = call("rejects", blob.name, "-o", output).stdout
+        rows = [*csv.DictReader(io.StringIO(text), delimiter=delimiter)]
+        assert rows == [{name: str(value) for name, value in row.items()} for row in found]
+    table = call("rejects", blob.name)
+    assert "not readable as JSON" in table.stdout
+    assert "PT1H" not in table.stdout
+    assert "3 rejected, 9 B garbled" in table.stderr
+
+
+def test_rejects_are_those_of_blobs_of_the_hours_asked_for(logged: Stores, call: Call) -> None:
+    def listed(*options: str) -> Any:
+        return json.loads(call("rejects", scope, *options, "-o", "json").stdout)
+
+    scope = parse_blob_name(NICS[1].blob_name(NIGHT)).scope
+    blobs = {parse_blob_name(name): data for name, data in logged.blobs().items()}
+    blobs = {blob: data for blob, data in blobs.items() if blob.scope == scope}
+    rows = listed("--since", "2026-10-31T22:00", "--until", "2026-11-01T02:00")["rows"]
+    assert Counter(row["BlobName"] for row in rows) == {
+        blob.name: sum(each.count for each in counted_rejects(data, blob).by_reason.values())
+        for blob, data in blobs.items()
+    }
+    one = listed("--since", "2026-10-31T23:30", "--until", "2026-11-01")
+    assert one["rows"] == [row for row in rows if row["Hour"] == "2026-10-31T23:00:00Z"] != []
+    assert one["looked_at"]["blobs"] == len(blobs) / 2
+    for mac in {row["Mac"] for row in rows}:
+        assert listed(*NIGHT_HOUR, "--mac", mac)["rows"] == [row for row in one["rows"] if row["Mac"] == mac]
+    few = call("rejects", scope, *NIGHT_HOUR, "--limit", "1", "-o", "json")
+    assert json.loads(few.stdout)["rows"] == one["rows"][:1]
+    assert "stopped after 1 rows" in few.stderr
+
+
+def test_half_a_record_is_rejected_once_nothing_can_follow(stores: Stores) -> None:
+    half = b'{"records":[{"time":"2026'
+    blob = stores.put(NICS[1], NIGHT, half)
+    while_open, when_closed = (
+        [*read_rejects(stores.flow_logs, [blob], NIGHT + hours * HOUR, Looked())] for hours in (1, 2)
+    )
+    assert while_open == []
+    assert [(row["Reason"], row["ByteFrom"], row["ByteTo"]) for row in when_closed] == [
+        ("no whole record", 12, len(half))
+    ]
+
+
+def test_a_log_without_rejects_says_so(stores: Stores, call: Call) -> None:
+    blob = stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
+    done = call("rejects", blob.name)
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "nothing is rejected in the log of that time" in done.stderr
+    none = call("rejects", "nsg-web", "--since", "2026-01-01", "--until", "2026-01-02")
+    assert "there is no log of that time" in none.stderr
+    for words, wants in ((["a/b"], "no flow log's blob"), (["nsg-wbe"], "there is")):
+        done = call("rejects", *words)
+        assert (done.exit_code, done.stdout) == (2, "")
+        assert wants in done.stderr
+
+
+def test_a_reject_among_flows_has_its_own_place(stores: Stores, call: Call) -> None:
+    data = blob_of(record(NIGHT, flow(NIGHT), "a,b"))
+    blob = stores.put(NICS[1], NIGHT, data)
+    _, row = json.loads(call("flows", blob.name, "-o", "json").stdout)["rows"]
+    assert data[row["ByteFrom"] : row["ByteTo"]] == b"a,b" == row["Sample"].encode()
 
 
 # Why

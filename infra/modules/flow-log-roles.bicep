@@ -54,7 +54,7 @@ resource appOnQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Without it `flowtally status`, `flows`, `why` and `doctor` get 403: they read the flow logs themselves.
+// Without it `flowtally status`, `flows`, `rejects`, `why` and `doctor` get 403: they read the flow logs themselves.
 resource readersOnBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for reader in readerObjectIds: {
     scope: account

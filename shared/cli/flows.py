@@ -1,6 +1,6 @@
-"""The commands that read the raw log: flows, why."""
+"""The commands that read the raw log: flows, rejects, why."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -11,11 +11,23 @@ import click
 from shared.cli.frame import command, connect, main, output_option, parameter_options, say
 from shared.errors import BadRequest, MalformedInput
 from shared.flowlog.blob_name import BlobName, parse_blob_name
-from shared.flows import COLUMNS, DECISION_COLUMNS, Looked, Row, Wanted, decisions, find_blobs, read_flows
+from shared.flows import (
+    COLUMNS,
+    DECISION_COLUMNS,
+    REJECT_COLUMNS,
+    Looked,
+    Row,
+    Wanted,
+    decisions,
+    find_blobs,
+    read_flows,
+    read_rejects,
+)
 from shared.output import Output, for_people, human_bytes, print_rows
 from shared.views.formats import plain
 from shared.views.query import (
     RAW_PARAMETERS,
+    REJECTS_PARAMETERS,
     WHY_PARAMETERS,
     Condition,
     Given,
@@ -24,6 +36,7 @@ from shared.views.query import (
 )
 
 _TABLE_ROWS = 100
+_TABLE_SAMPLE = 200
 _HOUR = timedelta(hours=1)
 
 
@@ -54,16 +67,72 @@ def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     wanted = Wanted(since, until or now, _conditions(values))
     blobs = [blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted)
     looked = Looked()
-    limit = values.get("limit", _TABLE_ROWS if output == "table" else None)
-    rows = _Counted(islice(read_flows(flow_logs, blobs, wanted, looked), limit))
-    alone = output == "table" and len({blob.scope for blob in blobs}) == 1
-    columns = [name for name in COLUMNS if not (alone and name == "Scope")]
-    print_rows(columns, rows, output, lambda: _beyond(wanted, looked))
-    if limit is not None and rows.number == limit:
-        say(f"stopped after {limit:,} rows: there may be more")
-    elif not rows.number:
+    rows = read_flows(flow_logs, blobs, wanted, looked)
+    number = _print_log(COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
+    if not number:
         say(_nothing(blobs, looked))
     _say_looked(wanted, looked, len(blobs))
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  flowtally rejects nsg-web
+  flowtally rejects hub --since 7d -o ndjson
+  flowtally rejects resourceId=/SUBSCRIPTIONS/.../PT1H.json -o csv
+"""
+)
+@click.argument("blob_or_scope")
+@parameter_options(REJECTS_PARAMETERS)
+@output_option
+@command
+def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
+    """All that can't be counted of a scope, or of one blob: a row for each tuple and each stretch of bytes.
+
+    Read again from the blobs of the hours asked for: where it stands, why it is rejected, and its beginning.
+    What is no whole record yet at the end of a blob is listed once its hour is over.
+    """
+    now = datetime.now(UTC)
+    values = read_parameters(REJECTS_PARAMETERS, given, now)
+    flow_logs = connect().flow_logs
+    blob = _blob_named(blob_or_scope)
+    since, until = read_times(values, now, now - (blob.hour - _HOUR) if blob else 24 * _HOUR)
+    wanted = Wanted(since, until or now, _conditions(values))
+    blobs = wanted.blobs_of([blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted))
+    looked = Looked()
+    rows = read_rejects(flow_logs, blobs, now, looked)
+    number = _print_log(REJECT_COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
+    if not number:
+        say("nothing is rejected in the log of that time" if blobs else _nothing(blobs, looked))
+    _say_looked(wanted, looked, len(blobs))
+
+
+def _print_log(
+    columns: Sequence[str],
+    rows: Iterator[Row],
+    output: Output,
+    blobs: Sequence[BlobName],
+    wanted: Wanted,
+    looked: Looked,
+    limit: int | None,
+) -> int:
+    """Print rows as they are read, at most ``limit``; give their number, and say if there may be more.
+
+    A table is for people: fewer rows, short samples, no scope where there is only one, and no blobs' names,
+    which hour, scope and interface tell, too.
+    """
+    hidden = set[str]()
+    if output == "table":
+        limit = limit or _TABLE_ROWS
+        hidden = {"BlobName"} | ({"Scope"} if len({blob.scope for blob in blobs}) == 1 else set())
+        rows = (row | {"Sample": row["Sample"][:_TABLE_SAMPLE]} if "Sample" in row else row for row in rows)
+    counted = _Counted(islice(rows, limit))
+    print_rows(
+        [each for each in columns if each not in hidden], counted, output, lambda: _beyond(wanted, looked)
+    )
+    if counted.number == limit:
+        say(f"stopped after {limit:,} rows: there may be more")
+    return counted.number
 
 
 class _Counted:
@@ -128,7 +197,7 @@ def why(given: Given, output: Output) -> None:
     else:
         say(_nothing(blobs, looked))
     if unread:
-        say(f"note: {unread:,} of the log's entries can't be read; `flowtally flows` shows them")
+        say(f"note: {unread:,} of the log's entries can't be read; `flowtally rejects` shows them")
     _say_looked(wanted, looked, len(blobs))
 
 

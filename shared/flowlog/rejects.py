@@ -10,9 +10,8 @@ import struct
 from array import array
 from codecs import getincrementaldecoder
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
 
 from shared.errors import MalformedInput
 from shared.flowlog.reasons import Reason
@@ -54,30 +53,18 @@ def reject_tuples(record: Record, rejected: Sequence[tuple[object, Reason]]) -> 
     """
     counts = Counter(reason for _, reason in rejected)
     firsts: dict[Reason, Reject] = {}
-    for (element, reason), place in zip(rejected, _places(record, rejected), strict=True):
+    places = TuplePlaces(record)
+    elements = [element for group in record.groups for element in group.tuples]
+    number = 0
+    for element, reason in rejected:
+        while number < len(elements) and elements[number] is not element and elements[number] != element:
+            number += 1
         if reason not in firsts:
-            firsts[reason] = _reject_tuple(record, element, reason, place, counts[reason])
+            firsts[reason] = places.reject(number, element, reason, counts[reason])
             if len(firsts) == len(counts):
                 break
+        number += 1
     return [*firsts.values()]
-
-
-def reject_each_tuple(record: Record, rejected: Sequence[tuple[object, Reason]]) -> Iterator[Reject]:
-    """Like ``reject_tuples``, but a ``Reject`` for each tuple."""
-    for (element, reason), place in zip(rejected, _places(record, rejected), strict=True):
-        yield _reject_tuple(record, element, reason, place, 1)
-
-
-type _Place = tuple[int, int]
-"""From and to which byte of a record."""
-
-
-def _reject_tuple(
-    record: Record, element: object, reason: Reason, place: _Place | None, count: int
-) -> Reject:
-    start, end = place or (0, len(record.source))
-    written = record.source[start:end] if place else repr(element).encode("utf-8", "backslashreplace")
-    return Reject(record.start + start, record.start + end, reason, count, _sample(written))
 
 
 def _sample(written: bytes) -> str:
@@ -97,22 +84,30 @@ _NSG_TUPLES: _Path = [None, "properties", "flows", None, "flows", None, "flowtup
 _VNET_TUPLES: _Path = [None, "flowrecords", "flows", None, "flowgroups", None, "flowtuples"]
 
 
-def _places(record: Record, rejected: Sequence[tuple[object, Reason]]) -> Iterator[_Place | None]:
-    """Where each rejected tuple stands, strings without their quotes.
+class TuplePlaces:
+    """Where the elements of a record's arrays of tuples stand, numbered through in the order of the record.
 
-    ``None`` if that can't be told: the record has more arrays of tuples than are read, as a key stands twice.
+    They are looked for once, when the first is asked for. Where a key stands twice, the record may have more
+    arrays than are read: then its elements are taken to be as wide as the record.
     """
-    elements = [element for group in record.groups for element in group.tuples]
-    places = _places_of_tuples(record.source, _VNET_TUPLES if record.grammar == "vnet-v4" else _NSG_TUPLES)
-    if len(places) != 2 * len(elements):
-        yield from repeat(None, len(rejected))
-        return
-    at = 0
-    for element, _ in rejected:
-        while at < len(elements) and elements[at] is not element and elements[at] != element:
-            at += 1
-        yield (places[2 * at], places[2 * at + 1]) if at < len(elements) else None
-        at += 1
+
+    def __init__(self, record: Record) -> None:
+        self._record = record
+        self._places: array[int] | None = None
+
+    def reject(self, number: int, element: object, reason: Reason, count: int = 1) -> Reject:
+        """The ``Reject`` for the element of this number, and for ``count - 1`` others."""
+        record = self._record
+        if self._places is None:
+            path = _VNET_TUPLES if record.grammar == "vnet-v4" else _NSG_TUPLES
+            self._places = _places_of_tuples(record.source, path)
+            if len(self._places) != 2 * sum(len(group.tuples) for group in record.groups):
+                self._places = array("q")
+        start, end = self._places[2 * number : 2 * number + 2] or (0, len(record.source))
+        written = (
+            record.source[start:end] if self._places else repr(element).encode("utf-8", "backslashreplace")
+        )
+        return Reject(record.start + start, record.start + end, reason, count, _sample(written))
 
 
 def _places_of_tuples(source: bytes, path: _Path) -> "array[int]":

@@ -153,7 +153,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     }
     const rejected = health.total.Malformed, counted = health.total.Tuples;
     facts.push(fact("Tuples counted", amount(counted), plural(health.total.Blobs, "blob")));
-    facts.push(fact("Rejected", amount(rejected), rejected ? `${percent.format(rejected / (rejected + counted))} of all tuples, kept in flowrejects` : "every tuple was well-formed", rejected ? "bad" : "good"));
+    facts.push(fact("Rejected", amount(rejected), rejected ? `${percent.format(rejected / (rejected + counted))} of all tuples; flowtally rejects lists them` : "every tuple was well-formed", rejected ? "bad" : "good"));
     const garbled = health.total.GarbledBytes;
     if (garbled) facts.push(fact("Garbled", bytes(garbled), "bytes that are no record", "bad"));
     const lag = Math.max(...health.rows.map((row) => row.LagSeconds || 0), 0);

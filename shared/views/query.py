@@ -322,6 +322,10 @@ RAW_LIMIT = Parameter(
 RAW_PARAMETERS = (RAW_SINCE, UNTIL, RAW_LIMIT, *FILTERS)
 """The parameters of the raw log."""
 
+REJECTS_SINCE = replace(SINCE, default="24h; of a single blob all")
+REJECTS_PARAMETERS = (REJECTS_SINCE, UNTIL, RAW_LIMIT, *(each for each in FILTERS if each.name == "mac"))
+"""The parameters of what the raw log holds that can't be counted: times are those of the blobs' hours."""
+
 WHY_SINCE = replace(SINCE, default="3h")
 WHY_PARAMETERS = (
     SCOPE,
