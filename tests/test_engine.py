@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.flowlog import slices
+from shared.flowlog import batches
 from shared.flowlog.records import Garbled, Record, RecordReader
 from shared.flowlog.rejects import Reject, reject_garbled
 from shared.flowlog.texts import Addresses, Texts
@@ -77,7 +77,7 @@ def by_engine(pieces: Sequence[bytes], *, reload_after: Sequence[bool] = (), las
     for number, piece in enumerate(pieces):
         rejects += counter.feed(piece, last=last or number == len(pieces) - 1)
         if number < len(reload_after) and reload_after[number]:
-            waiting = counter.reader.stretch_left
+            waiting = b"".join(pieces[: number + 1])[counter.reader.position :]
             tail, ids = counter.reader.tail, (counter.resource_id, counter.target_id)
             counts = counter.counts
             counts = replace(counts, shares=unpack(pack(counts.shares)))
@@ -148,7 +148,7 @@ def bounds(*, keys_: int = 1000, batch: int = 512 * 1024, small: int = 0) -> Ite
     """Make everything smaller, so that what is rare happens often."""
     with pytest.MonkeyPatch.context() as patch:
         shrink_families(patch, keys_)
-        patch.setattr(slices, "BATCH_BYTES", batch)
+        patch.setattr(batches, "BATCH_BYTES", batch)
         patch.setattr(blob_counter, "SMALL", small)
         patch.setattr(blob_counter, "BYTES_A_KEY", 0)
         yield

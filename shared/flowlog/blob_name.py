@@ -130,10 +130,14 @@ def key_join(parts: Iterable[str], longest: int = _LONGEST_SCOPE) -> str:
     Every character that a key can't hold stands as ``!xx`` bytes of its UTF-8. Keys have a limit of 512
     characters: what is longer than ``longest`` ends in a digest of itself.
     """
-    key = "~".join("".join(map(_key_safe, part)) for part in parts)
-    if len(key) <= longest:
-        return key
-    return f"{key[: longest - 33]}!{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+    return shortened("~".join("".join(map(_key_safe, part)) for part in parts), longest)
+
+
+def shortened(text: str, longest: int) -> str:
+    """The text, or as much of it as leaves room for a digest of the whole."""
+    if len(text) <= longest:
+        return text
+    return f"{text[: longest - 33]}!{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def _key_safe(char: str) -> str:

@@ -23,11 +23,12 @@ the end that the decoder reports is a byte's position. What isn't plain ASCII is
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
+from shared.flowlog.blob_name import shortened
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.tuples import Grammar
 
@@ -56,16 +57,26 @@ RECORD_START = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class RuleTuples:
-    """What one rule saw: the elements of one ``flowTuples`` array, not yet read.
+class RuleTuples(NamedTuple):
+    """What one rule saw: one ``flowTuples`` array, its tuples not yet read.
 
     ``acl_group``: v4 ``aclID`` in lower case; empty for NSG logs, whose records are all of one NSG.
+    ``array``: its elements, or what is written between its brackets, where nothing but strings is.
+    ``mac``: the interface as the record names it, whatever stands there.
     """
 
     acl_group: str
     rule: str
-    tuples: list[object]
+    array: list[object] | bytes
+    mac: object = None
+
+    @property
+    def tuples(self) -> list[object]:
+        """The array's elements."""
+        if isinstance(self.array, list):
+            return self.array
+        elements: list[object] = json.loads(b"[%b]" % self.array)
+        return elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,10 @@ class Record:
     resource_id: str
     target_id: str
     groups: list[RuleTuples]
+
+
+_NSG_GRAMMARS: dict[object, Grammar] = {None: "nsg", 1: "nsg-v1", 2: "nsg-v2"}
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,9}(?:\.0*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,7 @@ class RecordReader:
         self._data = b""
         self._data_start = position
         self._wait_for = 0
+        self._scan: Scan | None = None
 
     def feed(self, data: bytes, *, last: bool = True) -> Iterator[Record | Garbled]:
         """Take the bytes that follow those fed before, and give the items that are whole now.
@@ -117,19 +133,43 @@ class RecordReader:
         With ``last=False`` more is to be fed at once: a long record then isn't tried again with every
         piece, but only when there is twice as much of it.
         """
-        self._data = self._data[self.position - self._data_start :] + data
-        self._data_start = base = self.position
-        if not last and len(self._data) < self._wait_for:
+        if not self.add(data, last=last):
             return
-        text = self._data.decode("latin-1")
-        scan = Scan(text)
-        at = 0
-        while item := scan.next_item(at):
-            start, at, found = item
-            self.position = base + at
-            self.tail = self._data[max(start, at - LONGEST_TAIL) : at]
-            yield read_item(self._data[start:at], base + start, found)
-        self._wait_for = min(2 * (len(text) - at), LONGEST_RECORD)
+        while item := self._next(self.position - self._data_start):
+            self._pass(item)
+            yield item
+        self._wait()
+
+    def add(self, data: bytes, *, last: bool = True) -> bool:
+        """Take the bytes that follow; whether it is time to look for items."""
+        self._data = self._data[self.position - self._data_start :] + data
+        self._data_start = self.position
+        self._scan = None
+        return last or len(self._data) >= self._wait_for
+
+    @property
+    def waiting(self) -> int:
+        """How many bytes were fed and are no item yet."""
+        return len(self._data) - (self.position - self._data_start)
+
+    def _next(self, at: int) -> Record | Garbled | None:
+        """The item that comes next at byte ``at`` of what was fed; ``None`` while that can't be told."""
+        if self._scan is None:
+            self._scan = Scan(self._data.decode("latin-1"))
+        found = self._scan.next_item(at)
+        if found is None:
+            return None
+        start, end, document = found
+        return _read_item(self._data[start:end], self._data_start + start, document)
+
+    def _pass(self, item: Record | Garbled) -> None:
+        self.position = item.end
+        end = item.end - self._data_start
+        self.tail = self._data[max(item.start - self._data_start, end - LONGEST_TAIL) : end]
+
+    def _wait(self) -> None:
+        self._wait_for = min(2 * self.waiting, LONGEST_RECORD)
+        self._scan = None
 
     def unread(self) -> Garbled | None:
         """What was fed and is no item yet, without the separators around it; ``None`` if nothing is left.
@@ -231,7 +271,7 @@ def _why_not_json(error: Exception) -> Reason:
     return Reason.KEY_TWICE if error.args == (Reason.KEY_TWICE,) else Reason.NOT_JSON
 
 
-def read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
+def _read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
     """The item that ``Scan.next_item`` found: its bytes, where they are in the blob, and what they say."""
     end = start + len(source)
     if isinstance(found, Reason):
@@ -239,7 +279,7 @@ def read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
     try:
         if not source.isascii():
             found = DECODER.decode(source.decode("utf-8"))
-        return read_record(source, start, found)
+        return read_record(source, start, found, list_of)
     except UnicodeDecodeError:
         reason = Reason.NOT_UTF8
     except ValueError as error:
@@ -260,96 +300,81 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
-def read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
-    """The record that a document, as ``DECODER`` gives it, is; ``Rejected`` if it is none."""
-    if "flowrecords" in document:
-        grammar: Grammar = "vnet-v4"
-        if _version(document, "flowlogversion") not in {None, 4}:
-            raise Rejected(Reason.VNET_VERSION)
-        groups = [
-            RuleTuples(acl.lower(), _text(group, "rule"), _list(group, "flowtuples"))
-            for flow in _list(_dict(document["flowrecords"]), "flows")
-            for acl in [_text(flow, "aclid")]
-            for group in _list(_dict(flow), "flowgroups")
-        ]
-        resource_id = document.get("flowlogresourceid")
-        target_id = document.get("targetresourceid")
-    elif "properties" in document:
-        properties = _dict(document["properties"])
-        known: dict[float | str | None, Grammar] = {None: "nsg", 1: "nsg-v1", 2: "nsg-v2"}
-        version = _version(properties, "version")
-        if version not in known:
-            raise Rejected(Reason.NSG_VERSION)
-        grammar = known[version]
-        groups = [
-            RuleTuples("", rule, _list(inner, "flowtuples"))
-            for flow in _list(properties, "flows")
-            for rule in [_text(flow, "rule")]
-            for inner in _list(_dict(flow), "flows")
-        ]
-        resource_id = target_id = document.get("resourceid")
-    else:
-        raise Rejected(Reason.NO_RECORD)
+def read_record(
+    source: bytes, start: int, document: dict[str, Any], array: Callable[[object], list[object] | bytes]
+) -> Record:
+    """The record that a document, as ``DECODER`` gives it, is; ``Rejected`` if it is none.
+
+    ``array`` is given what stands for each array of tuples, in order, and gives the array.
+    """
+    try:
+        if "flowrecords" in document:
+            if _version(document.get("flowlogversion")) not in {None, 4}:
+                raise Rejected(Reason.VNET_VERSION)
+            grammar: Grammar = "vnet-v4"
+            groups = [
+                RuleTuples(acl, _name(group["rule"]), array(group["flowtuples"]), document.get("macaddress"))
+                for flow in list_of(document["flowrecords"]["flows"])
+                for acl in [_name(flow["aclid"]).lower()]
+                for group in list_of(flow["flowgroups"])
+            ]
+        elif "properties" in document:
+            properties = document["properties"]
+            version = _version(properties.get("version"))
+            if version not in _NSG_GRAMMARS:
+                raise Rejected(Reason.NSG_VERSION)
+            grammar = _NSG_GRAMMARS[version]
+            groups = [
+                RuleTuples("", rule, array(inner["flowtuples"]), inner.get("mac"))
+                for flow in list_of(properties["flows"])
+                for rule in [_name(flow["rule"])]
+                for inner in list_of(flow["flows"])
+            ]
+        else:
+            raise Rejected(Reason.NO_RECORD)
+    except (KeyError, TypeError, AttributeError):
+        raise Rejected(Reason.STRUCTURE) from None
+    of_nsg = document.get("resourceid")
     return Record(
         start=start,
         end=start + len(source),
         source=source,
         time=record_time(document.get("time")),
         grammar=grammar,
-        resource_id=_resource(resource_id),
-        target_id=_resource(target_id),
+        resource_id=_resource(document.get("flowlogresourceid", of_nsg)),
+        target_id=_resource(document.get("targetresourceid", of_nsg)),
         groups=groups,
     )
 
 
-def _dict(value: object) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise Rejected(Reason.OBJECT_EXPECTED)
-    return value
+def list_of(value: object) -> list[Any]:
+    """The value, if it is an array; else ``TypeError``."""
+    if isinstance(value, list):
+        return value
+    raise TypeError
 
 
-def _list(parent: object, key: str) -> list[Any]:
-    value = _dict(parent).get(key)
-    if not isinstance(value, list):
-        raise Rejected(Reason.ARRAY_EXPECTED)
-    return value
-
-
-def _text(parent: object, key: str) -> str:
-    """A name: text that a table can hold, and of a length that a name can have."""
-    value = _dict(parent).get(key)
+def _name(value: object) -> str:
+    """A name as a table can hold it: what is longer than a name can be ends in a digest of itself, and half a
+    character (a lone surrogate) is written as JSON does.
+    """
     if not isinstance(value, str):
-        raise Rejected(Reason.NAME_EXPECTED)
-    if len(value) > LONGEST_NAME:
-        raise Rejected(Reason.LONG_NAME)
-    if not _is_unicode(value):
-        raise Rejected(Reason.HALF_CHARACTER)
-    return value
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        raise TypeError
+    if not value.isascii():
+        value = value.encode("utf-8", "backslashreplace").decode()
+    return value if len(value) <= LONGEST_NAME else shortened(value, LONGEST_NAME)
 
 
 def _resource(value: object) -> str:
     """A resource id, for information only: empty where it is none."""
-    fits = isinstance(value, str) and len(value) <= LONGEST_NAME and _is_unicode(value)
-    return str(value) if fits else ""
+    return _name(value) if isinstance(value, str) and len(value) <= LONGEST_NAME else ""
 
 
-def _version(parent: dict[str, Any], key: str) -> float | str | None:
-    """The number, also where it was written as text."""
-    value = parent.get(key)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
-        return value
-    try:
-        return float(value) if isinstance(value, str) else repr(value)
-    except ValueError:
-        return repr(value)
+def _version(value: object) -> object:
+    """The number, also where it was written as text; ``value`` itself where it is none."""
+    if isinstance(value, str) and _WHOLE_NUMBER.fullmatch(value):
+        return float(value)
+    return value if value is None or type(value) in {int, float} else repr(value)
 
 
 def record_time(value: object) -> datetime | None:

@@ -6,7 +6,7 @@ Theory of operation
 The counter arrives at the same counts by two ways:
 
 - little is counted by the reference itself;
-- much goes through columns: ``SliceReader`` cuts records, ``ColumnCounter`` counts their tuples, two
+- much goes through columns: ``BatchReader`` reads records, ``ColumnCounter`` counts their tuples, two
   megabytes at a time.
 
 Families are kept within their capacity at the end of each batch: where that drops keys, the two ways, which
@@ -24,9 +24,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from shared.flowlog.records import DECODER, Garbled, Record, read_item
+from shared.flowlog.batches import BatchReader, NotPlainError
+from shared.flowlog.records import Garbled, Record
 from shared.flowlog.rejects import Reject, reject_garbled, reject_tuples
-from shared.flowlog.slices import Item, NotPlainError, Slice, SliceReader
 from shared.tally.hour_counts import BlobCounts
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class BlobCounter:
     def __init__(
         self, counts: BlobCounts, hour: datetime, mac: str, acl_group: str, position: int = 0
     ) -> None:
-        self.reader = SliceReader(position)
+        self.reader = BatchReader(position)
         self.resource_id = ""
         self.target_id = ""
         self._counts = counts
@@ -77,12 +77,13 @@ class BlobCounter:
         if not self.reader.add(data, last=last):
             return rejects
         while True:
-            batch = self.reader.look()
+            batch = self.reader.next_batch()
             try:
-                rejects += self._count([item for _, item in batch])
+                rejects += self._count(batch)
             except NotPlainError:
-                batch = self.reader.look(careful=True)
-                rejects += self._count([item for _, item in batch])
+                self.reader.be_careful()
+                batch = self.reader.next_batch()
+                rejects += self._count(batch)
             self.reader.go_on(batch)
             if not batch or len(rejects) >= MOST_REJECTS:
                 return rejects
@@ -95,16 +96,16 @@ class BlobCounter:
         keys = sum(len(family) for share in shares for family in share.families.values())
         return size < SMALL + BYTES_A_KEY * keys
 
-    def _count(self, items: list[Item]) -> list[Reject]:
-        """Count a batch; ``NotPlainError``, with nothing counted, if a slice isn't what it was taken for."""
+    def _count(self, items: list[Record | Garbled]) -> list[Reject]:
+        """Count a batch; ``NotPlainError``, with nothing counted, if an array isn't what it was taken for."""
         if self._columns is None:
             from shared.tally.column_counter import ColumnCounter  # noqa: PLC0415 -- see above
 
             self._columns = ColumnCounter(self._counts, self._hour, self._mac, self._acl_group)
-        rejected = self._columns.count(items, self.reader.stretch)
+        rejected = self._columns.count(items)
         return self._count_by_reference(items) if rejected is None else self._count_items(items, rejected)
 
-    def _count_items(self, items: list[Item], rejected: "Rejections") -> list[Reject]:
+    def _count_items(self, items: list[Record | Garbled], rejected: "Rejections") -> list[Reject]:
         """Count what there is to count beside the tuples."""
         counts = self._counts
         rejects: list[Reject] = []
@@ -114,42 +115,31 @@ class BlobCounter:
                 continue
             counts.records += 1
             counts.note_time(item.time, self._hour)
-            about = item.shape if isinstance(item, Slice) else item
-            self._note_ids(about.resource_id, about.target_id)
+            self._note_ids(item)
             if number in rejected:
                 counts.malformed += len(rejected[number])
-                record = self._whole(item) if isinstance(item, Slice) else item
-                rejects += reject_tuples(record, rejected[number])
+                rejects += reject_tuples(item, rejected[number])
         return rejects
 
-    def _count_by_reference(self, items: Iterable[Item]) -> list[Reject]:
+    def _count_by_reference(self, items: Iterable[Record | Garbled]) -> list[Reject]:
         self._write_back()
         rejects: list[Reject] = []
         for item in items:
             if isinstance(item, Garbled):
                 rejects.append(self._count_garbled(item))
                 continue
-            record = self._whole(item) if isinstance(item, Slice) else item
-            rejects += self._counts.count_record(record, self._hour, self._mac, self._acl_group)
-            self._note_ids(record.resource_id, record.target_id)
+            rejects += self._counts.count_record(item, self._hour, self._mac, self._acl_group)
+            self._note_ids(item)
         self._counts.settle()
         return rejects
-
-    def _whole(self, item: Slice) -> Record:
-        """The record of a slice, as the reference reads it."""
-        source = self.reader.stretch[item.start : item.end]
-        document = DECODER.raw_decode(source.decode("latin-1"))[0]
-        record = read_item(source, self.reader.position_of(item.start), document)
-        assert isinstance(record, Record)  # noqa: S101
-        return record
 
     def _count_garbled(self, garbled: Garbled) -> Reject:
         self._counts.garbled_bytes += garbled.end - garbled.start
         return reject_garbled(garbled)
 
-    def _note_ids(self, resource_id: str, target_id: str) -> None:
-        self.resource_id = resource_id or self.resource_id
-        self.target_id = target_id or self.target_id
+    def _note_ids(self, record: Record) -> None:
+        self.resource_id = record.resource_id or self.resource_id
+        self.target_id = record.target_id or self.target_id
 
     def _write_back(self) -> None:
         """Make the counts complete, if columns have counted."""

@@ -14,10 +14,10 @@ from datetime import datetime
 
 import numpy as np
 
+from shared.flowlog.batches import NotPlainError, is_plain
 from shared.flowlog.columns import Columns, read_columns
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Garbled, Record
-from shared.flowlog.slices import Item, NotPlainError, Slice, is_plain
 from shared.flowlog.texts import PADDING, Ints
 from shared.flowlog.tuples import FlowTuple, Grammar, read_tuple
 from shared.tally.heavy_hitters import HeavyHitters
@@ -38,6 +38,8 @@ _ENOUGH = 2**60
 """Where totals might reach this, the reference counts: it knows what to do at 2**63."""
 
 _BUCKETS = HOUR_MS // BUCKET_MS
+
+type Items = list[Record | Garbled]
 
 type Rejections = dict[int, list[tuple[object, Reason]]]
 """By the number of the item: elements of its arrays, and why they are rejected."""
@@ -104,15 +106,16 @@ class ColumnCounter:
         self._ran_out = False
         self._load()
 
-    def count(self, items: list[Item], stretch: bytes) -> Rejections | None:
-        """Count a batch, whose slices point into ``stretch``; ``None``, with nothing counted, if that is for
-        the reference to do. ``NotPlainError``, likewise, if a slice isn't what it was taken for.
+    def count(self, items: Items) -> Rejections | None:
+        """Count a batch; ``None``, with nothing counted, if that is for the reference to do.
+
+        ``NotPlainError``, likewise, if an array isn't what it was taken for.
         """
-        arrays = self._arrays(items, stretch)
+        arrays = self._arrays(items)
         if self._keys.full(_likely_addresses(arrays)):
             self.write_back()
             self._load()
-            arrays = self._arrays(items, stretch)
+            arrays = self._arrays(items)
         if self._ran_out:
             return None
         rejected: Rejections = {}
@@ -124,23 +127,28 @@ class ColumnCounter:
             self._counts.tuples += len(tuples.time_ms)
         return rejected
 
-    def _arrays(self, items: list[Item], stretch: bytes) -> _Arrays:
+    def _arrays(self, items: Items) -> _Arrays:
         """The arrays of all records."""
         arrays = _Arrays()
+        contents, elements = arrays.contents, arrays.elements
+        rules: list[tuple[str, str]] = []
         for number, item in enumerate(items):
-            if isinstance(item, Slice):
-                arrays.contents += [stretch[start:end] for start, end in item.arrays]
-                arrays.groups += self._keys.groups.numbers(item.rules)
-            elif isinstance(item, Record):
-                for group in item.groups:
-                    if group.tuples:
-                        arrays.elements[len(arrays.contents)] = group.tuples
-                        arrays.contents.append(b",".join([b'""'] * len(group.tuples)))
-                        arrays.groups.append(self._keys.groups.number((group.acl_group, group.rule)))
-            arrays.items += [number] * (len(arrays.contents) - len(arrays.items))
+            if isinstance(item, Garbled):
+                continue
+            for acl_group, rule, array, _ in item.groups:
+                if not array:
+                    continue
+                if isinstance(array, bytes):
+                    contents.append(array)
+                else:
+                    elements[len(contents)] = array
+                    contents.append(b",".join([b'""'] * len(array)))
+                rules.append((acl_group, rule))
+            arrays.items += [number] * (len(contents) - len(arrays.items))
+        arrays.groups = self._keys.groups.numbers(rules)
         return arrays
 
-    def _read(self, items: list[Item], arrays: _Arrays, rejected: Rejections) -> _Tuples:
+    def _read(self, items: Items, arrays: _Arrays, rejected: Rejections) -> _Tuples:
         """Read the arrays; what isn't clean, with the reference. Rejected tuples go to ``rejected``."""
         verdicts = self._keys.verdicts(_grammar(items))
         columns = read_columns(arrays.contents, verdicts, self._keys.addresses)
@@ -177,7 +185,7 @@ class ColumnCounter:
     def _read_odd(
         self,
         odd: Ints,
-        items: list[Item],
+        items: Items,
         arrays: _Arrays,
         array_of_row: Ints,
         columns: Columns,
@@ -197,7 +205,7 @@ class ColumnCounter:
             elements = arrays.elements.get(array)
             element = columns.text(row) if elements is None else elements[row - first_row[array]]
             try:
-                flow = read_tuple(element, item.shape.grammar if isinstance(item, Slice) else item.grammar)
+                flow = read_tuple(element, item.grammar)
             except Rejected as verdict:
                 rejected.setdefault(number, []).append((element, verdict.reason))
                 continue
@@ -301,9 +309,12 @@ class ColumnCounter:
             add_to(hour.traffic, key, to_sums(self._traffic[:, place].tolist()))
 
 
-def _grammar(items: list[Item]) -> Grammar:
-    """The grammar of the batch's slices."""
-    return next((item.shape.grammar for item in items if isinstance(item, Slice)), "nsg-v2")
+def _grammar(items: Items) -> Grammar:
+    """The grammar of the records whose arrays are bytes."""
+    for item in items:
+        if isinstance(item, Record) and any(isinstance(group.array, bytes) for group in item.groups):
+            return item.grammar
+    return "nsg-v2"
 
 
 def _likely_addresses(arrays: _Arrays) -> int:

@@ -1,0 +1,191 @@
+"""Bytes → whole records, many at a time, whose arrays of tuples stay bytes: the reader for large stretches.
+
+Theory of operation
+-------------------
+Nearly all of a record is its tuples. So each array of tuples is cut out, unread, and a number that occurs
+nowhere else, the *mark*, is put in its place. What is left, the *skeleton*, is decoded and read like any
+record (``records.DECODER``, ``records.read_record``), and each mark gives way to its array again. As many
+marks have to come back as were put in: then each has come back where its array stood, because the arrays of a
+document are read in the order in which they are written.
+
+An array is cut out from ``["`` to the next ``]``, on trust: that is right if it is *plain*, strings of
+``[0-9A-Za-z.:,_-]`` with nothing between them but commas. Whoever reads the tuples finds out if it isn't
+(``NotPlainError``). From then on the reader is ``careful``, up to the end of what it was fed: it looks at
+each array before it cuts it out. It turns careful by itself where it meets bytes that seem to be a record and
+aren't.
+
+Whatever isn't exactly so is read by ``records.Scan``. So the items are the same, whoever reads them, and so
+are the positions after each.
+"""
+
+import re
+
+from shared.flowlog import records
+from shared.flowlog.reasons import Rejected
+from shared.flowlog.records import Garbled, Record, RecordReader
+
+BATCH_BYTES = 2 * 1024 * 1024
+"""Bytes of records that are read together: enough for whole columns, few enough for the caches."""
+
+BATCH_ITEMS = 10_000
+"""Items that are read together, at most: garbage may have one in every two bytes."""
+
+_LOOK_AHEAD = 64 * 1024
+"""Bytes between two arrays; where there are more, ``records.Scan`` reads."""
+
+_MARK = b"727051389460000001"
+_MARKED: list[object] = [int(_MARK)]
+"""So large and odd that no fraction equals it."""
+
+_SEPARATORS = re.compile(records.SEPARATORS.pattern.encode("latin-1"), re.IGNORECASE)
+_RECORD_START = re.compile(records.RECORD_START.pattern.encode(), re.IGNORECASE)
+_ARRAY_START = re.compile(rb'"flowTuples":\["', re.IGNORECASE)
+_PLAIN = re.compile(rb'"(?!,")[0-9A-Za-z.:,_-]*"(?:,"(?!,")[0-9A-Za-z.:,_-]*")*+')
+_QUOTE = ord('"')
+
+
+class NotPlainError(Exception):
+    """An array isn't plain, or it can't be cut out for another reason."""
+
+
+def is_plain(array: bytes) -> bool:
+    """Whether these are JSON strings that mean what they show, with commas between them.
+
+    The string ``","`` is left out: it looks like the joint between two.
+    """
+    return _PLAIN.fullmatch(array) is not None
+
+
+class BatchReader(RecordReader):
+    """A reader that can also be asked for batches: ``add``, then ``next_batch`` and ``go_on`` by turns."""
+
+    def __init__(self, position: int = 0) -> None:
+        super().__init__(position)
+        self._careful = False
+        self._array_start = b""
+        self._array_at = -1
+
+    def add(self, data: bytes, *, last: bool = True) -> bool:
+        """Take the bytes that follow; whether it is time to ask for batches (see ``RecordReader.feed``)."""
+        if not super().add(data, last=last):
+            return False
+        self._careful, self._array_at = False, -1
+        return True
+
+    def be_careful(self) -> None:
+        """Look at each array before it is cut out, up to the end of what was fed."""
+        self._careful, self._array_at = True, -1
+
+    def next_batch(self) -> list[Record | Garbled]:
+        """The next items; none if no more is whole. Records whose arrays are bytes are of one grammar."""
+        items: list[Record | Garbled] = []
+        first = at = self.position - self._data_start
+        grammar = None
+        while at - first < BATCH_BYTES and len(items) < BATCH_ITEMS:
+            if record := self._cut(at):
+                if grammar is None:
+                    grammar = record.grammar
+                elif grammar != record.grammar:
+                    break
+                items.append(record)
+            elif item := self._next(at):
+                items.append(item)
+            else:
+                break
+            at = items[-1].end - self._data_start
+        return items
+
+    def go_on(self, items: list[Record | Garbled]) -> None:
+        """Pass what ``next_batch`` gave."""
+        if items:
+            self._pass(items[-1])
+        else:
+            self._wait()
+
+    def _cut(self, at: int) -> Record | None:
+        """The record that comes next, if it is one whose arrays can be cut out."""
+        separators = _SEPARATORS.match(self._data, at, at + records.LONGEST_GAP)
+        start = separators.end() if separators else at
+        if start - at == records.LONGEST_GAP or not _RECORD_START.match(self._data, start):
+            return None
+        if not self._careful:
+            try:
+                return self._cut_from(start)
+            except NotPlainError:
+                self.be_careful()
+        try:
+            return self._cut_from(start)
+        except NotPlainError:
+            return None
+
+    def _cut_from(self, start: int) -> Record:
+        """The record that seems to begin at ``start``; ``NotPlainError`` if its arrays can't be cut out."""
+        data = self._data
+        pieces: list[bytes] = []
+        arrays: list[bytes] = []
+        at, search_from = start, start + 1
+        while True:
+            array_at = self._next_array(at)
+            limit = min(array_at, at + _LOOK_AHEAD)
+            following = _RECORD_START.search(data, search_from, limit)
+            if following or array_at > limit or array_at == len(data):
+                break
+            begin = array_at + len(self._array_start) - 1
+            end = self._array_end(begin, start + records.LONGEST_RECORD)
+            pieces.append(data[at:begin])
+            arrays.append(data[begin:end])
+            at = search_from = end
+        end = following.start() if following else limit
+        if not following and limit < len(data):
+            raise NotPlainError
+        pieces.append(data[at:end])
+        return self._put_together(start, end, _MARK.join(pieces), arrays)
+
+    def _next_array(self, at: int) -> int:
+        """Where the next array of tuples begins; the end of the data if none does. Looks at no byte twice.
+
+        How the key is spelled is what the first one shows.
+        """
+        if self._array_at < at:
+            data = self._data
+            if self._array_at < 0:
+                spelled = _ARRAY_START.search(data, at)
+                self._array_start = spelled[0] if spelled else b""
+                self._array_at = spelled.start() if spelled else len(data)
+            else:
+                found = data.find(self._array_start, at)
+                self._array_at = found if found >= 0 else len(data)
+        return self._array_at
+
+    def _array_end(self, begin: int, limit: int) -> int:
+        """Where the array ends whose first quote is at ``begin``: at its closing bracket."""
+        data = self._data
+        if self._careful:
+            plain = _PLAIN.match(data, begin)
+            if not plain or data[plain.end() : plain.end() + 1] != b"]":
+                raise NotPlainError
+            return plain.end()
+        end = data.find(b"]", begin, limit)
+        if end < begin + 2 or data[end - 1] != _QUOTE:
+            raise NotPlainError
+        return end
+
+    def _put_together(self, start: int, end: int, skeleton: bytes, arrays: list[bytes]) -> Record:
+        """The record of this skeleton, between ``start`` and ``end``, with these arrays in it."""
+        cut_out = iter(arrays)
+
+        def array(value: object) -> list[object] | bytes:
+            return next(cut_out, b"") if value == _MARKED else records.list_of(value)
+
+        try:
+            document, length = records.DECODER.raw_decode(skeleton.decode("latin-1"))
+            if not skeleton[:length].isascii():
+                document = records.DECODER.decode(skeleton[:length].decode("utf-8"))
+            end -= len(skeleton) - length
+            record = records.read_record(self._data[start:end], self._data_start + start, document, array)
+        except (ValueError, RecursionError, Rejected):
+            raise NotPlainError from None
+        lost = next(cut_out, None) is not None or skeleton.count(_MARK) != len(arrays)
+        if lost or record.grammar == "nsg" or end - start > records.LONGEST_RECORD:
+            raise NotPlainError
+        return record
