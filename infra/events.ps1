@@ -4,7 +4,7 @@
 #
 # RESOURCE_GROUP and DEPLOYMENT are where and by which name infra/main.bicep was deployed (the name is main unless
 # another is given). NAME=VALUE are more parameters of infra/events.bicep, for example nsgFlowLogs=false.
-# Without arguments the outputs of that deployment are taken from the environment, where azd puts them.
+# Without RESOURCE_GROUP the outputs of that deployment are taken from the environment, where azd puts them.
 # The script waits until the app runs, and can be repeated at any time. events.sh is the same for a POSIX shell.
 #
 # For Windows PowerShell 5.1 and PowerShell 7. az is a batch file on Windows: no argument may hold a parenthesis,
@@ -84,7 +84,7 @@ function Wait-For([string]$Check, [string]$What, [string]$Why) {
 $group = ''
 $deployment = 'main'
 $more = @($args)
-if ($more.Count -gt 0) {
+if ($more.Count -gt 0 -and $more[0] -notlike '*=*') {
     $group = $more[0]
     $more = @($more | Select-Object -Skip 1)
     if ($more.Count -gt 0 -and $more[0] -notlike '*=*') {
@@ -94,7 +94,7 @@ if ($more.Count -gt 0) {
 }
 elseif (-not ($env:functionAppId -and $env:resultsAccountId -and $env:systemTopicIds)) {
     Stop-Here ('usage: infra/events.ps1 RESOURCE_GROUP [DEPLOYMENT] [NAME=VALUE ...] ' +
-        '(without arguments functionAppId, resultsAccountId and systemTopicIds must be in the environment)')
+        '(without RESOURCE_GROUP functionAppId, resultsAccountId and systemTopicIds must be in the environment)')
 }
 
 if (-not (Get-Command az -ErrorAction SilentlyContinue)) {
@@ -117,10 +117,17 @@ $subscription = Get-Part $functionAppId 2
 $appGroup = Get-Part $functionAppId 4
 $app = Get-Part $functionAppId 8
 
+az account show --subscription $subscription --output none
+if ($LASTEXITCODE -ne 0) {
+    Stop-Here ("the Azure CLI can't see subscription $subscription, which the app is in. Sign in to its tenant: " +
+        'az login --tenant TENANT')
+}
+
 Wait-For Test-Functions 'its functions' (
     'Either publishing failed: repeat the second command of docs/deploy.md, and read its last lines. Or the app ' +
     "can't load its code: the remote build took another Python than 3.13, or a setting is wrong; the app's own " +
-    'error is in the portal, at the app under Log stream, or in Application Insights under Failures.')
+    'error is in the portal, at the app under Log stream, or in Application Insights under Failures. If az says ' +
+    "above that something isn't allowed or doesn't exist, that is the reason.")
 Wait-For Test-Key 'its key for events (blobs_extension)' (
     'The app makes it when it has started with its code: the portal shows at the app under Log stream why it ' +
     "doesn't start. If az says above that something isn't allowed, that is the reason.")
@@ -138,5 +145,5 @@ foreach ($topic in (-split $systemTopicIds)) {
     }
 }
 
-'The app is subscribed. Flow logs grow every minute: after the next time table flowledger has rows,'
-'and flowstats about five minutes later. To see whether all is well: flowtally doctor'
+'The app is subscribed. Flow logs grow every minute: within about two minutes table flowledger has rows, and'
+'flowstats about five minutes later. To see whether all is well: flowtally doctor'

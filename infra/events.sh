@@ -5,7 +5,7 @@
 #
 # RESOURCE_GROUP and DEPLOYMENT are where and by which name infra/main.bicep was deployed (the name is main unless
 # another is given). NAME=VALUE are more parameters of infra/events.bicep, for example nsgFlowLogs=false.
-# Without arguments the outputs of that deployment are taken from the environment, where azd puts them.
+# Without RESOURCE_GROUP the outputs of that deployment are taken from the environment, where azd puts them.
 # The script waits until the app runs, and can be repeated at any time. events.ps1 is the same in PowerShell.
 set -euf
 
@@ -74,7 +74,9 @@ wait_for() {
 
 group=''
 deployment=main
-if [ $# -gt 0 ]; then
+case ${1-=} in
+*=*) ;;
+*)
     group=$1
     shift
     case ${1-=} in
@@ -84,9 +86,11 @@ if [ $# -gt 0 ]; then
         shift
         ;;
     esac
-elif [ -z "${functionAppId:-}" ] || [ -z "${resultsAccountId:-}" ] || [ -z "${systemTopicIds:-}" ]; then
+    ;;
+esac
+if [ -z "$group" ] && { [ -z "${functionAppId:-}" ] || [ -z "${resultsAccountId:-}" ] || [ -z "${systemTopicIds:-}" ]; }; then
     stop 'usage: infra/events.sh RESOURCE_GROUP [DEPLOYMENT] [NAME=VALUE ...]' \
-        '(without arguments functionAppId, resultsAccountId and systemTopicIds must be in the environment)'
+        '(without RESOURCE_GROUP functionAppId, resultsAccountId and systemTopicIds must be in the environment)'
 fi
 
 command -v az >/dev/null ||
@@ -106,10 +110,15 @@ subscription=$(part "$functionAppId" 3)
 app_group=$(part "$functionAppId" 5)
 app=$(part "$functionAppId" 9)
 
+az account show --subscription "$subscription" --output none ||
+    stop "the Azure CLI can't see subscription $subscription, which the app is in. Sign in to its tenant:" \
+        'az login --tenant TENANT'
+
 wait_for has_functions 'its functions' \
     'Either publishing failed: repeat the second command of docs/deploy.md, and read its last lines. Or the app' \
     "can't load its code: the remote build took another Python than 3.13, or a setting is wrong; the app's own" \
-    'error is in the portal, at the app under Log stream, or in Application Insights under Failures.'
+    'error is in the portal, at the app under Log stream, or in Application Insights under Failures. If az says' \
+    "above that something isn't allowed or doesn't exist, that is the reason."
 wait_for has_key 'its key for events (blobs_extension)' \
     'The app makes it when it has started with its code: the portal shows at the app under Log stream why it' \
     "doesn't start. If az says above that something isn't allowed, that is the reason."
@@ -125,5 +134,5 @@ for topic in $systemTopicIds; do
             '"When something fails" in docs/deploy.md. If it is a failed handshake, repeat this command in a minute.'
 done
 
-printf '%s\n' 'The app is subscribed. Flow logs grow every minute: after the next time table flowledger has rows,' \
-    'and flowstats about five minutes later. To see whether all is well: flowtally doctor'
+printf '%s\n' 'The app is subscribed. Flow logs grow every minute: within about two minutes table flowledger has rows, and' \
+    'flowstats about five minutes later. To see whether all is well: flowtally doctor'

@@ -5,7 +5,7 @@ targetScope = 'resourceGroup'
 
 import { flowLogAccountType, skuType, tagsType, zoneIdsType } from 'types.bicep'
 
-@description('The storage account that Network Watcher writes the flow logs to: its name and resource group, if need be its subscription and the system topic that it has already. It gets an event topic and role assignments, and is not changed otherwise.')
+@description('The storage account that Network Watcher writes the flow logs to: its name and resource group; its subscription, if it is another one; the system topic that it has already, if it has one. It gets an event topic and role assignments, and is not changed otherwise.')
 @minLength(1)
 @maxLength(1)
 param flowLogAccounts flowLogAccountType[]
@@ -51,7 +51,7 @@ param workspaceId string = ''
 @maxValue(730)
 param telemetryRetentionDays int = 30
 
-@description('Gigabytes a day that the workspace that is made takes in at the most; what comes after is lost until the next day.')
+@description('Gigabytes a day that the workspace that is made takes in at the most; what comes after is lost until the next day. Some 170 interfaces make one gigabyte a day.')
 @minValue(1)
 param telemetryDailyCapGb int = 1
 
@@ -128,17 +128,16 @@ var mistakes = filter(
   mistake => !empty(mistake)
 )
 
+var isValid = empty(mistakes) ? true : fail(join(mistakes, '; '))
 var suffix = take(uniqueString(resourceGroup().id, namePrefix), 8)
 // Most resources are named after it. Azure works names out before it makes anything, and stops at a mistake.
-var functionAppName = empty(mistakes) ? '${namePrefix}-${suffix}' : fail(join(mistakes, '; '))
+var functionAppName = '${namePrefix}-${isValid ? suffix : ''}'
 var hostAccountName = '${namePrefix}host${suffix}'
 var resultsAccountName = '${namePrefix}results${suffix}'
 
-var deployerReaders = deployerReads ? [deployer().objectId] : []
-// Only users have a name; a pipeline signs in as a service principal.
-var deployerType = empty(deployer().?userPrincipalName) ? 'ServicePrincipal' : 'User'
-// The same role twice for one principal is refused.
-var otherReaders = filter(readerObjectIds, reader => !contains(deployerReaders, reader))
+// In lower case and without doubles: Azure refuses the same role twice for one principal.
+var deployers = deployerReads ? [toLower(deployer().objectId)] : []
+var readers = union(map(readerObjectIds, reader => toLower(reader)), deployers)
 
 // Names and ids are worked out here, not asked of what makes them: `what-if` can't see through that.
 var topics = [
@@ -295,10 +294,8 @@ module roles 'modules/roles.bicep' = {
     hostAccountName: hostAccountName
     resultsAccountName: resultsAccountName
     applicationInsightsName: applicationInsights.name
-    readerObjectIds: otherReaders
-    deployerReaders: deployerReaders
-    deployerType: deployerType
-    deployerBackfills: deployerBackfills
+    readerObjectIds: readers
+    backfillerObjectIds: deployerBackfills ? deployers : []
   }
   dependsOn: [
     host
@@ -314,9 +311,7 @@ module flowLogRoles 'modules/flow-log-roles.bicep' = [
       appPrincipalId: identity.properties.principalId
       flowLogAccountName: account.name
       blobRole: flowLogBlobRole
-      readerObjectIds: otherReaders
-      deployerReaders: deployerReaders
-      deployerType: deployerType
+      readerObjectIds: readers
     }
   }
 ]
@@ -407,7 +402,7 @@ resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
       }
     }
   }
-  // The app starts with its roles, or its first tokens are without them for as long as they are kept.
+  // The app must not start before it has its roles: it would keep tokens without them for hours.
   dependsOn: [
     roles
     flowLogRoles

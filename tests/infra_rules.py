@@ -96,8 +96,8 @@ ROLES = {
 HOLDERS = {
     ("appId", "appPrincipalId", "'ServicePrincipal'"),
     ("topicId", "topicPrincipalIds[i]", "'ServicePrincipal'"),
-    ("reader", "reader", "deployerType"),
     ("reader", "reader", "None"),
+    ("backfiller", "backfiller", "None"),
 }
 
 # What must be so, whatever checkov insists on.
@@ -467,7 +467,8 @@ def _conditional(infra: Infra) -> Problems:
             refused |= said
     for name in sorted(CONDITIONAL - refused):
         yield f"main.bicep: {name} is not refused where it has no effect"
-    if "fail(join(mistakes" not in text(main.all("var")["functionAppName"].node):
+    refuses = "fail(join(mistakes" in text(main.all("var")["isValid"].node)
+    if not refuses or "isValid" not in text(main.all("var")["functionAppName"].node):
         yield "main.bicep: mistakes don't stop the deployment"
 
 

@@ -47,6 +47,8 @@ asked.write_text("".join(f"{{line}}\\n" for line in [*before, json.dumps(["az", 
 scenario = json.loads(Path({folder!r}, "scenario").read_text())
 options = dict(zip(arguments, arguments[1:]))
 command = " ".join(arguments[: next(at for at, each in enumerate(arguments) if each.startswith("-"))])
+if command == "account show" and "--subscription" in arguments:
+    command += " --subscription"
 answers = scenario[f"{{command}} {{options.get('--query', '')}}".strip()]
 asked_before = sum(json.loads(line)[1 : len(arguments) + 1] == arguments for line in before)
 answer = answers[min(asked_before, len(answers) - 1)]
@@ -85,6 +87,7 @@ class Place:
         self.write("sleep", f"#!/bin/sh\necho \"$*\" >> '{folder}/slept'\n")
         self.answers: dict[str, list[str | None]] = {
             "account show": [""],
+            "account show --subscription": [""],
             **{
                 f"deployment group show properties.outputs.{name}.value": [value]
                 for name, value in OUTPUTS.items()
@@ -152,7 +155,7 @@ def test_an_app_that_runs_is_subscribed(place: Place, shell: str) -> None:
 
 def test_the_real_parser_takes_all_that_it_asks_for(place: Place, shell: str) -> None:
     ran = place.run(shell, "flowtally", "nsgFlowLogs=false")
-    assert len(ran.asked) == 7
+    assert len(ran.asked) == 8
     assert [problem for words in ran.asked for problem in KNOWN.check(words)] == []
     about_the_app = [words for words in ran.asked if words[1] == "functionapp"]
     assert all(words[words.index("--subscription") + 1] == "sub-app" for words in about_the_app)
@@ -249,6 +252,7 @@ def test_a_failed_deployment_has_no_outputs(place: Place, shell: str, name: str)
     ("question", "message"),
     [
         ("account show", "is not signed in. Run: az login"),
+        ("account show --subscription", "can't see subscription"),
         *(
             (
                 f"deployment group show properties.outputs.{name}.value",
@@ -276,6 +280,16 @@ def test_the_first_topic_that_fails_is_the_last_that_is_tried(place: Place, shel
     ran = place.run(shell, outputs={**OUTPUTS, "systemTopicIds": topics})
     assert ran.status != 0
     assert ran.count("deployment group create") == 1
+
+
+def test_parameters_may_stand_alone_where_azd_gives_the_outputs(place: Place, shell: str) -> None:
+    ran = place.run(shell, "nsgFlowLogs=false", outputs=OUTPUTS)
+    assert ran.status == 0, ran.errors
+    assert ran.count("deployment group show") == 0
+    assert ran.asked[-1][-1] == "nsgFlowLogs=false"
+    refused = place.run(shell, "nsgFlowLogs=false")
+    assert refused.status != 0
+    assert "usage: infra/events.sh RESOURCE_GROUP" in refused.errors
 
 
 def test_without_the_azure_cli_it_says_where_to_get_it(place: Place, shell: str) -> None:
@@ -323,7 +337,7 @@ def calls(name: str) -> list[list[str]]:
 
 
 def test_the_two_scripts_ask_for_the_same() -> None:
-    assert len(calls("events.sh")) == 5
+    assert len(calls("events.sh")) == 6
     assert calls("events.ps1") == calls("events.sh")
 
 

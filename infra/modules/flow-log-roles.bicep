@@ -12,14 +12,8 @@ param flowLogAccountName string
 @description('What the app may do with blobs.')
 param blobRole 'owner' | 'reader'
 
-@description('Object ids of the users and groups that may read the flow logs, without whoever deploys.')
+@description('Object ids of the users, groups and pipelines that may read the flow logs.')
 param readerObjectIds string[]
-
-@description('Object id of whoever deploys, if it may read; at most one.')
-param deployerReaders string[]
-
-@description('Whether whoever deploys is a person or a pipeline.')
-param deployerType 'User' | 'ServicePrincipal'
 
 var blobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
 var blobDataReader = '2a2b9908-6ea1-4ae2-8e65-a410df84e7d1'
@@ -61,19 +55,6 @@ resource readersOnBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
     name: guid(account.id, reader, blobDataReader)
     properties: {
       principalId: reader
-      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataReader)
-    }
-  }
-]
-
-// Without it whoever has just deployed it all gets 403 from these, too.
-resource deployerOnBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for reader in deployerReaders: {
-    scope: account
-    name: guid(account.id, reader, blobDataReader)
-    properties: {
-      principalId: reader
-      principalType: deployerType
       roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataReader)
     }
   }

@@ -1,6 +1,7 @@
 // Who may do what on the resources of main.bicep. Each comment says what fails without the role.
-// An assignment's name is made of where, who and which role, of what is known before anything is made, so that
-// `what-if` shows it. Don't change that recipe: Azure refuses a second assignment of the same under another name.
+// An assignment is named by its scope, by who gets the role, and by the role: all of these are known before anything is
+// made, so that `what-if` can show it. Don't change that recipe: Azure refuses to assign the same role once more under
+// another name.
 
 @description('Resource id of the app\'s identity.')
 param appId string
@@ -23,17 +24,11 @@ param resultsAccountName string
 @description('Name of the Application Insights component.')
 param applicationInsightsName string
 
-@description('Object ids of the users and groups that may read the results, without whoever deploys.')
+@description('Object ids of the users, groups and pipelines that may read the results.')
 param readerObjectIds string[]
 
-@description('Object id of whoever deploys, if it may read; at most one.')
-param deployerReaders string[]
-
-@description('Whether whoever deploys is a person or a pipeline.')
-param deployerType 'User' | 'ServicePrincipal'
-
-@description('Whether whoever deploys may write the results, too.')
-param deployerBackfills bool
+@description('Object ids of those that may write the results, too.')
+param backfillerObjectIds string[]
 
 var blobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
 var blobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
@@ -41,7 +36,6 @@ var queueDataContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
 var tableDataContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 var tableDataReader = '76199698-9eea-4c19-bc75-cec21354c6b6'
 var metricsPublisher = '3913510d-42f4-4e42-8a64-420c390055eb'
-var deployerRole = deployerBackfills ? tableDataContributor : tableDataReader
 
 resource hostAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: hostAccountName
@@ -140,16 +134,14 @@ resource readersOnResults 'Microsoft.Authorization/roleAssignments@2022-04-01' =
   }
 ]
 
-// Without it `flowtally doctor` and `flowtally show` answer 403 to whoever has just deployed it all; without the
-// contributor's role `flowtally sweep` and `flowtally rollup` do.
-resource deployerOnResults 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for reader in deployerReaders: {
+// Without it `flowtally sweep` and `flowtally rollup` get 403 from a person's machine.
+resource backfillersOnResults 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for backfiller in backfillerObjectIds: {
     scope: resultsAccount
-    name: guid(resultsAccount.id, reader, deployerRole)
+    name: guid(resultsAccount.id, backfiller, tableDataContributor)
     properties: {
-      principalId: reader
-      principalType: deployerType
-      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', deployerRole)
+      principalId: backfiller
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', tableDataContributor)
     }
   }
 ]
