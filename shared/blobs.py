@@ -124,6 +124,10 @@ class FlowLogs:
             next(iter(self.service.list_containers(results_per_page=1).by_page()))
         return self._transport.server_time()
 
+    def server_time(self) -> datetime:
+        """The service's clock when it last answered this thread."""
+        return self._transport.server_time()
+
     def list_blobs(
         self, since: datetime, until: datetime, logs: "Iterable[FlowLog | str] | None" = None
     ) -> Iterator[ListedBlob | str]:

@@ -33,7 +33,7 @@ from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailab
 from shared.flowlog.blob_name import CONTAINERS
 from shared.ledger.store import Ledger
 from shared.settings import Connection, Settings, read_settings
-from shared.sweep import Compared, compare
+from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
 from shared.views.store import Views
 
@@ -41,8 +41,6 @@ Outcome = Literal["ok", "note", "failed", "skipped"]
 
 COLUMNS = ("Where", "Step", "Outcome", "Found", "ToDo")
 LOOKS_BACK = timedelta(hours=2)
-COUNTED_WITHIN = timedelta(minutes=10)
-"""So long after an update at the latest it is counted, if events arrive."""
 ROLLED_UP_WITHIN = timedelta(minutes=30)
 
 NO_ANSWER = (requests.RequestException, ValueError)
@@ -285,11 +283,12 @@ class _Stores:
         if not compared:
             return Finding(step, "skipped", "no flow log of the last two hours")
         behind = [each for each in compared if each.behind]
-        waiting = [now - each.listed.modified for each in behind]
-        left = [each for each in behind if _is_left(each)]
+        lateness = Lateness()
+        for each in compared:
+            lateness.add(each, now)
         size = sum(each.behind for each in behind)
         said = f"{len(behind):,} of {len(compared):,} blobs behind, by {size:,} bytes in all"
-        if behind and (max(waiting) > COUNTED_WITHIN or len(left) > len(compared) / 2):
+        if lateness.late:
             return Finding(step, "failed", said, _NO_EVENTS)
         return Finding(step, "ok", said if behind else f"nothing is behind (blobs: {len(compared):,})")
 
@@ -304,14 +303,6 @@ class _Stores:
             to_do = "look for the rollup's errors: docs/operate.md; flowtally rollup does it meanwhile"
             return Finding(step, "failed", f"last rolled up {_ago(age)}", to_do)
         return Finding(step, "ok", f"last rolled up {_ago(age)}")
-
-
-def _is_left(each: Compared) -> bool:
-    """Whether a blob was updated long after it was counted last, or after its hour began.
-
-    Of a single blob that may only mean that it has just woken up.
-    """
-    return each.listed.modified - (each.written or each.listed.blob.hour) > COUNTED_WITHIN
 
 
 def _attempt(step: str, attempt: Callable[[str], Finding], service: Service, where: Where) -> Finding:
@@ -359,4 +350,4 @@ def innermost(error: BaseException) -> str:
 
 def _ago(age: timedelta) -> str:
     minutes = int(age.total_seconds() // 60)
-    return f"{minutes:,} minutes ago" if minutes else "just now"
+    return f"{minutes:,} minute{'' if minutes == 1 else 's'} ago" if minutes > 0 else "just now"

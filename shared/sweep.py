@@ -1,8 +1,9 @@
 """Sweep: ingest every blob that is behind, whatever the events did. It is the backfill, too."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from shared.blobs import FlowLogs, ListedBlob
 from shared.errors import FlowtallyError
@@ -13,6 +14,9 @@ from shared.workers import work_on
 
 WORKERS = 8
 """Blobs ingested at the same time."""
+
+COUNTED_WITHIN = timedelta(minutes=10)
+"""So long after an update at the latest it is counted, if events arrive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +40,54 @@ class Compared:
         beyond = self.listed.length - self.entry.offset
         return max(beyond if beyond > 0 else self.listed.length, 1)
 
+    @property
+    def left(self) -> bool:
+        """Whether it was updated long after it was counted last, or after its hour began.
+
+        Of a single blob that may only mean that it has just woken up.
+        """
+        return bool(self.behind) and (
+            self.listed.modified - (self.written or self.listed.blob.hour) > COUNTED_WITHIN
+        )
+
+
+@dataclass(slots=True)
+class Lateness:
+    """Tell blobs that no event has brought from those whose event is on its way.
+
+    Late is a blob whose last update has been waiting for long. That alone doesn't show lost events where
+    blobs grow every minute: there the last update is always a new one. So if most of the blobs that were
+    updated a short while ago had been left alone for long before, these are late, too: by kind of log, as
+    each has an event subscription of its own.
+    """
+
+    waiting: int = 0
+    recent: Counter[str] = field(default_factory=Counter)
+    left: Counter[str] = field(default_factory=Counter)
+
+    def add(self, found: Compared, now: datetime) -> None:
+        """Take in a blob; ``now`` is the storage service's clock."""
+        if now - found.listed.modified <= COUNTED_WITHIN:
+            self.recent[found.listed.blob.kind] += 1
+            self.left[found.listed.blob.kind] += found.left
+        elif found.behind:
+            self.waiting += 1
+
+    @property
+    def late(self) -> int:
+        """How many blobs are late."""
+        return self.waiting + sum(left for kind, left in self.left.items() if left * 2 > self.recent[kind])
+
 
 @dataclass(slots=True)
 class Swept:
-    """What a sweep found and did: blobs listed, blobs behind, what was counted of them; names that are no
-    flow log's; and what failed with which error.
+    """What a sweep found and did: blobs listed, blobs behind, those of them that are late, what was counted
+    of them; names that are no flow log's; and what failed with which error.
     """
 
     listed: int = 0
     behind: int = 0
+    late: int = 0
     ingested: list[Ingested] = field(default_factory=list)
     strangers: list[str] = field(default_factory=list)
     failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
@@ -55,7 +98,8 @@ class Swept:
             name: sum(getattr(each, name.lower()) for each in self.ingested)
             for name in ("Bytes", "Records", "Tuples", "Malformed")
         }
-        return {"Listed": self.listed, "Behind": self.behind, "Failed": len(self.failed), **sums}
+        found = {"Listed": self.listed, "Behind": self.behind, "Late": self.late}
+        return found | {"Failed": len(self.failed), **sums}
 
 
 def compare(
@@ -100,16 +144,17 @@ def sweep(
     A blob that fails doesn't hold up the others: it is in ``failed``. ``on_progress`` is told how many bytes
     are done of how many.
     """
-    swept = Swept()
+    swept, lateness = Swept(), Lateness()
     behind: list[Compared] = []
     for found in compare(flow_logs, ledger, since, until):
         if isinstance(found, str):
             swept.strangers.append(found)
             continue
         swept.listed += 1
+        lateness.add(found, flow_logs.server_time())
         if found.behind:
             behind.append(found)
-    swept.behind = len(behind)
+    swept.behind, swept.late = len(behind), lateness.late
     total, done = sum(each.behind for each in behind), 0
     for each, result in work_on(
         behind, lambda each: ingest(each.listed.blob, flow_logs, ledger), WORKERS, "sweep"

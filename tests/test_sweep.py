@@ -1,14 +1,17 @@
 """Sweep makes the count complete: whatever events came or did not come."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 
+from shared.blobs import ListedBlob
 from shared.errors import Conflict, MalformedInput, Unavailable
+from shared.flowlog.blob_name import parse_blob_name
 from shared.ingest import ingest
-from shared.ledger.entry import partition_of
+from shared.ledger.entry import Entry, partition_of
 from shared.rollup import rollup
-from shared.sweep import compare, sweep
+from shared.sweep import Compared, Lateness, compare, sweep
 from tests import naive
 from tests.system import (
     HOUR,
@@ -85,6 +88,45 @@ def test_behind_is_what_has_not_been_looked_at(stores: Stores) -> None:
     assert behind(stores)[WEB.mac] == 103, "the stretch, its comma and the closing two"
     stores.put(WEB, NIGHT, b"short")
     assert behind(stores)[WEB.mac] == 5, "all of it: it was rewritten"
+
+
+@pytest.mark.parametrize(
+    ("blobs", "late"),
+    [
+        ([(0, None, 5)] * 3, 0),  # grown a moment ago, counted five minutes before
+        ([(0, None, 40)] * 3, 3),  # growing all the time, and left alone
+        ([(0, None, 40)] + [(0, "same", 0)] * 3, 0),  # one has woken up, its event is on its way
+        ([(11, None, 0), (11, "same", 0), (0, "same", 0)], 1),  # waiting for long
+        ([(11, None, 0)] + [(0, None, 40)] * 2, 3),
+        ([], 0),
+    ],
+)
+def test_late_is_what_no_event_has_brought(blobs: list[tuple[int, str | None, int]], late: int) -> None:
+    """Blobs: minutes since the update, the version that was counted, minutes from that to the update."""
+    lateness, now = Lateness(), NIGHT + 3 * HOUR
+    name = parse_blob_name(WEB.blob_name(NIGHT), WEB.container)
+    other = replace(name, kind="vnet")
+    for _ in blobs:  # the other kind's events arrive, and hide nothing
+        lateness.add(Compared(ListedBlob(other, 9, "same", now), Entry("", blob_etag="same"), now), now)
+    for ago, counted, before in blobs:
+        modified = now - timedelta(minutes=ago)
+        entry = replace(Entry(name.name), blob_etag=counted or "other")
+        lateness.add(
+            Compared(ListedBlob(name, 9, "same", modified), entry, modified - timedelta(minutes=before)), now
+        )
+    assert lateness.late == late
+
+
+def test_a_blob_that_grew_a_moment_ago_is_behind_and_not_late(stores: Stores) -> None:
+    call = (stores.flow_logs, stores.ledger)
+    ingest(stores.put(WEB, NIGHT, one_record()), *call)
+    stores.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT))))
+    first = stores.sweep()
+    stores.put(DATA, NIGHT, one_record())
+    stores.put(LEGACY, NIGHT, one_record())
+    second = stores.sweep()
+    assert [(each.behind, each.late) for each in (first, second)] == [(1, 0), (2, 2)]
+    assert second.row()["Late"] == 2
 
 
 def test_names_that_are_no_flow_logs_are_reported_and_the_others_done(stores: Stores) -> None:
