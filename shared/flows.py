@@ -13,9 +13,9 @@ from typing import Any
 
 from shared.blobs import FlowLog, FlowLogs, floor_hour
 from shared.errors import Conflict, Unavailable
-from shared.flowlog.blob_name import BlobName
+from shared.flowlog.blob_name import UNKNOWN_MAC, BlobName
 from shared.flowlog.reasons import Reason, Rejected
-from shared.flowlog.records import Garbled, Record, RecordReader
+from shared.flowlog.records import Garbled, Record, RecordReader, RuleTuples
 from shared.flowlog.rejects import Reject, TuplePlaces, reject_garbled
 from shared.flowlog.tuples import FlowTuple, read_tuple
 from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
@@ -73,12 +73,16 @@ class Wanted:
             for each in self.conditions
         )
 
+    def may_hold_of(self, blob: BlobName) -> bool:
+        """Whether no condition fails for the blob's interface, if that is known."""
+        return self.may_hold({"Mac": None if blob.mac == UNKNOWN_MAC else blob.mac})
+
     def blobs_of(self, blobs: Iterable[BlobName]) -> list[BlobName]:
         """Those of these blobs whose hours are wanted, of interfaces that are wanted."""
         return [
             blob
             for blob in blobs
-            if floor_hour(self.since) <= blob.hour < self.until and self.may_hold({"Mac": blob.mac})
+            if floor_hour(self.since) <= blob.hour < self.until and self.may_hold_of(blob)
         ]
 
 
@@ -100,7 +104,7 @@ def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> li
     blobs = [
         found.blob
         for found in flow_logs.list_blobs(first, last, chosen)
-        if not isinstance(found, str) and wanted.may_hold({"Mac": found.blob.mac})
+        if not isinstance(found, str) and wanted.may_hold_of(found.blob)
     ]
     return sorted(blobs, key=lambda blob: (blob.hour, blob.scope, blob.mac))
 
@@ -140,7 +144,7 @@ def read_rejects(
         for item in _items(flow_logs, blob, looked):
             if isinstance(item, Record):
                 looked.records += 1
-                for _, _, read in _read_tuples(blob, item, looked):
+                for _, read in _read_tuples(blob, item, looked):
                     if isinstance(read, Reject):
                         yield _reject_row(blob, read)
             elif item.reason is not Reason.UNREAD or blob.hour + _HOUR + LATE <= now:
@@ -181,36 +185,40 @@ def _items(flow_logs: FlowLogs, blob: BlobName, looked: Looked) -> Iterator[Reco
 def _rows(blob: BlobName, record: Record, wanted: Wanted, looked: Looked) -> Iterator[Row]:
     since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (wanted.since, wanted.until))
     written = record.time is None or wanted.since <= record.time
-    for acl_group, rule, read in _read_tuples(blob, record, looked):
+    for group, read in _read_tuples(blob, record, looked):
+        source = {
+            "Mac": group.mac_in(blob.mac),
+            "AclGroup": group.acl_group or blob.resource_id,
+            "AclRule": group.rule,
+        }
         if isinstance(read, Reject):
-            row = _rejected(blob, record.time, read) | {"AclGroup": acl_group, "AclRule": rule}
+            row = _rejected(blob, record.time, read) | source
             if written and wanted.may_hold(row):
                 yield row
         elif since_ms <= read.time_ms < until_ms:
-            row = _row(blob, read, acl_group, rule)
+            row = _row(blob, read) | source
             if all(each.holds(row) for each in wanted.conditions):
                 yield row
 
 
 def _read_tuples(
     blob: BlobName, record: Record, looked: Looked
-) -> Iterator[tuple[str, str, FlowTuple | Reject]]:
-    """A record's tuples, each with its group and rule, read or rejected."""
+) -> Iterator[tuple[RuleTuples, FlowTuple | Reject]]:
+    """A record's tuples, each with its group, read or rejected."""
     hour_ms = int(blob.hour.timestamp() * 1000)
     places = TuplePlaces(record)
     number = -1
     for group in record.groups:
-        acl_group = group.acl_group or blob.resource_id
         for element in group.tuples:
             number += 1
             try:
                 flow = _read(element, record, hour_ms)
             except Rejected as verdict:
                 looked.rejected += 1
-                yield acl_group, group.rule, places.reject(number, element, verdict.reason)
+                yield group, places.reject(number, element, verdict.reason)
             else:
                 looked.tuples += 1
-                yield acl_group, group.rule, flow
+                yield group, flow
 
 
 def _read(element: object, record: Record, hour_ms: int) -> FlowTuple:
@@ -220,7 +228,7 @@ def _read(element: object, record: Record, hour_ms: int) -> FlowTuple:
     return flow
 
 
-def _row(blob: BlobName, flow: FlowTuple, acl_group: str, rule: str) -> Row:
+def _row(blob: BlobName, flow: FlowTuple) -> Row:
     state = "Ended" if flow.flows_ended else "Began" if flow.flows_allowed else "Continues"
     return {
         "Time": _moment(flow.time_ms),
@@ -234,8 +242,6 @@ def _row(blob: BlobName, flow: FlowTuple, acl_group: str, rule: str) -> Row:
         "SrcPort": flow.src_port,
         "DestIp": flow.dest_ip,
         "DestPort": flow.dest_port,
-        "AclGroup": acl_group,
-        "AclRule": rule,
         **dict(zip(MEASURES, figures_of(flow), strict=True)),
     }
 

@@ -146,6 +146,13 @@ def test_hour_and_mac_are_read_from_the_right(moment: datetime, mac: int) -> Non
     assert (blob.hour, blob.mac) == (hour, f"{mac:012X}")
 
 
+def test_a_name_from_before_december_2017_does_not_say_the_interface() -> None:
+    name = "resourceId=/SUBSCRIPTIONS/S/RESOURCEGROUPS/R/PROVIDERS/MICROSOFT.NETWORK/NETWORKSECURITYGROUPS/N/"
+    now = parse_blob_name(f"{name}y=2017/m=11/d=21/h=05/m=00/macAddress=000D3AF87856/PT1H.json")
+    old = parse_blob_name(f"{name}y=2017/m=11/d=21/h=05/m=00/PT1H.json")
+    assert old == replace(now, name=old.name, mac="unknown")
+
+
 @pytest.mark.parametrize("year", ["0999", "1969", "2201", "9999"])
 def test_a_year_in_which_no_flow_was_logged_is_refused(year: str) -> None:
     name = GOOD_NAME.replace("y=2026", f"y={year}")

@@ -151,6 +151,37 @@ def test_names_that_are_no_flow_logs_are_reported_and_the_others_done(stores: St
     assert (swept.listed, len(swept.ingested)) == (1, 1)
 
 
+def test_a_blob_whose_name_does_not_say_the_interface_is_counted_by_what_its_records_say(
+    stores: Stores, call: Call
+) -> None:
+    """So it was before December 2017, when one blob had all interfaces of a log."""
+    groups = [
+        {"mac": mac, "flowTuples": [flow(NIGHT, port=port) for port in ports]}
+        for mac, ports in (("00-0D-3A-F8-78-56", [80]), ("000d3af87857", [80, 443]), (None, [22, 23, 25]))
+    ]
+    properties = {"Version": 2, "flows": [{"rule": "UserRule_web", "flows": groups}]}
+    data = blob_of(record(NIGHT, properties=properties), *[one_record_of_nobody()] * 300)
+    name = WEB.blob_name(NIGHT).replace(f"/macAddress={WEB.mac}", "")
+    blob = stores.put_named(NSG_CONTAINER, name, data)
+    assert (len(stores.sweep().ingested), stores.sweep().behind) == (1, 0)
+    assert [key[0] for key in results(stores).ledger] == [f"{blob.scope}~{NIGHT:%Y%m%d%H}~unknown"]
+    stores.rollup()
+    rows = [row for row in rows_of(stores, "flowstats").values() if row["View"] == "nics"]
+    assert {(row["Mac"], row["Tuples"]) for row in rows if row["Grain"] == "hour" and row["Mac"]} == {
+        ("000D3AF87856", 1),
+        ("000D3AF87857", 2),
+        ("unknown", 303),
+    }
+    raw = call("flows", blob.scope, "--since", f"{NIGHT:%Y-%m-%d}", "--mac", "000D3AF87857", "-o", "ndjson")
+    assert raw.stdout.count('"Mac": "000D3AF87857"') == raw.stdout.count("\n") == 2
+
+
+def one_record_of_nobody() -> bytes:
+    """A record that doesn't say its interface."""
+    groups = [{"mac": "?", "flowTuples": [flow(NIGHT)]}]
+    return record(NIGHT, properties={"Version": 2, "flows": [{"rule": "UserRule_web", "flows": groups}]})
+
+
 @pytest.mark.parametrize(
     ("container", "name", "scope"),
     [

@@ -67,10 +67,9 @@ class BatchReader(RecordReader):
 
     def add(self, data: bytes, *, last: bool = True) -> bool:
         """Take the bytes that follow; whether it is time to ask for batches (see ``RecordReader.feed``)."""
-        if not super().add(data, last=last):
-            return False
-        self._careful, self._array_at = False, -1
-        return True
+        if data:
+            self._careful, self._array_at = False, -1
+        return super().add(data, last=last)
 
     def be_careful(self) -> None:
         """Look at each array before it is cut out, up to the end of what was fed."""

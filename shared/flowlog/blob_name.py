@@ -4,10 +4,13 @@ Names are read from the right, where all layouts agree::
 
     …/y=YYYY/m=MM/d=DD/h=HH/m=00/macAddress=XXXXXXXXXXXX/PT1H.json
 
-What stands to the left names the flow log itself. NSG logs have an ARM resource id there; of VNet logs
-three layouts are known, two that join subscription and resource group, and watcher and flow log, with
-underscores, and one that is a resource id. Of these the names are the log's identity; of anything else the
-whole path is, as one name. No layout is mapped onto another, and no scope is the beginning of another one.
+Before December 2017, ``macAddress=`` wasn't there: such a blob holds the records of all interfaces of its
+log, and only they say which.
+
+What stands to the left names the flow log itself. NSG logs have an ARM resource id there; of VNet logs three
+layouts are known, two that join subscription and resource group, and watcher and flow log, with underscores,
+and one that is a resource id. Of these the names are the log's identity; of anything else the whole path is,
+as one name. No layout is mapped onto another, and no scope is the beginning of another one.
 
 The container that the blob lies in tells which kind of log it is. The name's first word usually says the
 same. Where it doesn't, the container is right, and the word is part of the log's identity.
@@ -39,11 +42,14 @@ KINDS: dict[str, Kind] = {container: kind for kind, container in CONTAINERS.item
 HOUR_FOLDER = "y=%Y/m=%m/d=%d/h=%H/"
 """``strftime`` pattern of an hour's folder below a scope's."""
 
+UNKNOWN_MAC = "unknown"
+"""Stands for the interface where a name doesn't say it."""
+
 _IN_ANY_CASE = re.IGNORECASE | re.ASCII
 _LAYOUT = re.compile(
     r"(?P<root>resourceId|flowLogResourceID)=/(?P<path>.+)"
     r"/y=(?P<y>[1-9][0-9]{3})/m=(?P<m>[0-9]{2})/d=(?P<d>[0-9]{2})/h=(?P<h>[0-9]{2})/m=00"
-    r"/macAddress=(?P<mac>[0-9A-Fa-f]{12})/PT1H\.json",
+    r"(?:/macAddress=(?P<mac>[0-9A-Fa-f]{12}))?/PT1H\.json",
     _IN_ANY_CASE,
 )
 _RESOURCE_ID = re.compile(
@@ -62,7 +68,8 @@ class BlobName:
     """One blob: a flow log's traffic of one network interface in one clock hour.
 
     ``scope`` is what the flow log watches, as a lower-case string that is safe in table keys;
-    ``group`` the NSG's or flow log's own name; ``resource_id`` the path to it, in lower case.
+    ``group`` the NSG's or flow log's own name; ``resource_id`` the path to it, in lower case. ``mac`` is
+    ``UNKNOWN_MAC`` where the name doesn't say it.
     """
 
     name: str
@@ -110,7 +117,7 @@ def parse_blob_name(name: str, container: str = "") -> BlobName:
         group=group,
         resource_id="/" + path.lower(),
         hour=hour,
-        mac=found["mac"].upper(),
+        mac=found["mac"].upper() if found["mac"] else UNKNOWN_MAC,
     )
 
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from shared.flowlog.blob_name import shortened
+from shared.flowlog.blob_name import UNKNOWN_MAC, shortened
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.tuples import Grammar
 
@@ -78,6 +78,13 @@ class RuleTuples(NamedTuple):
         elements: list[object] = json.loads(b"[%b]" % self.array)
         return elements
 
+    def mac_in(self, blob_mac: str) -> str:
+        """The interface: the blob's, or the one that the record names if the blob's isn't known."""
+        if blob_mac != UNKNOWN_MAC:
+            return blob_mac
+        mac = self.mac.replace("-", "").upper() if isinstance(self.mac, str) else ""
+        return mac if _MAC.fullmatch(mac) else UNKNOWN_MAC
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -98,6 +105,7 @@ class Record:
 
 
 _NSG_GRAMMARS: dict[object, Grammar] = {None: "nsg", 1: "nsg-v1", 2: "nsg-v2"}
+_MAC = re.compile("[0-9A-F]{12}")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,9}(?:\.0*)?", re.ASCII)
 
 
@@ -142,10 +150,11 @@ class RecordReader:
 
     def add(self, data: bytes, *, last: bool = True) -> bool:
         """Take the bytes that follow; whether it is time to look for items."""
-        self._data = self._data[self.position - self._data_start :] + data
-        self._data_start = self.position
-        self._scan = None
-        return last or len(self._data) >= self._wait_for
+        if data:
+            self._data = self._data[self.position - self._data_start :] + data
+            self._data_start = self.position
+            self._scan = None
+        return last or self.waiting >= self._wait_for
 
     @property
     def waiting(self) -> int:
@@ -164,6 +173,7 @@ class RecordReader:
 
     def _pass(self, item: Record | Garbled) -> None:
         self.position = item.end
+        self._wait_for = 0
         end = item.end - self._data_start
         self.tail = self._data[max(item.start - self._data_start, end - LONGEST_TAIL) : end]
 

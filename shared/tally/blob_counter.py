@@ -25,6 +25,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from shared.flowlog.batches import BatchReader, NotPlainError
+from shared.flowlog.blob_name import UNKNOWN_MAC
 from shared.flowlog.records import Garbled, Record
 from shared.flowlog.rejects import Reject, reject_garbled, reject_tuples
 from shared.tally.hour_counts import BlobCounts
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from shared.tally.column_counter import ColumnCounter, Rejections
 
 MOST_REJECTS = 10_000
-"""Rejects kept before they are committed: garbage may hold millions."""
+"""Rejects that are given at once, more or less: garbage may hold millions."""
 
 SMALL = 32 * 1024
 """Bytes up to which the reference is faster, where nothing has been counted yet."""
@@ -69,7 +70,8 @@ class BlobCounter:
 
     def feed(self, data: bytes, *, last: bool = True) -> list[Reject]:
         """Count the bytes that follow those fed before, as far as they are whole (see ``RecordReader.feed``),
-        and give what of them is rejected; not all of them, if that is more than ``MOST_REJECTS``.
+        and give what of them is rejected. Where that is ``MOST_REJECTS`` or more, it may not be all: nothing
+        has to be fed for the rest.
         """
         if self._columns is None and self._is_little(len(data) + self.reader.waiting):
             return self._count_by_reference(self.reader.feed(data, last=last))
@@ -98,6 +100,8 @@ class BlobCounter:
 
     def _count(self, items: list[Record | Garbled]) -> list[Reject]:
         """Count a batch; ``NotPlainError``, with nothing counted, if an array isn't what it was taken for."""
+        if self._mac == UNKNOWN_MAC:  # columns are of one interface
+            return self._count_by_reference(items)
         if self._columns is None:
             from shared.tally.column_counter import ColumnCounter  # noqa: PLC0415 -- see above
 

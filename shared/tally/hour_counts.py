@@ -128,6 +128,7 @@ class BlobCounts:
         rejected: list[tuple[object, Reason]] = []
         for group in record.groups:
             acl = group.acl_group or acl_group
+            seen_by = group.mac_in(mac)
             for element in group.tuples:
                 try:
                     flow = read_tuple(element, record.grammar)
@@ -135,7 +136,7 @@ class BlobCounts:
                 except Rejected as verdict:
                     rejected.append((element, verdict.reason))
                     continue
-                share.count(flow, mac, acl, group.rule)
+                share.count(flow, seen_by, acl, group.rule)
                 self.tuples += 1
         self.records += 1
         self.malformed += len(rejected)
