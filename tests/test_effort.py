@@ -65,7 +65,7 @@ class CountedBytes(bytes):
 
     work: Work
 
-    def find(self, *arguments: Any) -> int:  # type: ignore[override]
+    def find(self, *arguments: Any) -> int:
         found = super().find(*arguments)
         start, end = arguments[1], arguments[2] if len(arguments) > 2 else len(self)
         self.work.over(start, found if found >= 0 else min(end, len(self)))
