@@ -15,12 +15,15 @@ from shared.connection import Patience, Transport, connect, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, BlobName, key_join, parse_blob_name
 from shared.settings import Connection
+from shared.times import check_year
 
 WINDOW = 4 * 1024 * 1024
 """Bytes read in one request at the most."""
 
 _HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
+_CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>[0-9]+)-[0-9]+|\*)/(?P<length>[0-9]{1,18})")
+_ETAG = re.compile(r'"?([!#-~]{1,200})"?')  # in lists it has no quotes
 _YEAR_FOLDER = re.compile(r"(.*/)y=[0-9]{4}/", re.IGNORECASE)
 
 
@@ -102,21 +105,29 @@ class FlowLogs:
         except HttpResponseError as error:
             if error.status_code != 416:
                 raise
-            response: Any = error.response
-            length, now = _total(response.headers["Content-Range"]), self._transport.server_time()
+            length, now = self._stated_length(), self._transport.server_time()
             if length:
                 return Stretch(b"", start, length, "", now, None, now)
             about = client.get_blob_properties(**condition)
             start, length, data = 0, about.size or 0, b""  # not all servers state it where it is 0
         else:
             about = download.properties
-            length = _total(str(about.content_range))
+            length = self._stated_length(start)
             if len(data) != min(most, max(length - start, 0)):
                 raise Unavailable(f"reading {client.blob_name} from byte {start}: the answer was cut short")
+        created = None if about.creation_time is None else _read_time(about.creation_time)
         return Stretch(
-            *(data, start, length, about.etag.strip('"'), about.last_modified, about.creation_time),
+            *(data, start, length, _read_etag(about.etag), _read_time(about.last_modified), created),
             self._transport.server_time(),
         )
+
+    def _stated_length(self, start: int | None = None) -> int:
+        """The blob's length, out of ``Content-Range``: of bytes from ``start``, or of none."""
+        text = self._transport.stated("Content-Range")
+        found = _CONTENT_RANGE.fullmatch(text)
+        if not found or found["start"] != (None if start is None else str(start)):
+            raise ValueError(f"Content-Range is {text[:60]!r}")
+        return int(found["length"])
 
     def now(self) -> datetime:
         """The storage service's clock."""
@@ -236,9 +247,21 @@ def _listed(found: BlobProperties, container: str) -> ListedBlob | str:
         blob = parse_blob_name(found.name, container)
     except MalformedInput:
         return str(found.name)
-    return ListedBlob(blob, found.size, found.etag.strip('"'), found.last_modified)
+    if not isinstance(found.size, int):
+        raise ValueError(f"the list doesn't say how long {found.name} is")  # noqa: TRY004 -- a wrong answer
+    return ListedBlob(blob, found.size, _read_etag(found.etag), _read_time(found.last_modified))
 
 
-def _total(content_range: str) -> int:
-    """The blob's length: the number behind the slash of ``Content-Range``."""
-    return int(content_range.rpartition("/")[2])
+def _read_etag(etag: object) -> str:
+    """An ETag without its quotes; ``ValueError`` if it can't be one of storage's."""
+    found = _ETAG.fullmatch(etag) if isinstance(etag, str) else None
+    if not found:
+        raise ValueError(f"its ETag is {str(etag)[:60]!r}")
+    return found[1]
+
+
+def _read_time(moment: object) -> datetime:
+    """When a blob was written; ``ValueError`` if that isn't known, or can't be."""
+    if not isinstance(moment, datetime):
+        raise ValueError("it doesn't say when the blob was written")  # noqa: TRY004 -- a wrong answer
+    return check_year(moment)

@@ -6,15 +6,17 @@ The SDKs try again what may pass: some times, each time after a longer wait. Bey
 sweep, the next rollup.
 """
 
+import io
 import random
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cache
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from typing import Any
 
 from azure.core.exceptions import (
@@ -25,18 +27,37 @@ from azure.core.exceptions import (
 )
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import ExponentialRetry
+from requests import Session
+from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.poolmanager import ProxyManager
+from urllib3.util import Retry
 
-from shared.errors import BadSettings, Unavailable
+from shared.errors import BadSettings, FlowtallyError, Unavailable
 from shared.settings import Connection
+from shared.times import check_year
 
 LONGEST_WAIT_SECONDS = 10.0
 """Between two attempts, whatever the SDK's arithmetic or the service's ``Retry-After`` would have it be."""
 
 MOST_RETRIES = 4
+_LONGEST_REASON = 300
 _CONNECT_SECONDS = 10
 _SILENCE_SECONDS = 30
 """So long may storage say nothing in the middle of an answer."""
+
+ANSWER_SECONDS = 120.0
+"""So long may a whole answer take: the largest has 4 MiB, for which 35 kB a second are enough."""
+
+REQUEST_ID = "x-ms-request-id"
+"""A header of every answer that Azure Storage gives; also of the emulator's."""
+
+
+_TELLING = frozenset([*range(400), 404, 409, 412, 416])
+"""The statuses that are believed: all that isn't an error, and what is or isn't there."""
 
 
 class Requests:
@@ -66,40 +87,129 @@ def count_requests() -> Iterator[Requests]:
         _counter.reset(token)
 
 
+class _TooSlow(Exception):
+    """An answer took longer than ``ANSWER_SECONDS``. Another attempt would take as long, so none is made."""
+
+
+class _Timed(io.RawIOBase):
+    """What a connection's socket brings of one answer, until the answer's time is up.
+
+    The timeout of ``requests`` is that of one read. An answer of a byte a second never exceeds it.
+    """
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+        self._until = time.monotonic() + ANSWER_SECONDS
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if time.monotonic() > self._until:
+            raise _TooSlow(f"the answer took longer than {ANSWER_SECONDS:g} seconds")
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _TimedResponse(HTTPResponse):
+    """An answer that has a deadline."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.fp: Any = io.BufferedReader(_Timed(self.fp.detach()))  # nothing has been read yet
+
+
+class _HTTPConnection(HTTPConnection):
+    response_class = _TimedResponse
+
+
+class _HTTPSConnection(HTTPSConnection):
+    response_class = _TimedResponse
+
+
+class _HTTPPool(HTTPConnectionPool):
+    ConnectionCls = _HTTPConnection
+
+
+class _HTTPSPool(HTTPSConnectionPool):
+    ConnectionCls = _HTTPSConnection
+
+
+_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
+
+
+class _Adapter(HTTPAdapter):
+    """The way from ``requests`` to connections, those through a proxy among them, whose answers are timed."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *arguments: Any, **options: Any) -> Any:
+        manager = super().proxy_manager_for(*arguments, **options)
+        if isinstance(manager, ProxyManager):  # not one of SOCKS, which needs connections of its own
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
 class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it late
     """The SDKs' way to storage. The tables' clients also ask it to wait between two attempts: never in step
     with others that failed at the same time, and never for long.
     """
 
     def __init__(self) -> None:
-        super().__init__(connection_timeout=_CONNECT_SECONDS, read_timeout=_SILENCE_SECONDS)
+        session = Session()
+        for scheme in ("http://", "https://"):
+            session.mount(
+                scheme, _Adapter(max_retries=Retry(total=False, redirect=False, raise_on_status=False))
+            )
+        super().__init__(session=session, connection_timeout=_CONNECT_SECONDS, read_timeout=_SILENCE_SECONDS)
         self._heard = threading.local()
 
     def send(self, request: Any, **options: Any) -> Any:
-        """Send a request; it is counted, and noted is when it was answered."""
+        """Send a request; it is counted, and noted is when it was answered.
+
+        An answer that says something of what is stored has to be storage's own.
+        """
         if counter := _counter.get():
             counter.count()
+        self._heard.headers = {}
         try:
             answer = super().send(request, **options)
         except HttpResponseError as error:
             # An answer that broke off. It is not tried again as such, and the tables' client trips over it.
             raise ServiceResponseError(error.message, error=error) from error
-        self._heard.date = answer.headers.get("Date")
+        if REQUEST_ID not in answer.headers and answer.status_code in _TELLING:
+            raise ServiceResponseError(
+                f"the answer {answer.status_code} isn't from Azure Storage; "
+                "a proxy, a firewall or a sign-in page may have answered in its place"
+            )
+        self._heard.headers = answer.headers
         return answer
 
     def sleep(self, duration: float) -> None:
         """Wait for half of ``duration`` to all of it, in seconds."""
         super().sleep(min(duration, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1))  # noqa: S311 -- no secret
 
-    def server_time(self) -> datetime:
-        """The storage service's clock when it last answered this thread.
+    def stated(self, header: str) -> str:
+        """What storage's last answer to this thread stated in a header; empty if nothing.
 
         Not by the SDKs' hooks for answers: the blob client forgets those when it tries again.
         """
-        date = self._heard.date
-        if date is None:
+        return str(self._heard.headers.get(header, ""))
+
+    def server_time(self) -> datetime:
+        """The storage service's clock when it last answered this thread."""
+        date = self.stated("Date")
+        if not date:
             raise Unavailable("the storage service's answer doesn't say when it was given")
-        return parsedate_to_datetime(date).astimezone(UTC)
+        try:
+            return check_year(parsedate_to_datetime(date))
+        except ValueError as error:
+            raise Unavailable(f"the storage service's answer is of {date!r}: {error}") from None
 
 
 class Patience(ExponentialRetry):
@@ -123,14 +233,28 @@ class Patience(ExponentialRetry):
 
 @contextmanager
 def storage_errors(what: str) -> Iterator[None]:
-    """Turn what the SDK raises into ``Unavailable``, in one line that says what was being done."""
+    """Turn what the SDK raises into ``Unavailable``, in one line that says what was being done.
+
+    The ``with`` block holds calls of the SDK and what reads their answers. So any other exception comes of an
+    answer that nobody expects: without a header, with a date that is none, HTML where XML should be. The SDKs
+    check little of it, and trip over it in many ways.
+    """
     try:
         yield
-    except (AzureError, RequestException, HTTPException) as error:  # not all are the SDKs' own
+    except (FlowtallyError, MemoryError):
+        raise
+    except (AzureError, RequestException, HTTPException, HTTPError, _TooSlow) as error:
         status = error.status_code if isinstance(error, HttpResponseError) else None
-        reason = str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__]
         answer = f" (answer {status})" if status else ""
-        raise Unavailable(f"{what}: {reason[0]}{answer}") from error
+        raise Unavailable(f"{what}: {_first_line(error)}{answer}") from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise Unavailable(f"{what}: the answer can't be read ({reason})") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__]
+    return lines[0][:_LONGEST_REASON]
 
 
 @cache

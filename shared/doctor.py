@@ -28,7 +28,7 @@ from shared.advice import (
     Where,
 )
 from shared.blobs import FlowLogs, floor_hour
-from shared.connection import credential, storage_errors
+from shared.connection import REQUEST_ID, credential, storage_errors
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS
 from shared.ledger.store import Ledger
@@ -198,6 +198,9 @@ def _list_one(step: str, service: Service, environment: Mapping[str, str], where
     except NO_ANSWER as error:
         to_do = advice.to_reach(service, where, _address(host.hostname or ""))
         return Finding(step, "failed", f"no answer from {host.netloc}: {innermost(error)}", to_do)
+    if answer.status_code == 200 and REQUEST_ID not in answer.headers:
+        to_do = "does a proxy, a firewall or a sign-in page answer in its place?"
+        return Finding(step, "failed", f"what answers at {host.netloc} isn't Azure Storage", to_do)
     if answer.status_code == 200:
         return Finding(step, "ok", host.netloc)
     code = answer.headers.get("x-ms-error-code", "")

@@ -119,10 +119,18 @@ def query(
         try:
             for entity in table.query_entities(condition, parameters=dict(parameters), **options):
                 metadata: Any = entity.metadata
-                yield Found(from_entity(entity), metadata["etag"], metadata["timestamp"])
+                yield Found(from_entity(entity), read_etag(metadata), metadata["timestamp"])
         except HttpResponseError as error:
             if not has_code(error, TableErrorCode.TABLE_NOT_FOUND):
                 raise
+
+
+def read_etag(metadata: Mapping[str, Any]) -> str:
+    """The ETag of an entity that was answered; ``ValueError`` if it has none."""
+    etag = metadata["etag"]
+    if not isinstance(etag, str) or not etag:
+        raise ValueError("an entity without an ETag")
+    return etag
 
 
 def has_code(error: HttpResponseError, code: TableErrorCode) -> bool:
@@ -147,21 +155,23 @@ def write_batches(table: TableClient, partition: str, upserts: list[Columns], de
     """
     with storage_errors(f"writing to {table.table_name}"):
         for rows in batched(upserts, _MOST_OPERATIONS, strict=False):
-            table.submit_transaction(
-                [("upsert", to_entity(row), {"mode": "replace"}) for row in rows], **_TRY_AGAIN
-            )
+            _submit(table, [("upsert", to_entity(row), {"mode": "replace"}) for row in rows])
         for some in batched(deletes, _MOST_OPERATIONS, strict=False):
             try:
-                table.submit_transaction(
-                    [("delete", _key(partition, row), if_unchanged(row.etag)) for row in some],
-                    **_TRY_AGAIN,
-                )
+                _submit(table, [("delete", _key(partition, row), if_unchanged(row.etag)) for row in some])
             except TableTransactionError as error:
                 if not any(has_code(error, code) for code in _CHANGED):
                     raise
                 for row in some:  # somebody else writes or deletes them, too
                     with suppress(ResourceModifiedError, ResourceNotFoundError):
                         table.delete_entity(_key(partition, row), **if_unchanged(row.etag))
+
+
+def _submit(table: TableClient, operations: list[Any]) -> None:
+    """Carry out a transaction; ``ValueError`` if the answer isn't one for each operation."""
+    answers = table.submit_transaction(operations, **_TRY_AGAIN)
+    if len(answers) != len(operations):
+        raise ValueError(f"{len(answers)} results of {len(operations)} operations")
 
 
 def _key(partition: str, row: Found) -> dict[str, Any]:

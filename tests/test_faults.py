@@ -25,7 +25,9 @@ from urllib.parse import unquote
 
 import pytest
 from azure.core.exceptions import ResourceNotFoundError
+from click.testing import CliRunner
 
+from shared import cli
 from shared.errors import Unavailable
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.ingest import ingest
@@ -181,6 +183,7 @@ class Stage:
 def stage(storage: Azurite, stores: Stores, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """Empty storage with a forwarder before it; small windows, little patience."""
     monkeypatch.setattr("shared.connection.LONGEST_WAIT_SECONDS", 0.002)
+    monkeypatch.setattr("shared.connection.ANSWER_SECONDS", 0.5)
     monkeypatch.setattr("shared.blobs.WINDOW", 1_500)
     monkeypatch.setattr("shared.ingest.HEAD_BYTES", 400)
     monkeypatch.setattr("shared.ingest.UPDATE_BYTES", 4_000)
@@ -257,6 +260,100 @@ def test_one_fault(stage: Stage, fault: Fault, asked: str) -> None:
     stage.traffic.fault = None
     ingest(blob, at.flow_logs, at.ledger)
     assert_counted(stage.quiet, nic, blob, data, rewritten=False)
+
+
+LISTS: dict[str, str] = {
+    "the clock": r"comp=list&maxresults=1",
+    "the flow logs": r"&delimiter=",
+    "blobs": r"&prefix=resourceId%3D[^&]*y%3D",
+    "entries": r"/flowledger\(\)",
+}
+"""What a sweep asks for before it counts, by a pattern of the request."""
+
+QUERIES: dict[str, str] = {
+    "notes": r"%27~late%27",
+    "scopes": r"\$top=1",
+    "entries": r"/flowledger\(\)\?\$filter=PartitionKey%20ge",
+    "what was made": r"/flowhours\(\)\?\$select",
+    "hours of a day": r"/flowhours\(\)\?\$filter=PartitionKey%20eq%20%27nsg",
+    "the catalog": r"/flowstats\(\).*all~scopes",
+    "rows": r"/flowstats\(\).*~rules~",
+    "transactions": r"\$batch",
+}
+"""What a rollup asks for."""
+
+LASTING = [each for each in Fault if each is not Fault.STALE]
+
+
+def meet_always(stage: Stage, fault: Fault, pattern: str) -> list[Request]:
+    """Let all requests that the pattern describes meet the fault; they are noted."""
+    met: list[Request] = []
+
+    def meets(request: Request) -> Fault | None:
+        if not re.search(pattern, request.path):
+            return None
+        met.append(request)
+        return fault
+
+    stage.traffic.fault = meets
+    return met
+
+
+@pytest.mark.parametrize("asked", LISTS)
+@pytest.mark.parametrize("fault", LASTING, ids=lambda fault: fault.name)
+def test_one_fault_of_a_sweep(stage: Stage, fault: Fault, asked: str) -> None:
+    """The sweep finds and counts all, or ends as ``Unavailable``: it never takes a page for an empty list."""
+    at = stage.unlucky[0]
+    nic = Nic("nsg-v2", "000D3A000002", "nsg-web")
+    data = blob_of(record(NIGHT, flow(NIGHT)))
+    blob = stage.put(nic, data)
+    met = meet_always(stage, fault, LISTS[asked])
+    with suppress(Unavailable):
+        at.flow_logs.now()
+        assert sweep(at.flow_logs, at.ledger, NIGHT, NIGHT).listed == 1
+        assert_counted(stage.quiet, nic, blob, data, rewritten=False)
+    assert met
+    stage.traffic.fault = None
+    assert sweep(at.flow_logs, at.ledger, NIGHT, NIGHT).failed == []
+    assert_counted(stage.quiet, nic, blob, data, rewritten=False)
+
+
+@pytest.mark.parametrize("asked", QUERIES)
+@pytest.mark.parametrize("fault", LASTING, ids=lambda fault: fault.name)
+def test_one_fault_of_a_rollup(stage: Stage, fault: Fault, asked: str) -> None:
+    """The views are made, or the rollup fails as ``Unavailable``, or the scope does."""
+    at = stage.unlucky[0]
+    blob = stage.put(Nic("nsg-v2", "000D3A000002", "nsg-web"), blob_of(record(NIGHT, flow(NIGHT))))
+    ingest(blob, at.flow_logs, at.ledger)
+    met = meet_always(stage, fault, QUERIES[asked])
+    truth = naive.count(stage.quiet.blobs())
+    with suppress(Unavailable):
+        failed = rollup(at.ledger, at.views).failed
+        assert {type(error) for _, error in failed} <= {Unavailable}
+        if not failed:
+            assert_views_say(results(stage.quiet).stats, truth)
+    assert met
+    stage.traffic.fault = None
+    assert rollup(at.ledger, at.views).failed == []
+    assert_views_say(results(stage.quiet).stats, truth)
+
+
+@pytest.mark.parametrize("command", ["sweep", "rollup", "status", "scopes", "show traffic", "flows nsg-web"])
+@pytest.mark.parametrize(
+    "fault", [Fault.PORTAL, Fault.EMPTY_JSON, Fault.DRIPPING], ids=lambda fault: fault.name
+)
+def test_a_fault_that_lasts_is_said_in_one_line(stage: Stage, fault: Fault, command: str) -> None:
+    stage.traffic.fault = lambda _: fault
+    done = CliRunner().invoke(cli.main, command.split(), env=stage.unlucky[0].environment)
+    said = {
+        Fault.PORTAL: "isn't from Azure Storage; a proxy, a firewall or a sign-in page",
+        Fault.EMPTY_JSON: "the answer can't be read",
+        Fault.DRIPPING: "the answer took longer than 0.5 seconds",
+    }
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith("flowtally: ")
+    assert said[fault] in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("asked", [name for name in ASKS if name != "the blob"])

@@ -6,6 +6,7 @@ tests/test_faults.py.
 """
 
 import http.client
+import io
 import re
 import socket
 import struct
@@ -19,7 +20,7 @@ from email.message import Message
 from email.utils import formatdate
 from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 from tools.azurite import Azurite
@@ -38,11 +39,53 @@ class Fault(Enum):
     SHORTENED = "the answer lacks its second half, and its length says so"
     SLOW = "answered late"
     STALE = "answered as it would have been earlier"
+    PORTAL = "answered with 200 and a sign-in page, by something else than storage"
+    NOWHERE = "answered with 404 and a page, by something else than storage"
+    PAGE = "the answer's content is a page"
+    EMPTY = "the answer has no content"
+    EMPTY_JSON = "the answer's content is an empty object"
+    LISTLESS = "the answer's content is XML, and no list"
+    DRIPPING = "the answer comes byte by byte"
+    NO_RANGE = "the answer lacks Content-Range"
+    ODD_RANGE = "the answer's Content-Range makes no sense"
+    OTHER_RANGE = "the answer's Content-Range is another one's"
+    NO_ETAG = "the answer lacks ETag"
+    ODD_ETAG = "the answer's ETag makes no sense"
+    NO_DATE = "the answer lacks Date"
+    ODD_DATE = "the answer's Date makes no sense"
+    FAR_DATE = "the answer's Date is at the calendar's end"
+    NO_MODIFIED = "the answer lacks Last-Modified"
+    ODD_MODIFIED = "the answer's Last-Modified makes no sense"
+    FAR_MODIFIED = "the answer's Last-Modified is at the calendar's end"
+    NO_LENGTH = "the answer lacks Content-Length"
+    ODD_LENGTH = "the answer's Content-Length makes no sense"
 
 
-_STATUS = {Fault.ERROR: 500, Fault.BUSY: 503, Fault.THROTTLED: 429, Fault.FORBIDDEN: 403}
+_SIGN_IN = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><p>Who are you?<br></body></html>"
+_CONTENTS = {
+    Fault.PAGE: _SIGN_IN,
+    Fault.EMPTY: b"",
+    Fault.EMPTY_JSON: b"{}",
+    Fault.LISTLESS: b'<?xml version="1.0"?><html><head><title>Sign in</title></head><body/></html>',
+}
+_HEADERS: dict[Fault, tuple[str, str | None]] = {
+    Fault.NO_RANGE: ("Content-Range", None),
+    Fault.ODD_RANGE: ("Content-Range", "bytes some/many"),
+    Fault.OTHER_RANGE: ("Content-Range", "bytes 7-20/1000000"),
+    Fault.NO_ETAG: ("ETag", None),
+    Fault.ODD_ETAG: ("ETag", 'W/"0x8D"CB"'),
+    Fault.NO_DATE: ("Date", None),
+    Fault.ODD_DATE: ("Date", "yesterday"),
+    Fault.FAR_DATE: ("Date", "Fri, 31 Dec 9999 23:59:59 GMT"),
+    Fault.NO_MODIFIED: ("Last-Modified", None),
+    Fault.ODD_MODIFIED: ("Last-Modified", "yesterday"),
+    Fault.FAR_MODIFIED: ("Last-Modified", "Fri, 31 Dec 9999 23:59:59 GMT"),
+}
+"""Headers that are replaced, or left out."""
+
 _HOP_BY_HOP = re.compile(r"transfer-encoding|connection|keep-alive|content-length", re.IGNORECASE)
 _SLOW_SECONDS = 0.05
+DRIP_SECONDS = 0.02
 RETRY_AFTER_SECONDS = 0
 
 
@@ -75,6 +118,22 @@ class Answer:
     status: int
     headers: list[tuple[str, str]]
     content: bytes
+
+
+def _answer_instead(fault: Fault) -> Answer | None:
+    """What is answered where storage isn't asked. Errors have no date, like those of what stands in front of
+    a service.
+    """
+    page = [("Date", formatdate(usegmt=True)), ("Content-Type", "text/html")]
+    wait = [("Retry-After", str(RETRY_AFTER_SECONDS))]
+    return {
+        Fault.ERROR: Answer(500, [], b""),
+        Fault.BUSY: Answer(503, wait, b""),
+        Fault.THROTTLED: Answer(429, [], b""),
+        Fault.FORBIDDEN: Answer(403, [], b""),
+        Fault.PORTAL: Answer(200, page, _SIGN_IN),
+        Fault.NOWHERE: Answer(404, page, _SIGN_IN),
+    }.get(fault)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +178,13 @@ class Traffic:
 
 def _read_old_blob(old: OldBlob, headers: Message) -> Answer:
     """A ranged, conditional read of a blob that isn't there any more."""
-    size, about = len(old.content), [("Date", formatdate(usegmt=True)), ("ETag", old.etag)]
+    about = [("x-ms-request-id", "0"), ("Date", formatdate(usegmt=True)), ("ETag", old.etag)]
+    size = len(old.content)
     asked = re.fullmatch(r"bytes=(\d+)-(\d+)", headers["x-ms-range"])
     assert asked, "the code under test reads ranges"
     start, end = int(asked[1]), min(int(asked[2]) + 1, size)
     if not old.etag:
-        return Answer(404, about[:1], b"")
+        return Answer(404, about[:2], b"")
     if headers["If-Match"] not in {None, old.etag}:
         return Answer(412, about, b"")
     if headers["If-None-Match"] == old.etag:
@@ -138,6 +198,32 @@ def _read_old_blob(old: OldBlob, headers: Message) -> Answer:
         ("Last-Modified", formatdate(0, usegmt=True)),
     ]
     return Answer(206, [*about, span], old.content[start:end])
+
+
+def _spoilt(answer: Answer, fault: Fault) -> Answer:
+    """The answer with one thing in it that is wrong."""
+    content, headers = _CONTENTS.get(fault, answer.content), answer.headers
+    if fault in _HEADERS:
+        wrong, value = _HEADERS[fault]
+        headers = [
+            (name, (value or "") if name.lower() == wrong.lower() else text)
+            for name, text in headers
+            if name.lower() != wrong.lower() or value is not None
+        ]
+    return Answer(answer.status, headers, content if answer.content else b"")
+
+
+class _Dripping(io.RawIOBase):
+    """Where an answer goes that comes byte by byte."""
+
+    def __init__(self, onward: Any) -> None:
+        self._onward = onward
+
+    def write(self, data: Any) -> int:
+        for byte in bytes(data):
+            self._onward.write(bytes([byte]))
+            time.sleep(DRIP_SECONDS)
+        return len(data)
 
 
 @contextmanager
@@ -185,15 +271,8 @@ class _Handler(BaseHTTPRequestHandler):
         traffic = self.server.traffic
         request = Request(self.command, self.path, body)
         fault = traffic.fault(request) if traffic.fault else None
-        if fault in _STATUS:
-            # Without a date, as what stands in front of a service answers.
-            self._answer(
-                Answer(
-                    _STATUS[fault],
-                    [("Retry-After", str(RETRY_AFTER_SECONDS))] if fault is Fault.BUSY else [],
-                    b"",
-                )
-            )
+        if fault and (instead := _answer_instead(fault)):
+            self._answer(instead)
             return
         if fault is Fault.REFUSED:
             self._reset()
@@ -207,16 +286,28 @@ class _Handler(BaseHTTPRequestHandler):
                 traffic.old_answers.setdefault(request.path, answer)
             lengths = len(body), len(answer.content)
             traffic.requests.append(Request(request.method, request.path, b"", answer.status, *lengths))
-        if fault is Fault.LOST:
-            self._reset()
-        elif fault is Fault.CUT:
-            self._answer(answer, len(answer.content) // 2)
-            self._reset()
-        elif fault is Fault.SHORTENED:
-            half = answer.content[: len(answer.content) // 2]
-            self._answer(Answer(answer.status, answer.headers, half))
-        else:
-            self._answer(answer)
+        self._pass_on(answer, fault)
+
+    def _pass_on(self, answer: Answer, fault: Fault | None) -> None:
+        """Give storage's answer, with what is done to it."""
+        match fault:
+            case Fault.LOST:
+                self._reset()
+            case Fault.CUT:
+                self._answer(answer, len(answer.content) // 2)
+                self._reset()
+            case Fault.SHORTENED:
+                half = answer.content[: len(answer.content) // 2]
+                self._answer(Answer(answer.status, answer.headers, half))
+            case Fault.DRIPPING:
+                self.wfile = cast("io.BufferedIOBase", _Dripping(self.wfile))
+                self._answer(answer)
+                self.close_connection = True
+            case Fault.NO_LENGTH | Fault.ODD_LENGTH:
+                self._answer(answer, length=None if fault is Fault.NO_LENGTH else "many")
+                self.close_connection = True  # else nobody knows that it has ended
+            case _:
+                self._answer(_spoilt(answer, fault) if fault else answer)
 
     def _forward(self, body: bytes) -> Answer:
         onward = http.client.HTTPConnection("127.0.0.1", self.server.target)
@@ -230,14 +321,16 @@ class _Handler(BaseHTTPRequestHandler):
         finally:
             onward.close()
 
-    def _answer(self, answer: Answer, only: int | None = None) -> None:
-        """Answer, or break off after ``only`` so many bytes of the body."""
+    def _answer(self, answer: Answer, only: int | None = None, *, length: str | None = "") -> None:
+        """Answer, or break off after ``only`` so many bytes of the body. ``length``: what is stated in place
+        of the true one.
+        """
         self.send_response_only(answer.status)
         for name, value in answer.headers:
             if not _HOP_BY_HOP.fullmatch(name):
                 self.send_header(name, value)
-        if self.command != "HEAD" and answer.status not in (204, 304):
-            self.send_header("Content-Length", str(len(answer.content)))
+        if self.command != "HEAD" and answer.status not in (204, 304) and length is not None:
+            self.send_header("Content-Length", length or str(len(answer.content)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(answer.content[:only])

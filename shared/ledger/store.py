@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import TableErrorCode, UpdateMode
@@ -40,8 +39,10 @@ from shared.tables import (
     if_unchanged,
     put_in_place,
     query,
+    read_etag,
     write_batches,
 )
+from shared.times import check_year
 
 LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
@@ -118,8 +119,10 @@ class Ledger:
                 if has_code(error, TableErrorCode.TABLE_NOT_FOUND):
                     self._tables.create()
                 return Loaded(partition, account, Entry(blob.name), "")
-        metadata: Any = entity.metadata
-        return Loaded(partition, account, from_columns(from_entity(entity)), metadata["etag"])
+            columns, etag = from_entity(entity), read_etag(entity.metadata)
+            if (columns.get("PartitionKey"), columns.get("RowKey")) != (partition, account):
+                raise ValueError("another entity, or none")
+        return Loaded(partition, account, from_columns(columns), etag)
 
     def commit(self, loaded: Loaded, entry: Entry) -> datetime:
         """Write ``entry`` in the place of the entry that was loaded, and return when it was written.
@@ -129,11 +132,9 @@ class Ledger:
         columns = to_columns(entry, loaded.partition, loaded.account)
         with storage_errors(f"writing the ledger's entity {loaded.partition}"):
             try:
-                answer = put_in_place(self._ledger, columns, loaded.etag)
+                return check_year(put_in_place(self._ledger, columns, loaded.etag)["date"])
             except OVERTAKEN as error:
                 raise Conflict(f"somebody else has written {loaded.partition}") from error
-        committed: datetime = answer["date"]
-        return committed
 
     def keep_rejects(
         self, blob: BlobName, entry: Entry, rejects: list[Reject], unread: Reject | None, *, doubtful: bool
