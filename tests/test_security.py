@@ -109,6 +109,7 @@ def test_nothing_that_is_said_holds_a_secret(
 ) -> None:
     """Work that succeeds and work that fails, in every way, with all that `--verbose` shows."""
     monkeypatch.setattr("shared.connection.LONGEST_WAIT_SECONDS", 0)
+    monkeypatch.setattr("shared.connection.ANSWER_SECONDS", 0.5)
     secret, connection_string = [*secrets_of(storage).items()][kind == "SAS"]
     for logger in ("", "azure", "shared"):  # as much as `--verbose` shows, whatever other tests have set
         caplog.set_level(logging.INFO, logger=logger)
