@@ -68,6 +68,8 @@ def reject_tuples(record: Record, rejected: Sequence[tuple[object, Reason]]) -> 
 
 
 def _sample(written: bytes) -> str:
+    if len(written) <= LONGEST_SAMPLE and written.isascii():
+        return written.decode()
     decoder = getincrementaldecoder("utf-8")("backslashreplace")
     text = decoder.decode(written[:LONGEST_SAMPLE], final=len(written) <= LONGEST_SAMPLE)
     return text.encode()[:LONGEST_SAMPLE].decode("utf-8", "ignore")
@@ -184,12 +186,20 @@ class RejectCounts:
 
     def add(self, rejects: Iterable[Reject]) -> None:
         """Count these rejects, too."""
+        by_reason: dict[Reason, list[Reject]] = {}
         for reject in rejects:
-            garbled_bytes = 0 if reject.count else reject.end - reject.start
-            self._add(
-                reject.reason,
-                ReasonCount(reject.count or 1, garbled_bytes, reject.start, reject.end, reject.sample),
+            by_reason.setdefault(reject.reason, []).append(reject)
+        for reason, some in by_reason.items():
+            first = min(some, key=lambda one: (one.start, one.end, one.sample))
+            more = ReasonCount(
+                sum(one.count or 1 for one in some),
+                sum(one.end - one.start for one in some if not one.count),
+                first.start,
+                first.end,
+                first.sample,
             )
+            before = self.by_reason.get(reason)
+            self.by_reason[reason] = before + more if before else more
 
     @property
     def tuples(self) -> int:
@@ -200,10 +210,6 @@ class RejectCounts:
     def garbled_bytes(self) -> int:
         """Bytes that are no record."""
         return sum(each.garbled_bytes for each in self.by_reason.values())
-
-    def _add(self, reason: Reason, more: ReasonCount) -> None:
-        before = self.by_reason.get(reason)
-        self.by_reason[reason] = before + more if before else more
 
     def pack(self) -> bytes:
         """These counts in at most ``MOST_PACKED`` bytes; none if nothing was rejected.
