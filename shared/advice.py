@@ -6,6 +6,7 @@ key that is not accepted.
 """
 
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Literal
 
 from shared.settings import Connection
@@ -16,9 +17,17 @@ Where = Literal["here", "app"]
 _A_NEW_ROLE = (
     "A role that was given just now takes up to ten minutes to work, at times thirty: try again then"
 )
+_ACCEPTED = "is the identity of the account's own tenant, is the clock right, has the key been replaced?"
 _MEANWHILE = (
     "Meanwhile each event ends the app's host process, again every ten minutes; no failed invocation is seen"
 )
+
+
+TO_TRUST = (
+    "this certificate isn't trusted: does a proxy inspect TLS? Set REQUESTS_CA_BUNDLE to the file with its "
+    "certificate"
+)
+"""What to do about a failed handshake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,9 @@ HOST_QUEUES = Service("AzureWebJobsStorage", "queue", "the host's account", "Sto
 HOST_TABLES = Service("AzureWebJobsStorage", "table", "the host's account", "Storage Table Data Contributor")
 
 
-def to_be_allowed(service: Service, status: int | None, code: str, where: Where) -> str:
+def to_be_allowed(
+    service: Service, status: int | None, code: str, where: Where, *, by_key: bool = False
+) -> str:
     """What to do about an answer with this status and error code (empty if the answer has none)."""
     name = service.role
     if service is RESULTS and where == "here":
@@ -59,18 +70,25 @@ def to_be_allowed(service: Service, status: int | None, code: str, where: Where)
             to_do = _to_pass_the_firewall(service, where)
         case _, "KeyBasedAuthenticationNotPermitted":
             to_do = f"the account takes no keys: set {service.setting} instead of {service.connection}"
+        case int(), "":
+            other = {403: role, 401: _ACCEPTED}.get(
+                status, "try again, and look at the account's service health"
+            )
+            to_do = (
+                "the answer has no error code of Azure Storage: does a proxy stand between? "
+                f"If none does, {other}"
+            )
+        case _, "AuthenticationFailed" if by_key:
+            to_do = "the account doesn't accept this key: is the key right, is the clock?"
         case (401, _) | (_, "AuthenticationFailed" | "InvalidAuthenticationInfo"):
-            to_do = (
-                "the account doesn't accept this token or key: is the identity of the account's own tenant, "
-                "is the clock right, has the key been replaced?"
-            )
-        case 403, "":
-            to_do = (
-                "the answer has no error code of Azure Storage: does a proxy stand between? If none does, "
-                + role
-            )
+            to_do = f"the account doesn't accept this token or key: {_ACCEPTED}"
         case 403, _:
             to_do = role
+        case int(), _ if 400 <= status < 500:
+            to_do = (
+                f"is this the address of the {service.kind} service of {service.account}, without a "
+                "container behind it?"
+            )
         case _:
             to_do = "storage itself fails: try again, and look at the account's service health"
     return to_do
@@ -95,6 +113,8 @@ def _to_pass_the_firewall(service: Service, where: Where) -> str:
 def to_reach(service: Service, where: Where, address: str) -> str:
     """What to do if nobody answers; ``address``: what the name resolves to, empty if to nothing."""
     place = "this machine" if where == "here" else "the app"
+    if address and ip_address(address.rpartition(" ")[2]).is_loopback:
+        return "is Azurite running?"
     if not address:
         return (
             f"is the account's name in the setting right? With a private endpoint: does {place} use a DNS "

@@ -4,23 +4,28 @@ The app is asked with one of its function keys, which is sent in a header to the
 else: redirects are not followed, and no message holds it.
 """
 
+import json
 import re
+import time
 from http import HTTPStatus
 from typing import Any, cast, get_args
 from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from shared.doctor import COLUMNS, NO_ANSWER, Finding, Outcome, innermost
+from shared import advice
+from shared.doctor import COLUMNS, NO_ANSWER, Finding, Outcome, innermost, place_of
 from shared.errors import BadRequest
+from shared.settings import LOCAL_HOSTS
 
 KEY_SETTING = "FLOWTALLY_APP_KEY"
 
 _STEP = "function app"
 _SECONDS = (10, 240)
-"""To connect, and until the answer. Azure itself gives up after 230 s."""
+"""To connect, and until the answer has come. Azure itself gives up after 230 s."""
+_MOST_BYTES = 1_000_000
+"""More than findings ever are."""
 _HOST = re.compile(r"[a-z0-9.-]+|[0-9a-f:.]+")
-_LOCAL = ("localhost", "127.0.0.1", "::1")
 _SIGN_IN = ("/.auth/", "login.microsoftonline.", "login.windows.net")
 _TROUBLE = "docs/deploy.md, When something fails"
 _KEY_COMMAND = "docs/http.md, Keys, has the command"
@@ -79,7 +84,7 @@ def read_address(text: str) -> str:
             f"environment variable {KEY_SETTING}",
             "app",
         )
-    if parts.scheme != "https" and not (parts.scheme == "http" and host in _LOCAL):
+    if parts.scheme != "https" and not (parts.scheme == "http" and host in LOCAL_HOSTS):
         raise BadRequest("must begin with https://, as a key is sent to it", "app")
     name = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{name}:{port}" if port else f"{parts.scheme}://{name}"
@@ -92,24 +97,22 @@ def examine_app(address: str, key: str) -> list[Finding]:
         found = f"{KEY_SETTING} has characters that are in no key" if key else f"{KEY_SETTING} is not set"
         return [Finding(_STEP, "failed", found, f"set it to a function key of the app: {_KEY_COMMAND}")]
     try:
-        answer = requests.get(
-            f"{address}/api/doctor",
-            headers={"x-functions-key": key, "Accept": "application/json"},
-            timeout=_SECONDS,
-            allow_redirects=False,
-        )
+        answer, body = _ask(address, key)
     except NO_ANSWER as error:
         found = f"no answer from {address}: {innermost(error)}"
         to_do = (
             "is the app's name right? Does a firewall or a proxy stand between? If the app has a private "
             "endpoint, run this in its network"
         )
+        if isinstance(error, requests.exceptions.SSLError):
+            to_do = advice.TO_TRUST
         return [Finding(_STEP, "failed", found, to_do)]
     if answer.status_code != HTTPStatus.OK:
         return [_explain(answer)]
-    findings = _read_findings(answer)
+    findings = _read_findings(body)
     if findings is None:
-        found = f"{address} answers, but with no findings ({answer.headers.get('Content-Type', 'no type')})"
+        kind = answer.headers.get("Content-Type", "no type")[:40]
+        found = f"{address} answers, but with no findings ({kind})"
         to_do = (
             "is this the address of Flowtally's function app, and are both of the same version? A proxy or a "
             "sign-in page may answer in its place: open the address in a browser"
@@ -118,9 +121,37 @@ def examine_app(address: str, key: str) -> list[Finding]:
     return [Finding(_STEP, "ok", f"{address} answers"), *findings]
 
 
+class _Session(requests.Session):
+    """Redirects aren't followed: nor is it read where to, which raises where that is no address."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 -- its caller's names
+        return None
+
+
+def _ask(address: str, key: str) -> tuple[requests.Response, bytes]:
+    """Send the one request: the answer, and as much of its content as findings can be long."""
+    until = time.monotonic() + _SECONDS[1]
+    with _Session() as session:
+        # A proxy for http:// would be sent the key in plain text, on its way to this very machine.
+        session.trust_env = address.startswith("https://")
+        with session.get(
+            f"{address}/api/doctor",
+            headers={"x-functions-key": key, "Accept": "application/json"},
+            timeout=_SECONDS,
+            allow_redirects=False,
+            stream=True,
+        ) as answer:
+            body = b""
+            while len(body) <= _MOST_BYTES and (part := answer.raw.read1(65_536, decode_content=True)):
+                body += part
+                if time.monotonic() > until:
+                    raise requests.Timeout(f"the answer took longer than {_SECONDS[1]} seconds")
+            return answer, body
+
+
 def _explain(answer: requests.Response) -> Finding:
     status = answer.status_code
-    elsewhere = urljoin(answer.url, answer.headers.get("Location", "")) if answer.is_redirect else ""
+    elsewhere = _redirect(answer)
     if any(each in elsewhere for each in _SIGN_IN) or (
         status == 401 and "WWW-Authenticate" in answer.headers
     ):
@@ -130,8 +161,7 @@ def _explain(answer: requests.Response) -> Finding:
             "off (docs/deploy.md, Sign-in by Microsoft Entra ID)"
         )
     elif elsewhere:
-        parts = urlsplit(elsewhere)
-        found = f"the app redirects to {parts.scheme}://{parts.netloc}"
+        found = f"the app redirects to {urlsplit(elsewhere).scheme}://{place_of(elsewhere)[1]}"
         to_do = "if that is the app, give --app that address; the key was not sent there"
     else:
         found, to_do = _REFUSALS.get(
@@ -144,12 +174,25 @@ def _explain(answer: requests.Response) -> Finding:
     return Finding(_STEP, "failed", f"{found} (answer {status})", to_do)
 
 
-def _read_findings(answer: requests.Response) -> list[Finding] | None:
-    """The findings of an answer; ``None`` if it isn't doctor's."""
+def _redirect(answer: requests.Response) -> str:
+    """Where an answer redirects to; empty if nowhere, or to what is no address."""
+    if not answer.is_redirect:
+        return ""
     try:
-        rows: Any = answer.json()["rows"]
+        elsewhere = urljoin(answer.url, answer.headers.get("Location", ""))
+        return elsewhere if place_of(elsewhere)[0] else ""
+    except ValueError:
+        return ""
+
+
+def _read_findings(body: bytes) -> list[Finding] | None:
+    """The findings in an answer's content; ``None`` if it isn't doctor's."""
+    if len(body) > _MOST_BYTES:
+        return None
+    try:
+        rows: Any = json.loads(body)["rows"]
         return [_read_finding(row) for row in rows] or None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -6,6 +6,7 @@ and the network of whoever runs it: an engineer's on their machine, the app's ow
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 
 from shared import advice
 from shared.advice import (
@@ -32,7 +34,7 @@ from shared.connection import REQUEST_ID, credential, storage_errors
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS
 from shared.ledger.store import Ledger
-from shared.settings import Connection, Settings, read_settings
+from shared.settings import Connection, Settings, check_service_uri, read_settings
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
 from shared.views.store import Views
@@ -43,7 +45,7 @@ COLUMNS = ("Where", "Step", "Outcome", "Found", "ToDo")
 LOOKS_BACK = timedelta(hours=2)
 ROLLED_UP_WITHIN = timedelta(minutes=30)
 
-NO_ANSWER = (requests.RequestException, ValueError)
+NO_ANSWER = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
 """What a request raises that gets no answer; some names make urllib3 raise a ``ValueError`` of its own."""
 
 _SCOPE = "https://storage.azure.com/.default"
@@ -52,6 +54,8 @@ _NO_EVENTS = (
     "is the function app running, and is there an event subscription for each of its two ingest functions? "
     "docs/operate.md says how to look; flowtally sweep counts meanwhile"
 )
+_NO_ADDRESS = "a connection string holds an address that is none"
+_SETTINGS = "docs/settings.md lists all settings"
 _NOT_TRIED = "not tried, because of a failure above"
 
 _HOST_STEPS = (
@@ -93,11 +97,20 @@ def _examine(environment: Mapping[str, str], where: Where) -> Iterator[Finding]:
     try:
         settings = read_settings(environment)
         stores = _Stores(settings, where)
+        places = [place_of(url)[1] for url in (stores.flow_logs.service.url, stores.tables.service.url)]
     except BadSettings as error:
-        yield Finding("settings", "failed", str(error), "docs/settings.md lists all settings")
+        yield Finding("settings", "failed", str(error), _SETTINGS)
+        return
+    except (
+        ValueError
+    ):  # an address in a connection string that is none; not quoted, as it stands beside a key
+        yield Finding("settings", "failed", _NO_ADDRESS, _SETTINGS)
+        return
+    if not all(places):
+        yield Finding("settings", "failed", _NO_ADDRESS, _SETTINGS)
         return
     yield Finding("settings", "ok", ", ".join(map(_named, (settings.flow_logs, settings.results))))
-    reached = {}
+    reached, connections = {}, {FLOW_LOGS: settings.flow_logs, RESULTS: settings.results}
     for service, connection, url in (
         (FLOW_LOGS, settings.flow_logs, stores.flow_logs.service.url),
         (RESULTS, settings.results, stores.tables.service.url),
@@ -112,12 +125,18 @@ def _examine(environment: Mapping[str, str], where: Where) -> Iterator[Finding]:
         (RESULTS, "read results", stores.read_ledger),
         (RESULTS, "write results", stores.try_to_delete),
     ):
-        finding = _attempt(step, attempt, service, where) if reached[service] else _skipped(step)
+        by_key = bool(connections[service].connection_string)
+        finding = (
+            _attempt(step, attempt, service, where, by_key=by_key) if reached[service] else _skipped(step)
+        )
         reached[service] = reached[service] and finding.outcome != "failed"
         yield finding
     for step, attempt in (("counting", stores.compare), ("views", stores.check_views)):
         yield _attempt(step, attempt, RESULTS, where) if all(reached.values()) else _skipped(step)
-    if environment.get(HOST_BLOBS.setting) and not settings.flow_logs.connection_string:
+    by_identity = any(
+        name.startswith(f"{HOST_BLOBS.connection}__") and environment[name] for name in environment
+    )
+    if by_identity and not settings.flow_logs.connection_string:
         for step, service in _HOST_STEPS:
             yield _list_one(step, service, environment, where)
 
@@ -136,16 +155,30 @@ def _examine_account(service: Service, connection: Connection, url: str, where: 
             return
         yield Finding(step, "ok", "a token, by " + _kind(connection))
     step = f"{connection.name} answers"
-    host = urlsplit(url)
-    address = _address(host.hostname or "")
-    at = f"{host.netloc}, {address}" if address else host.netloc
+    name, place = place_of(url)
+    address = _address(name)
+    at = f"{place}, {address}" if address else place
     try:
         requests.head(url, timeout=_ANSWERS_WITHIN_SECONDS)
     except NO_ANSWER as error:
-        to_do = advice.to_reach(service, where, address)
+        to_do = _to_reach(service, where, address, error)
         yield Finding(step, "failed", f"no answer from {at}: {innermost(error)}", to_do)
         return
     yield Finding(step, "ok", at)
+
+
+def place_of(url: str) -> tuple[str, str]:
+    """Host, and host with port, of an address: all of it that may be shown."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    return host, f"{shown}:{parts.port}" if parts.port else shown
+
+
+def _to_reach(service: Service, where: Where, address: str, error: Exception) -> str:
+    if isinstance(error, requests.exceptions.SSLError):
+        return advice.TO_TRUST
+    return advice.to_reach(service, where, address)
 
 
 def _address(host: str) -> str:
@@ -164,11 +197,18 @@ def _list_one(step: str, service: Service, environment: Mapping[str, str], where
     """List one container, queue or table, as the host's own identity: what the host needs, and no client of
     ours does.
     """
-    uri = environment.get(service.setting, "").strip()
     name = service.connection
+    account = environment.get(f"{name}__accountName", "").strip()
+    uri = environment.get(service.setting, "").strip()
+    if not uri and account:
+        uri = f"https://{account}.{service.kind}.core.windows.net"
     if not uri:
         to_do = f"set it to the address of the {service.kind} service of {service.account}; docs/settings.md"
         return Finding(step, "failed", f"{service.setting} is not set: the host doesn't start", to_do)
+    try:
+        check_service_uri(service.setting, uri, service.kind)
+    except BadSettings as error:
+        return Finding(step, "failed", str(error), _SETTINGS)
     connection = Connection(
         name,
         service_uri=uri,
@@ -180,7 +220,7 @@ def _list_one(step: str, service: Service, environment: Mapping[str, str], where
             token = credential(connection).get_token(_SCOPE).token
     except Unavailable as error:
         return Finding(step, "failed", str(error), advice.to_get_a_token(connection, where))
-    host = urlsplit(uri)
+    host, place = place_of(uri)
     try:
         answer = requests.get(
             f"{uri.rstrip('/')}/{_LISTINGS[service.kind]}",
@@ -196,15 +236,15 @@ def _list_one(step: str, service: Service, environment: Mapping[str, str], where
             allow_redirects=False,
         )
     except NO_ANSWER as error:
-        to_do = advice.to_reach(service, where, _address(host.hostname or ""))
-        return Finding(step, "failed", f"no answer from {host.netloc}: {innermost(error)}", to_do)
+        to_do = _to_reach(service, where, _address(host), error)
+        return Finding(step, "failed", f"no answer from {place}: {innermost(error)}", to_do)
     if answer.status_code == 200 and REQUEST_ID not in answer.headers:
         to_do = "does a proxy, a firewall or a sign-in page answer in its place?"
-        return Finding(step, "failed", f"what answers at {host.netloc} isn't Azure Storage", to_do)
+        return Finding(step, "failed", f"what answers at {place} isn't Azure Storage", to_do)
     if answer.status_code == 200:
-        return Finding(step, "ok", host.netloc)
+        return Finding(step, "ok", place)
     code = answer.headers.get("x-ms-error-code", "")
-    found = f"no list from {host.netloc} {_answer(answer.status_code, code)}"
+    found = f"no list from {place} {_answer(answer.status_code, code)}"
     return Finding(step, "failed", found, advice.to_be_allowed(service, answer.status_code, code, where))
 
 
@@ -308,7 +348,9 @@ class _Stores:
         return Finding(step, "ok", f"last rolled up {_ago(age)}")
 
 
-def _attempt(step: str, attempt: Callable[[str], Finding], service: Service, where: Where) -> Finding:
+def _attempt(
+    step: str, attempt: Callable[[str], Finding], service: Service, where: Where, *, by_key: bool = False
+) -> Finding:
     try:
         return attempt(step)
     except MalformedInput as error:
@@ -319,7 +361,10 @@ def _attempt(step: str, attempt: Callable[[str], Finding], service: Service, whe
         code = str(getattr(code, "value", code))
         status = getattr(cause, "status_code", None)
         found = str(error).replace(f"(answer {status})", _answer(status, code))
-        return Finding(step, "failed", found, advice.to_be_allowed(service, status, code, where))
+        if by_key and "failed to authenticate" in found:  # Azurite's code for it is that of a firewall
+            code = "AuthenticationFailed"
+        to_do = advice.to_be_allowed(service, status, code, where, by_key=by_key)
+        return Finding(step, "failed", found, to_do)
 
 
 def _answer(status: int | None, code: str) -> str:
@@ -347,7 +392,10 @@ def innermost(error: BaseException) -> str:
     while True:
         inner = getattr(reason, "reason", None) or reason.__context__
         if not isinstance(inner, BaseException):
-            return str(reason).rpartition(": ")[2].strip("'()<> ") or type(reason).__name__
+            # The place in OpenSSL's source and names in brackets help nobody; a proxy may have a password.
+            text = re.sub(r" ?\(_ssl\.c:\d+\)|\[[^][]*\] ?", "", str(reason))
+            text = re.sub(r"//[^/\s]*@", "//", text)
+            return text.rpartition(": ")[2].strip("'\"()<>[] ") or type(reason).__name__
         reason = inner
 
 

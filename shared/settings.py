@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, cast, get_args
+from urllib.parse import urlsplit
 
 from shared.errors import BadSettings
 from shared.times import check_year
@@ -18,6 +19,9 @@ TriggerSource = Literal["EventGrid", "Polling"]
 
 LONGEST_AGE = timedelta(days=20_000)
 """No time span reaches back behind 1970."""
+
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+"""This machine, to which secrets may be sent without encryption."""
 
 _AGE = re.compile(r"([0-9]+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -70,11 +74,9 @@ def _connection(environment: Mapping[str, str], name: str, service: str) -> Conn
     uri_setting = f"{name}__{service}ServiceUri"
     connection_string = environment.get(name, "").strip()
     service_uri = environment.get(uri_setting, "").strip()
-    wanted = f"such as https://ACCOUNT.{service}.core.windows.net"
+    wanted = _wanted(service)
     if service_uri:
-        if not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", service_uri):
-            # Not quoted, nor is a connection string: it may hold a key.
-            raise BadSettings(f"{uri_setting} is no service address; it must be a plain one, {wanted}")
+        check_service_uri(uri_setting, service_uri, service)
         credential = environment.get(f"{name}__credential", "").strip().lower()
         if credential not in ("", "managedidentity"):
             raise BadSettings(
@@ -94,6 +96,26 @@ def _connection(environment: Mapping[str, str], name: str, service: str) -> Conn
     if "=" not in connection_string:
         raise BadSettings(f"{name} is no connection string; it must be NAME=VALUE pairs joined by semicolons")
     return Connection(name, connection_string=connection_string)
+
+
+def check_service_uri(setting: str, uri: str, service: str) -> None:
+    """Check the address of a storage service, to which an identity's token is sent; ``BadSettings`` if it is
+    none, or if the token would be sent in plain text to another machine.
+    """
+    try:
+        parts = urlsplit(uri)
+        plain = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        plain = False
+    if not plain or not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", uri):
+        # Not quoted, nor is a connection string: it may hold a key.
+        raise BadSettings(f"{setting} is no service address; it must be a plain one, {_wanted(service)}")
+    if parts.scheme != "https" and parts.hostname not in LOCAL_HOSTS:
+        raise BadSettings(f"{setting} must begin with https://, as a token is sent to it, {_wanted(service)}")
+
+
+def _wanted(service: str) -> str:
+    return f"such as https://ACCOUNT.{service}.core.windows.net"
 
 
 def _schedule(environment: Mapping[str, str], name: str, default: str) -> str:

@@ -2,8 +2,10 @@
 in which the app may fail to give them is told from the others, with what to do.
 """
 
+import gzip
 import json
 import socket
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +15,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared import cli
+from shared import app_doctor, cli
 from shared.app_doctor import examine_app, read_address
 from shared.doctor import COLUMNS, Finding
 from shared.errors import BadRequest
@@ -112,6 +114,8 @@ def answering(status: str, headers: Headers, body: bytes = b"") -> Iterator[tupl
 
 HTML = ("Content-Type", "text/html")
 JSON = ("Content-Type", "application/json")
+GZIP = ("Content-Encoding", "gzip")
+FINDINGS = json.dumps({"rows": [ROW]}).encode()
 LOGIN = "https://login.microsoftonline.com/common/oauth2/authorize?redirect_uri=x"
 
 
@@ -138,6 +142,20 @@ LOGIN = "https://login.microsoftonline.com/common/oauth2/authorize?redirect_uri=
         ("200 OK", [JSON], b'{"rows": []}', "with no findings", "same version"),
         ("200 OK", [JSON], b'{"rows": [{"Step": "settings"}]}', "with no findings", "same version"),
         ("200 OK", [JSON], json.dumps([ROW]).encode(), "with no findings", "same version"),
+        ("200 OK", [JSON], b"[" * 100_000, "with no findings", "same version"),
+        ("200 OK", [JSON], b'{"rows": [{"a":' * 100_000, "with no findings", "same version"),
+        ("200 OK", [JSON], FINDINGS + b" " * 1_000_000, "with no findings", "same version"),
+        ("200 OK", [JSON, GZIP], gzip.compress(b" " * 50_000_000), "with no findings", "same version"),
+        ("200 OK", [JSON, GZIP], b"no gzip", "no answer from", "the app's name"),
+        ("200 OK", [("Content-Type", "x" * 1_000)], b"", f"no findings ({'x' * 40})", "same version"),
+        ("302 Found", [("Location", "http://[bad")], b"", "no findings came back (answer 302)", "address"),
+        (
+            "302 Found",
+            [("Location", f"https://{SECRET}@a.b:81/x?y")],
+            b"",
+            "redirects to https://a.b:81 (",
+            "",
+        ),
         ("299 Odd", [], b"", "no findings came back (answer 299)", "address of Flowtally's"),
     ],
 )
@@ -186,6 +204,35 @@ def test_what_an_app_says_is_harmless_to_a_terminal(site: Shown) -> None:
         done = doctor(site.stores.environment, "--app", url)
     assert not {"\x1b", "\x07"} & {*done.output}
     assert "look" in done.stdout
+
+
+def test_the_key_goes_through_no_proxy_in_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        answering("200 OK", [JSON], FINDINGS) as (proxy, seen),
+        answering("200 OK", [JSON], FINDINGS) as (url, _),
+    ):
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        assert len(examine_app(url, SECRET)) == 2
+    assert seen == []
+
+
+def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app_doctor, "_SECONDS", (1, 0.3))
+
+    def drip(_: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [JSON])
+        for _second in range(50):
+            yield b" "
+            time.sleep(0.1)
+
+    with serve(drip) as url:
+        began = time.monotonic()
+        (finding,) = examine_app(url, SECRET)
+        assert time.monotonic() - began < 2
+    assert "took longer than 0.3 seconds" in finding.found
 
 
 def test_nobody_answers() -> None:

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from shared import advice, cli
 from shared.advice import Where
 from shared.connection import credential
-from shared.doctor import examine
+from shared.doctor import _ago, examine, innermost
 from tests.identity import CLIENT_ID, Identity, certify, identity, token
 from tests.system import HOUR, Stores, blob_of, create_all, flow, host, record
 from tests.worker import ROOT, worker
@@ -55,6 +55,7 @@ def guarded(trusted: Path) -> Iterator[Azurite]:
         yield storage
 
 
+SECRET = "c2VjcmV0c2VjcmV0c2VjcmV0"  # noqa: S105 -- it opens nothing
 HOST_STEPS = ["host blobs", "host queues", "host tables", "flow-log queues"]
 
 
@@ -139,6 +140,26 @@ def test_the_app_works_by_identity_and_all_is_well(guarded: Azurite) -> None:
             "host queues",
             "no answer from 127.",
         ),
+        (
+            {"AzureWebJobsStorage__blobServiceUri": ""},
+            "host blobs",
+            "AzureWebJobsStorage__blobServiceUri is not set: the host doesn't start",
+        ),
+        *(
+            ({f"{service}ServiceUri": text}, step, says)
+            for service, step in (
+                ("AzureWebJobsStorage__queue", "host queues"),
+                ("FLOW_LOGS__queue", "flow-log queues"),
+            )
+            for text, says in (
+                (f"AccountName=x;AccountKey={SECRET}", "is no service address"),
+                ("https://[x/", "is no service address"),
+                (f"https://{SECRET}@x.queue.core.windows.net", "is no service address"),
+                (f"https://x.queue.core.windows.net/?sig={SECRET}", "is no service address"),
+                ("http://x.queue.core.windows.net", "must begin with https://"),
+                ("http://localhost.example.org", "must begin with https://"),
+            )
+        ),
     ],
 )
 def test_what_the_host_lacks(guarded: Azurite, changed: dict[str, str], failed: str, says: str) -> None:
@@ -148,6 +169,18 @@ def test_what_the_host_lacks(guarded: Azurite, changed: dict[str, str], failed: 
     assert [step for step in outcomes(found, "failed") if step in HOST_STEPS] == [failed]
     assert says in found[failed]["Found"]
     assert found[failed]["ToDo"]
+    assert SECRET not in json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["https://[x/", f"https://user:{SECRET}@x.y", "http://x.blob.core.windows.net", "http://localhost@x.y"],
+)
+def test_an_address_that_no_token_goes_to(storage: Azurite, text: str) -> None:
+    code, found = examined({"FLOW_LOGS__blobServiceUri": text, "RESULTS": storage.connection_string})
+    assert (code, [*found]) == (2, ["settings"])
+    assert found["settings"]["Found"].startswith("FLOW_LOGS__blobServiceUri ")
+    assert text not in json.dumps(found)
 
 
 @pytest.mark.filterwarnings("ignore:Testing an element's truth value")  # the blob SDK's reading of errors
@@ -269,6 +302,7 @@ def test_no_finding_holds_a_secret(storage: Azurite, known: bool) -> None:
         answer = running.request("GET", "/api/doctor?output=csv")
     assert answer.status == 200
     assert (b"failed to authenticate" in answer.body) != known
+    assert (b"is the key right" in answer.body) != known
     for secret in (key, key[:20], "AccountKey"):
         assert secret.encode() not in answer.body
         assert all(secret not in log.message for log in running.logs)
@@ -277,6 +311,46 @@ def test_no_finding_holds_a_secret(storage: Azurite, known: bool) -> None:
 def test_a_service_that_fails_is_no_question_of_permissions() -> None:
     assert "service health" in advice.to_be_allowed(advice.FLOW_LOGS, 500, "InternalError", "app")
     assert "service health" in advice.to_be_allowed(advice.FLOW_LOGS, None, "", "here")
+
+
+def test_other_refusals_are_of_a_wrong_address() -> None:
+    for code in ("InvalidUri", "ResourceNotFound"):
+        said = advice.to_be_allowed(advice.HOST_QUEUES, 404, code, "app")
+        assert said.startswith("is this the address of the queue service of the host's account, without a")
+    assert "proxy" not in advice.to_be_allowed(advice.FLOW_LOGS, 500, "InternalError", "app")
+
+
+@pytest.mark.parametrize("status", [302, 400, 401, 403, 407, 502])
+def test_what_has_no_error_code_may_be_a_proxys(status: int) -> None:
+    assert "does a proxy stand between" in advice.to_be_allowed(advice.FLOW_LOGS, status, "", "here")
+
+
+def test_a_certificate_that_is_not_trusted(guarded: Azurite, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = guarded.connection_string
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    _, found = examined({"FLOW_LOGS": text, "RESULTS": text})
+    answer = found["FLOW_LOGS answers"]
+    assert re.search(r": (self-signed certificate|unable to get local issuer certificate)$", answer["Found"])
+    assert "REQUESTS_CA_BUNDLE" in answer["ToDo"]
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1028)", "wrong version number"),
+        ("[Errno 111] Connection refused", "Connection refused"),
+        (f"Not supported proxy scheme socks9://me:{SECRET}@proxy:1", "socks9://proxy:1"),
+        ("", "OSError"),
+    ],
+)
+def test_a_reason_in_a_few_words(error: str, said: str) -> None:
+    assert innermost(OSError(error)).endswith(said)
+    assert SECRET not in innermost(OSError(error))
+
+
+def test_a_minute_is_one() -> None:
+    minutes = (timedelta(minutes=number) for number in (-1, 0, 1, 2))
+    assert [*map(_ago, minutes)] == ["just now", "just now", "1 minute ago", "2 minutes ago"]
 
 
 def test_the_sections_that_messages_name_are_there() -> None:
@@ -342,6 +416,7 @@ def test_an_account_that_does_not_answer(stores: Stores, storage: Azurite) -> No
     assert (code, outcomes(found, "failed")) == (1, ["FLOW_LOGS answers"])
     assert "refused" in found["FLOW_LOGS answers"]["Found"]
     assert "private address 127.0.0.1" in found["FLOW_LOGS answers"]["Found"]
+    assert "is Azurite running?" in found["FLOW_LOGS answers"]["ToDo"]
     assert outcomes(found, "ok")[-1] == "write results", "the other account is examined all the same"
 
 
@@ -366,6 +441,14 @@ def test_who_may_only_read_is_told_so_and_goes_on(
     assert found["views"]["Outcome"] != "skipped"
     inside = {each.step: each for each in examine(reached.environment, "app")}
     assert inside["write results"].outcome == "failed", "the app has to write"
+
+
+@pytest.mark.parametrize("address", ["https://[x/", f"https://x:{SECRET}/", "https://x:99999/", "https://"])
+def test_a_connection_string_with_an_address_that_is_none(storage: Azurite, address: str) -> None:
+    text = f"AccountName=x;AccountKey={SECRET};BlobEndpoint={address}"
+    code, found = examined({"FLOW_LOGS": text, "RESULTS": storage.connection_string})
+    assert (code, [*found]) == (2, ["settings"])
+    assert SECRET not in json.dumps(found)
 
 
 def test_a_wrong_setting_ends_it_with_2() -> None:
