@@ -37,6 +37,9 @@ STRANGERS = """
     package-lock.json           package.json          pyproject.toml           requirements-dev.txt
     shared/__pycache__/x.pyc    shared/views/__pycache__/x.pyc                 tests/x.py
     tools/x.py                  venv/.x               venv/x.py                venv3.13/x.py
+    shared/.env                 shared/views/.env.x   shared/x.pem             server.pem
+    x.key                       shared/page/x.key     x.pfx                    x.p12
+    denied.csv                  denied.tsv            denied.ndjson
 """.split()  # noqa: SIM905 -- as a table it is read at once
 """Files that may lie in somebody's folder and are not to be published."""
 
@@ -120,6 +123,21 @@ def test_every_tool_publishes_what_the_app_needs_and_nothing_else(publishes: Pub
     assert not [name for name in STRANGERS if publishes(name, IGNORED)]
 
 
+@pytest.mark.parametrize(
+    "name", ["passwords.txt", "keys.json", "shared/keys.json", "shared/id_rsa", "other/x.py", "x.py"]
+)
+def test_what_is_not_the_apps_is_not_packed(tmp_path: Path, name: str) -> None:
+    shutil.copyfile(ROOT / ".funcignore", tmp_path / ".funcignore")
+    for file in ("function_app.py", "shared/x.py", "shared/page/vendor/LICENSE", ".env", "shared/x.pem"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    assert published(tmp_path) == {"function_app.py", "shared/x.py", "shared/page/vendor/LICENSE"}
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).touch()
+    with pytest.raises(SystemExit, match=f"not part of the app.*: {re.escape(name)}$"):
+        published(tmp_path)
+
+
 def test_the_tools_read_patterns_differently() -> None:
     """Why .funcignore has the patterns that it has, and no others."""
     assert [publishes("build/.x", "/build/") for publishes in TOOLS[::2]] == [True, False]
@@ -163,6 +181,7 @@ def test_the_package_holds_what_git_reads_as_published_and_bytecode_that_stays_v
     assert flags == {b"\1\0\0\0"}, "bytecode has to be taken without a look at its source's time"
     assert {name for name in names - compiled if not name.startswith(PACKAGES_IN_ZIP)} == published()
     assert {"function_app", "__init__"} <= {PurePosixPath(name).name.split(".")[0] for name in compiled}
+    assert not [name for name in names if "/tests/" in name], "what packages test themselves with"
     assert not [name for name in names if name.endswith("/RECORD") or f"{PACKAGES_IN_ZIP}/bin/" in name]
 
 
