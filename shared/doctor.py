@@ -238,6 +238,12 @@ def _list_one(step: str, service: Service, environment: Mapping[str, str], where
     except NO_ANSWER as error:
         to_do = _to_reach(service, where, _address(host), error)
         return Finding(step, "failed", f"no answer from {place}: {innermost(error)}", to_do)
+    return _judge_listing(step, service, place, answer, where)
+
+
+def _judge_listing(
+    step: str, service: Service, place: str, answer: requests.Response, where: Where
+) -> Finding:
     if answer.status_code == 200 and REQUEST_ID not in answer.headers:
         to_do = "does a proxy, a firewall or a sign-in page answer in its place?"
         return Finding(step, "failed", f"what answers at {place} isn't Azure Storage", to_do)
