@@ -191,7 +191,6 @@ module results 'modules/storage.bicep' = {
     sku: resultsSku
     tableNames: [
       'flowledger'
-      'flowrejects'
       'flowhours'
       'flowstats'
     ]

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from shared.blobs import FlowLogs, Stretch
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import BlobName
-from shared.flowlog.rejects import Reject, reject_garbled
 from shared.ledger.entry import Entry
 from shared.ledger.packing import pack_within
 from shared.ledger.store import Ledger
@@ -60,13 +59,11 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """What there is to commit: the new entry; what was rejected on the way, and what is unread at the end;
-    when that version of the blob was written, and read; whether it ends there.
+    """What there is to commit: the new entry; when that version of the blob was written, and read; whether it
+    ends there.
     """
 
     entry: Entry
-    rejects: list[Reject]
-    unread: Reject | None
     modified: datetime
     read: datetime
     at_end: bool
@@ -90,15 +87,12 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
         try:
             update = _read_update(blob, loaded.entry, flow_logs)
             if update is None:
-                if conflicts:
-                    ledger.keep_rejects(blob, loaded.entry, [], None, doubtful=True)
-                    ledger.drop_rejects_before(blob, loaded.entry)
                 return replace(done, conflicts=conflicts)
-            _keep(blob, loaded.entry, update, ledger, doubtful=conflicts > 0)
+            if update.read > _looked_at_until(blob):
+                ledger.note_late(blob, update.read)
             committed = ledger.commit(loaded, update.entry)
             if committed > _looked_at_until(blob):
                 ledger.note_late(blob, committed)
-            ledger.drop_rejects_before(blob, update.entry)
         except Conflict as conflict:
             conflicts += 1
             if conflicts == _MOST_CONFLICTS:
@@ -107,7 +101,11 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
                 ) from conflict
             time.sleep(random.uniform(0, 0.02 * 2 ** min(conflicts, 6)))  # noqa: S311 -- so that racers part
             continue
-        done = _sum(done, loaded.entry, update.entry, committed - update.modified)
+        before = loaded.entry
+        if update.entry.rewrites != before.rewrites:
+            before = Entry(blob.name)
+        _log_rejects(before, update.entry)
+        done = _sum(done, before, update.entry, committed - update.modified)
         if update.at_end:
             return replace(done, conflicts=conflicts)
 
@@ -128,16 +126,19 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
                 return None
 
     counter = BlobCounter(entry.counts(), blob.hour, blob.mac, blob.resource_id, entry.offset)
-    rejects: list[Reject] = []
+    rejects = entry.reject_counts()
     at_end = False
     for data, last, ends_here in _stretches(blob, first, entry.offset, flow_logs):
-        rejects += counter.feed(data, last=last)
-        if len(rejects) >= MOST_REJECTS:
-            break
+        more = data
+        while True:
+            some = counter.feed(more, last=last)
+            rejects.add(some)
+            if len(some) < MOST_REJECTS:
+                break
+            more = b""
         at_end = ends_here
     counts, reader = counter.counts, counter.reader
-    left = reader.unread() if at_end else None
-    unread = reject_garbled(left) if left else None
+    unread = reader.unread() if at_end else None
     unread_bytes = unread.end - unread.start if unread else 0
     return _Update(
         Entry(
@@ -158,10 +159,9 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
             rewrites=entry.rewrites,
             resource_id=counter.resource_id or entry.resource_id,
             target_id=counter.target_id or entry.target_id,
+            rejects=rejects.pack(),
             packed=pack_within(counts.shares),
         ),
-        rejects,
-        unread,
         first.modified,
         first.server_time,
         at_end,
@@ -218,31 +218,20 @@ def _stretches(
         stretch, data = following, following.data
 
 
-def _keep(blob: BlobName, before: Entry, update: _Update, ledger: Ledger, *, doubtful: bool) -> None:
-    """Write what has to be there before the commit: rejects, and the note for the rollup.
-
-    It is ``doubtful`` what is unread, if that was said for a reading that somebody else overtook.
-    """
-    rejects = [*update.rejects, *filter(None, [update.unread])]
-    if rejects:
-        first = rejects[0]
-        log.warning(
-            "%s: %d tuples rejected and %d bytes garbled since byte %d; the first at bytes %d-%d: %s",
-            blob.name,
-            sum(reject.count for reject in rejects),
-            sum(reject.end - reject.start for reject in rejects if not reject.count),
-            *(before.offset, first.start, first.end, first.reason),
-        )
-    doubtful = doubtful or before.unread_bytes > 0
-    if rejects or doubtful:
-        ledger.keep_rejects(blob, update.entry, update.rejects, update.unread, doubtful=doubtful)
-    if update.read > _looked_at_until(blob):
-        ledger.note_late(blob, update.read)
+def _log_rejects(before: Entry, after: Entry) -> None:
+    """Say what an update has rejected, if anything."""
+    if before.rejects == after.rejects:
+        return
+    was, now = before.reject_counts(), after.reject_counts()
+    reasons = [reason.value for reason, each in now.by_reason.items() if was.by_reason.get(reason) != each]
+    log.warning(
+        "%s: %d tuples rejected and %d bytes garbled from byte %d to %d: %s",
+        *(after.blob_name, now.tuples - was.tuples, now.garbled_bytes - was.garbled_bytes),
+        *(before.offset, after.offset, "; ".join(reasons)),
+    )
 
 
 def _sum(done: Ingested, before: Entry, after: Entry, lag: timedelta) -> Ingested:
-    if after.rewrites != before.rewrites:
-        before = replace(before, offset=0, records=0, tuples=0, malformed=0)
     return Ingested(
         done.bytes + after.offset - before.offset,
         done.records + after.records - before.records,

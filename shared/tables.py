@@ -32,7 +32,7 @@ END = "\x7f"
 
 _MOST_OPERATIONS = 100
 _CHANGED = (TableErrorCode.RESOURCE_NOT_FOUND, TableErrorCode.UPDATE_CONDITION_NOT_SATISFIED)
-TABLES = ("flowledger", "flowrejects", "flowhours", "flowstats")
+TABLES = ("flowledger", "flowhours", "flowstats")
 
 _TRY_AGAIN: dict[str, Any] = {"retry_on_methods": ("GET", "PUT", "DELETE", "POST")}
 """For what is sent by POST: by itself the SDK doesn't try that again after a lost connection, as it may have

@@ -18,7 +18,7 @@ from click.testing import Result
 
 from shared.blobs import FlowLogs
 from shared.flowlog.blob_name import BlobName, parse_blob_name
-from shared.flowlog.records import UNREAD
+from shared.flowlog.rejects import RejectCounts
 from shared.ledger.entry import from_columns, partition_of
 from shared.ledger.packing import pack_within
 from shared.ledger.store import LATE, Ledger
@@ -167,7 +167,6 @@ class Results:
     """
 
     ledger: Rows
-    rejects: Rows
     stats: Rows
 
 
@@ -177,7 +176,6 @@ def results(stores: Stores) -> Results:
     stats = rows_of(stores, "flowstats")
     return Results(
         {key: row for key, row in ledger.items() if key[0] != LATE},
-        rows_of(stores, "flowrejects"),
         {key: _without(row, "LagSeconds") for key, row in stats.items()},
     )
 
@@ -198,7 +196,7 @@ def results_of_one_pass(stores: Stores) -> Results:
 
 def assert_same(got: Results, wanted: Results) -> None:
     """Equal row by row, to the last byte."""
-    for name in ("ledger", "rejects", "stats"):
+    for name in ("ledger", "stats"):
         assert_same_rows(getattr(got, name), getattr(wanted, name), name)
 
 
@@ -354,10 +352,9 @@ def blob_of(*items: bytes) -> bytes:
 # One blob
 
 
-def assert_counted(stores: Stores, nic: Nic, blob: BlobName, data: bytes, *, rewritten: bool) -> None:
-    """The entry of a blob of the night is that of one pass over its bytes, and the naive count agrees, if all
-    that is garbled is ``NOISE``; what was rejected is there. Of what was rejected before it was rewritten
-    something may be left.
+def assert_counted(stores: Stores, nic: Nic, blob: BlobName, data: bytes) -> None:
+    """The entry of a blob of the night is that of one pass over its bytes, rejects and all, and the naive
+    count agrees, if all that is garbled is ``NOISE``.
     """
     partition = partition_of(blob)
     entry = from_columns(from_entity(stores.tables.table("flowledger").get_entity(partition, ACCOUNT)))
@@ -366,17 +363,10 @@ def assert_counted(stores: Stores, nic: Nic, blob: BlobName, data: bytes, *, rew
     assert said == (truth.bytes, truth.records, truth.tuples, truth.malformed, truth.garbled_bytes)
 
     counter = BlobCounter(BlobCounts(), NIGHT, blob.mac, blob.resource_id)
-    rejects = counter.feed(data)
+    rejects = RejectCounts()
+    rejects.add(counter.feed(data))
     assert entry.packed == pack_within(counter.counts.shares)
-    found = stores.tables.table("flowrejects").query_entities(f"PartitionKey eq '{partition}'")
-    kept = {row["RowKey"]: row for row in map(from_entity, found)}
-    for reject in rejects:
-        row = kept.pop(f"{reject.start:020d}" + (f"~{entry.rewrites}" if entry.rewrites else ""))
-        assert (row["ByteTo"], row["Reason"], row["Count"], row["Sample"]) == (
-            *(reject.end, reject.reason, reject.count, reject.sample),
-        )
-    held = [row for row in kept.values() if row["Rewrites"] == entry.rewrites and row["Reason"] != UNREAD]
-    assert rewritten or not held
+    assert entry.reject_counts() == rejects
 
 
 # Waiting

@@ -1,5 +1,6 @@
 """One blob's entry: columns that an entity can hold, and the same entry back from them."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import parse_blob_name
+from shared.flowlog.reasons import Reason
+from shared.flowlog.rejects import Reject, RejectCounts
 from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.entry import (
     READABLE,
@@ -51,6 +54,7 @@ entries = st.builds(
     rewrites=int64,
     resource_id=st.text(),
     target_id=st.text(),
+    rejects=st.binary(max_size=100),
     packed=st.binary(max_size=100) | st.integers(0, COUNTS_BYTES).map(lambda size: b"\x07" * size),
 )
 
@@ -146,3 +150,22 @@ def test_the_readable_columns_are_all_but_the_bytes() -> None:
 def test_partitions_are_scope_hour_and_mac() -> None:
     assert partition_of(parse_blob_name(NAME)) == "nsg~s~r~web~2026112105~000D3AF87856"
     assert hour_key(datetime(2026, 1, 2, 3, tzinfo=UTC)) == "2026010203"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"malformed": 4},
+        {"garbled_bytes": 8},
+        {"unread_bytes": 1},
+        {"rejects": b""},
+        {"rejects": b"\x01\x00"},
+    ],
+)
+def test_rejects_that_are_not_what_the_columns_say_are_refused(changed: dict[str, Any]) -> None:
+    rejects = RejectCounts()
+    rejects.add([Reject(5, 9, Reason.PORT, 3, "a"), Reject(20, 27, Reason.NOT_JSON, 0, "b")])
+    entry = Entry(NAME, malformed=3, garbled_bytes=17, unread_bytes=10, rejects=rejects.pack())
+    assert entry.reject_counts() == rejects
+    with pytest.raises(MalformedInput, match=r"the ledger's entity of .*PT1H\.json is damaged: "):
+        replace(entry, **changed).reject_counts()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from shared.flowlog.reasons import Reason
+from shared.flowlog.rejects import ReasonCount, RejectCounts
 from shared.ingest import Ingested, ingest
 from tests import naive
 from tests.system import (
@@ -48,9 +50,9 @@ def entry_of(stores: Stores, nic: Nic = WEB) -> dict[str, Any]:
     return entry
 
 
-def rejects_of(stores: Stores) -> list[dict[str, Any]]:
-    """The rejects, in order."""
-    return [row for _, row in sorted(rows_of(stores, "flowrejects").items())]
+def rejects_of(stores: Stores, nic: Nic = WEB) -> dict[Reason, ReasonCount]:
+    """What the ledger's entity says was rejected."""
+    return RejectCounts.unpack(entry_of(stores, nic)["Rejects"]).by_reason
 
 
 def figures(entry: Mapping[str, Any]) -> tuple[int, int, int, int]:
@@ -115,15 +117,17 @@ def test_every_kind_of_bad_tuple_is_kept_with_its_reason_and_its_place(
     data = blob_of(*(make(*when, good, text, good) for text, _ in every))
     entry = count(stores, data, nic)
     assert figures(entry) == (len(every), 2 * len(every), len(every), 0)
-    rejects = rejects_of(stores)
-    assert len(rejects) == len(every)
-    for (text, reason), kept in zip(every, rejects, strict=True):
-        assert reason in kept["Reason"], (text, kept["Reason"])
-        assert kept["Count"] == 1
-        assert kept["BlobName"] == nic.blob_name(NIGHT)
-        assert int(kept["RowKey"]) == kept["ByteFrom"]
-        if text.isascii():
-            assert data[kept["ByteFrom"] : kept["ByteTo"]].decode() == text == kept["Sample"]
+    rejects = rejects_of(stores, nic)
+    texts: dict[Reason, list[str]] = {}
+    for text, why in every:
+        (reason,) = [reason for reason in rejects if why in reason.value]
+        texts.setdefault(reason, []).append(text)
+    assert texts.keys() == rejects.keys()
+    for reason, kept in rejects.items():
+        first = texts[reason][0]
+        assert (kept.count, kept.garbled_bytes, kept.sample) == (len(texts[reason]), 0, first)
+        assert data[kept.start : kept.end].decode() == first
+        assert kept.start == data.index(f'"{first}"'.encode()) + 1
     stores.rollup()
     (total,) = [
         row
@@ -137,29 +141,40 @@ def test_every_kind_of_bad_tuple_is_kept_with_its_reason_and_its_place(
 def test_an_element_that_is_no_text_is_one_bad_tuple(stores: Stores, element: object) -> None:
     data = blob_of(record(NIGHT, flow(NIGHT), element, flow(NIGHT)))
     assert figures(count(stores, data)) == (1, 2, 1, 0)
-    (kept,) = rejects_of(stores)
-    assert kept["Count"] == 1
-    assert json.loads(data[kept["ByteFrom"] : kept["ByteTo"]]) == element
+    (kept,) = rejects_of(stores).values()
+    assert kept.count == 1
+    assert json.loads(data[kept.start : kept.end]) == element
 
 
-def test_many_bad_tuples_of_a_record_are_one_row_a_reason(stores: Stores) -> None:
+def test_many_bad_tuples_are_counted_by_reason(stores: Stores) -> None:
     many = ["?"] * 500 + [flow(NIGHT, port=70_000)] * 300 + [flow(NIGHT)] * 200
     data = blob_of(record(NIGHT, *many), record(NIGHT, *many))
     assert figures(count(stores, data)) == (2, 400, 1600, 0)
-    assert sorted(kept["Count"] for kept in rejects_of(stores)) == [300, 300, 500, 500]
-    assert all(len(kept["Sample"]) <= 960 for kept in rejects_of(stores))
+    assert sorted(kept.count for kept in rejects_of(stores).values()) == [600, 1000]
 
 
-def test_a_warning_names_the_blob_and_the_place(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+def test_garbage_of_many_small_pieces_is_one_update(stores: Stores) -> None:
+    """However many rejects there are: each adds to a count, and none is a row of its own."""
+    data = blob_of(GOOD, *[b"{}"] * 60_000, GOOD)
+    blob = stores.put(WEB, NIGHT, data)
+    assert ingest(blob, stores.flow_logs, stores.ledger).updates == 1
+    assert figures(entry_of(stores)) == (2, 4, 0, 120_000)
+    (kept,) = rejects_of(stores).values()
+    assert (kept.count, kept.garbled_bytes, kept.sample) == (60_000, 120_000, "{}")
+    assert data[kept.start : kept.end] == b"{}"
+
+
+def test_a_warning_names_the_blob_and_the_reason(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
     data = blob_of(GOOD, record(NIGHT, flow(NIGHT), "?"))
     with caplog.at_level(logging.WARNING):
         stores.put(WEB, NIGHT, data)
         stores.sweep()
     (message,) = [entry.getMessage() for entry in caplog.records if entry.name.startswith("shared")]
-    place = data.index(b'"?"') + 1
     assert WEB.blob_name(NIGHT) in message
-    assert f"{place}-{place + 1}" in message
-    assert "fields" in message
+    assert (
+        f"1 tuples rejected and 0 bytes garbled from byte 0 to {len(data) - 2}: wrong number of fields"
+        in message
+    )
 
 
 # Stretches that are no records
@@ -188,9 +203,9 @@ def test_a_garbled_stretch_costs_itself_and_nothing_else(stores: Stores, stretch
     data = blob_of(GOOD, stretch, GOOD, GOOD)
     entry = count(stores, data)
     assert figures(entry) == (3, 6, 0, len(stretch))
-    (kept,) = rejects_of(stores)
-    assert data[kept["ByteFrom"] : kept["ByteTo"]] == stretch
-    assert (kept["Count"], bool(kept["Reason"])) == (0, True)
+    (kept,) = rejects_of(stores).values()
+    assert data[kept.start : kept.end] == stretch
+    assert (kept.count, kept.garbled_bytes) == (1, len(stretch))
 
 
 def test_all_of_them_in_one_blob(stores: Stores) -> None:
@@ -211,11 +226,12 @@ def test_at_the_end_too_and_again_when_the_blob_has_grown(stores: Stores, stretc
     first = count(stores, blob_of(GOOD, stretch))
     assert figures(first)[:3] == (1, 2, 0)
     assert first["GarbledBytes"] > 0
-    assert [kept["ByteFrom"] for kept in rejects_of(stores)] == [len(OPENER + GOOD) + 1]
+    passed = [kept.start for kept in rejects_of(stores).values()]
+    assert passed == ([] if first["UnreadBytes"] else [len(OPENER + GOOD) + 1])
     entry = count(stores, blob_of(GOOD, stretch, GOOD))
     assert figures(entry) == (2, 4, 0, len(stretch))
-    (kept,) = rejects_of(stores)
-    assert (kept["ByteFrom"], kept["ByteTo"] - kept["ByteFrom"]) == (len(OPENER + GOOD) + 1, len(stretch))
+    (kept,) = rejects_of(stores).values()
+    assert (kept.start, kept.end - kept.start) == (len(OPENER + GOOD) + 1, len(stretch))
 
 
 # Blobs that are odd as a whole
@@ -243,14 +259,11 @@ ODD = {
 
 @pytest.mark.parametrize(("data", "wanted"), ODD.values(), ids=ODD)
 def test_an_odd_blob(stores: Stores, data: bytes, wanted: tuple[int, int, int, int] | None) -> None:
-    if not data:
-        assert ingest(stores.put(WEB, NIGHT, data), stores.flow_logs, stores.ledger) == Ingested()
-        stores.sweep()
-    else:
-        entry = count(stores, data)
-        assert wanted is None or figures(entry) == wanted
-        assert sum(kept["Count"] for kept in rejects_of(stores)) == entry["Malformed"]
-        assert bool(entry["GarbledBytes"]) == bool(rejects_of(stores))
+    entry = count(stores, data)
+    assert wanted is None or figures(entry) == wanted
+    rejects = RejectCounts.unpack(entry["Rejects"])
+    assert rejects.tuples == entry["Malformed"]
+    assert rejects.garbled_bytes == entry["GarbledBytes"] - entry["UnreadBytes"]
     stores.put(OTHER, NIGHT, blob_of(GOOD))
     stores.sweep()
     stores.rollup()
@@ -268,7 +281,7 @@ def test_an_odd_blob_in_two_updates(stores: Stores, data: bytes) -> None:
     stores.sweep()
     grown = results(stores)
     one_pass = results_of_one_pass(stores)
-    assert grown.rejects == one_pass.rejects == {}
+    assert {row["Rejects"] for row in (*grown.ledger.values(), *one_pass.ledger.values())} == {b""}
     assert figures(*grown.ledger.values()) == figures(*one_pass.ledger.values())
 
 
@@ -302,21 +315,20 @@ def test_a_blob_that_is_rewritten_is_counted_afresh(
     stores.put(WEB, NIGHT, second)
     ingest(blob, other_host.flow_logs, other_host.ledger)
     stores.rollup()
-    got, rejects = figures(entry_of(stores)), rejects_of(stores)
+    entry = entry_of(stores)
+    got, rejects = figures(entry), entry["Rejects"]
     shown = {
         key: row for key, row in results(stores).stats.items() if row["View"] not in {"health", "scopes"}
     }
     if second:
         wanted = results_of_one_pass(stores)
         assert got == figures(*wanted.ledger.values())
-        assert [{**kept, "Rewrites": 0, "RowKey": kept["RowKey"][:20]} for kept in rejects] == [
-            *wanted.rejects.values()
-        ]
+        assert [rejects] == [row["Rejects"] for row in wanted.ledger.values()]
         assert shown == {
             key: row for key, row in wanted.stats.items() if row["View"] not in {"health", "scopes"}
         }
     else:
-        assert (got, rejects, shown) == ((0, 0, 0, 0), [], {})
+        assert (got, rejects, shown) == ((0, 0, 0, 0), b"", {})
 
 
 def test_a_blob_that_is_deleted_stays_counted_and_one_made_anew_is_counted_afresh(stores: Stores) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import BlobName
+from shared.flowlog.rejects import RejectCounts
 from shared.ledger.packing import unpack
 from shared.tally.hour_counts import BlobCounts
 
@@ -31,7 +32,8 @@ class Entry:
     - ``tuples_before``, ``tuples_after``: how many of ``tuples`` belong to the hour before the blob's own,
       and to the one after it.
     - ``rewrites``: how often the blob was found rewritten and counted afresh.
-    - ``packed``: the counts; empty if only the readable columns were asked for.
+    - ``rejects``: what was rejected up to ``offset``, by reason, packed; ``packed``: the counts. Both are
+      empty if only the readable columns were asked for.
     """
 
     blob_name: str
@@ -51,6 +53,7 @@ class Entry:
     rewrites: int = 0
     resource_id: str = ""
     target_id: str = ""
+    rejects: bytes = b""
     packed: bytes = b""
 
     def counts(self) -> BlobCounts:
@@ -77,9 +80,27 @@ class Entry:
             )
         return counts
 
+    def reject_counts(self) -> RejectCounts:
+        """What was rejected, unpacked into an object of its own.
+
+        ``MalformedInput`` if it isn't what the readable columns say: somebody else has written to the entity.
+        """
+        try:
+            rejects = RejectCounts.unpack(self.rejects)
+        except MalformedInput as error:
+            raise MalformedInput(f"the ledger's entity of {self.blob_name} is damaged: {error}") from error
+        held = rejects.tuples, rejects.garbled_bytes
+        stated = self.malformed, self.garbled_bytes - self.unread_bytes
+        if held != stated:
+            raise MalformedInput(
+                f"the ledger's entity of {self.blob_name} is damaged: it has the rejects of {held[0]} tuples "
+                f"and {held[1]} garbled bytes, and says {stated[0]} and {stated[1]}"
+            )
+        return rejects
+
 
 def partition_of(blob: BlobName) -> str:
-    """A blob's PartitionKey in ``flowledger`` and ``flowrejects``."""
+    """A blob's PartitionKey in ``flowledger``."""
     return f"{blob.scope}~{hour_key(blob.hour)}~{blob.mac}"
 
 
@@ -118,6 +139,7 @@ def to_columns(entry: Entry, partition: str, account: str) -> dict[str, Any]:
         "TargetResourceId": entry.target_id,
         "Head": entry.head,
         "Tail": entry.tail,
+        "Rejects": entry.rejects,
         **to_chunks(entry.packed),
     }
 
@@ -156,6 +178,7 @@ def _read_columns(columns: Mapping[str, Any]) -> Entry:
         rewrites=columns["Rewrites"],
         resource_id=columns["ResourceId"],
         target_id=columns["TargetResourceId"],
+        rejects=columns.get("Rejects", b""),
         packed=from_chunks(columns),
     )
 
@@ -173,5 +196,5 @@ def from_chunks(columns: Mapping[str, Any]) -> bytes:
     return b"".join(columns[name] for name in sorted(columns) if name.startswith("Counts"))
 
 
-READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name not in ("Head", "Tail"))
+READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name not in ("Head", "Tail", "Rejects"))
 """The columns to ask for where the counts aren't wanted."""

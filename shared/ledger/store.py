@@ -6,9 +6,9 @@ One blob, one entity, one compare-and-swap::
     B:    load (offset 100, ETag 1) ── read 100‥150 ────── write if ETag is 1 ✗ Conflict
                                              load (offset 180, ETag 2) ── read 180‥ …
 
-The write holds the offset *and* the counts, and there is no other. Before it nothing has happened, after it
-everything has; a write whose answer was lost is found by the next load. So every byte is counted once,
-whoever reads it how often, and whenever somebody dies.
+The write holds the offset, the counts *and* what was rejected, and there is no other. Before it nothing has
+happened, after it everything has; a write whose answer was lost is found by the next load. So every byte is
+counted once, whoever reads it how often, and whenever somebody dies.
 
 Nothing of an entry is remembered between updates: an update is three requests, the load, the ranged read and
 the write.
@@ -25,14 +25,10 @@ from azure.data.tables import TableErrorCode, UpdateMode
 from shared.connection import storage_errors
 from shared.errors import Conflict, MalformedInput
 from shared.flowlog.blob_name import BlobName
-from shared.flowlog.records import UNREAD
-from shared.flowlog.rejects import Reject
 from shared.ledger.entry import READABLE, Entry, from_columns, hour_key, partition_of, to_columns
 from shared.tables import (
     END,
     OVERTAKEN,
-    Columns,
-    Found,
     Tables,
     from_entity,
     has_code,
@@ -40,7 +36,6 @@ from shared.tables import (
     put_in_place,
     query,
     read_etag,
-    write_batches,
 )
 from shared.times import check_year
 
@@ -99,12 +94,11 @@ class LateNote:
 
 
 class Ledger:
-    """Entries of table ``flowledger`` and the rejects beside them. Threads may share one."""
+    """Entries of table ``flowledger``. Threads may share one."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._ledger = tables.table("flowledger")
-        self._rejects = tables.table("flowrejects")
         self._noted: dict[str, datetime] = {}
 
     # Ingest
@@ -135,47 +129,6 @@ class Ledger:
                 return check_year(put_in_place(self._ledger, columns, loaded.etag)["date"])
             except OVERTAKEN as error:
                 raise Conflict(f"somebody else has written {loaded.partition}") from error
-
-    def keep_rejects(
-        self, blob: BlobName, entry: Entry, rejects: list[Reject], unread: Reject | None, *, doubtful: bool
-    ) -> None:
-        """Write what was rejected on the way to ``entry``; to be called before that is committed.
-
-        Keys are byte positions, so a repeat overwrites itself. ``unread`` is provisional, and takes no
-        other's place: who reads on may have written already what has become of it. If it is ``doubtful``
-        that what was unread before still is, it goes where that has been read, and is said anew where not.
-        """
-        partition = partition_of(blob)
-        rows = [_reject_columns(blob, reject, entry.rewrites) for reject in rejects]
-        said: dict[str, Found] = {}
-        if doubtful:
-            found = self._rejects_of(blob)
-            said = {row.columns["RowKey"]: row for row in found if row.columns["Reason"] == UNREAD}
-            kept = {row["RowKey"] for row in rows}
-            read = [
-                row for key, row in said.items() if key not in kept and _has_been_read(row.columns, entry)
-            ]
-            write_batches(self._rejects, partition, [], read)
-        write_batches(self._rejects, partition, rows, [])
-        if unread:
-            columns = _reject_columns(blob, unread, entry.rewrites)
-            before = said.get(columns["RowKey"])
-            with storage_errors(f"writing the rejects of {blob.name}"), suppress(*OVERTAKEN):
-                put_in_place(self._rejects, columns, before.etag if before else "")
-
-    def drop_rejects_before(self, blob: BlobName, entry: Entry) -> None:
-        """Delete what was rejected of the blob before it was rewritten; to be called once ``entry``, which
-        says that it was, is committed. Until then those rows are the ledger's.
-        """
-        if entry.rewrites:
-            found = self._rejects_of(blob)
-            older = [row for row in found if row.columns["Rewrites"] < entry.rewrites]
-            write_batches(self._rejects, partition_of(blob), [], older)
-
-    def _rejects_of(self, blob: BlobName) -> Iterator[Found]:
-        columns = ["RowKey", "Reason", "ByteFrom", "Rewrites"]
-        partition = {"partition": partition_of(blob)}
-        return query(self._rejects, "PartitionKey eq @partition", partition, select=columns)
 
     def note_late(self, blob: BlobName, now: datetime) -> None:
         """Tell the rollup that an hour is written to that it doesn't look at by itself any more.
@@ -265,26 +218,3 @@ def _note_keys(note: LateNote) -> dict[str, str]:
 
 def _hour(key: str) -> datetime:
     return datetime.strptime(f"{key}+0000", "%Y%m%d%H%z")
-
-
-def _has_been_read(row: Columns, entry: Entry) -> bool:
-    """Whether these bytes, of which a reject says that they are unread, aren't so any more."""
-    if row["Rewrites"] != entry.rewrites:
-        return False
-    return row["ByteFrom"] < entry.offset or not entry.unread_bytes
-
-
-def _reject_columns(blob: BlobName, reject: Reject, rewrites: int) -> Columns:
-    # A host that is late with what it rejected before a rewrite must not write over what is there since.
-    since = f"~{rewrites}" if rewrites else ""
-    return {
-        "PartitionKey": partition_of(blob),
-        "RowKey": f"{reject.start:020d}{since}",
-        "BlobName": blob.name,
-        "ByteFrom": reject.start,
-        "ByteTo": reject.end,
-        "Reason": reject.reason.value,
-        "Count": reject.count,
-        "Sample": reject.sample,
-        "Rewrites": rewrites,
-    }

@@ -1,0 +1,59 @@
+"""An entity has room for counts, rejects and pending flows at their largest, all at once, on a real table."""
+
+from random import Random
+
+from shared.flowlog.reasons import Reason
+from shared.flowlog.rejects import LONGEST_SAMPLE, MOST_PACKED, Reject, RejectCounts
+from shared.ledger.entry import Entry, from_columns, to_columns
+from shared.ledger.packing import COUNTS_BYTES, pack, pack_within
+from shared.tables import from_entity, put_in_place
+from shared.tally.hour_counts import HourCounts
+from tests.system import NIGHT, Stores
+from tests.test_packing import full_hour
+
+PENDING_BYTES = 84 * 1024
+"""Kept free for what isn't there yet."""
+
+LONGEST_KEYS = 4_000
+"""As docs/tables.md says: so many of the longest kind of key have room in an entity."""
+
+
+def fullest_rejects() -> bytes:
+    rejects = RejectCounts()
+    largest, letter = 2**63 - 1, "\U0001f600"
+    sample = letter * (LONGEST_SAMPLE // len(letter.encode()))
+    rejects.add(Reject(largest - 1, largest, reason, largest, sample) for reason in Reason)
+    return rejects.pack()
+
+
+def test_all_that_an_entity_can_hold_is_written_and_read_back(stores: Stores) -> None:
+    counts = pack_within({share: full_hour(Random(1), 2_000) for share in (-1, 0, 1)})
+    rejects = fullest_rejects()
+    entry = Entry(
+        "x" * 1024,
+        offset=2**63 - 1,
+        head=b"h" * 16,
+        tail=b"t" * 64,
+        blob_etag="e" * 30,
+        blob_created=NIGHT,
+        resource_id="r" * 1024,
+        target_id="t" * 1024,
+        rejects=rejects,
+        packed=counts,
+    )
+    pending = {f"Pending{number:02d}": b"p" * (PENDING_BYTES // 2) for number in range(2)}
+    columns = to_columns(entry, "p" * 400, "account") | pending
+    binary = sum(len(value) for value in columns.values() if isinstance(value, bytes))
+    assert COUNTS_BYTES * 0.95 < len(counts) <= COUNTS_BYTES
+    assert MOST_PACKED * 0.8 < len(rejects) <= MOST_PACKED
+    assert binary <= COUNTS_BYTES + MOST_PACKED + PENDING_BYTES + 100 <= 640 * 1024 + 100
+
+    table = stores.tables.table("flowledger")
+    put_in_place(table, columns, put_in_place(table, columns, "")["etag"])
+    assert from_columns(from_entity(table.get_entity("p" * 400, "account"))) == entry
+
+
+def test_so_many_of_the_longest_keys_have_room() -> None:
+    counts = HourCounts()
+    counts.families["conversations"] = full_hour(Random(1), LONGEST_KEYS).families["conversations"]
+    assert len(pack({0: counts})) <= COUNTS_BYTES
