@@ -144,6 +144,15 @@ def test_the_functions_do_their_jobs(stores: Stores) -> None:
     assert_views_say(results(stores).stats, naive.count(stores.blobs()))
 
 
+def test_an_event_for_a_log_whose_name_begins_otherwise_than_its_container_s_do(stores: Stores) -> None:
+    name = NICS[0].blob_name(NIGHT).replace("flowLogResourceID=", "resourceId=")
+    stores.put_named(VNET_CONTAINER, name, blob_of(record(NIGHT, flow(NIGHT))))
+    with worker(stores.environment) as running:
+        assert running.invoke_blob("ingest_vnet", VNET_CONTAINER, name).succeeded
+    assert [key[0][:5] for key, row in results(stores).ledger.items() if row["Tuples"] == 1] == ["vnet~"]
+    assert stores.sweep().behind == 0
+
+
 def test_an_event_for_what_can_never_be_counted_is_no_failure(stores: Stores) -> None:
     """The host would call the function again at once, and then put the event among the poisonous."""
     blob = stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
