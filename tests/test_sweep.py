@@ -199,8 +199,9 @@ def test_the_container_tells_the_kind_of_log_whatever_the_name_begins_with(
     (row,) = stores.views.catalog().values()
     assert row["Scope"].startswith(scope)
     assert row["Kind"] + "~" == scope
-    raw = call("flows", row["Scope"], "--since", f"{NIGHT:%Y-%m-%d}", "-o", "ndjson")
-    assert raw.stdout.count("\n") == 1
+    for what in (row["Scope"], f"{container}/{name}"):
+        raw = call("flows", what, "--since", f"{NIGHT:%Y-%m-%d}", "-o", "ndjson")
+        assert raw.stdout.count("\n") == 1
 
 
 def test_containers_that_are_not_there_are_no_failure(stores: Stores) -> None:

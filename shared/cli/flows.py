@@ -10,7 +10,7 @@ import click
 
 from shared.cli.frame import command, connect, main, output_option, parameter_options, say
 from shared.errors import BadRequest, MalformedInput
-from shared.flowlog.blob_name import BlobName, parse_blob_name
+from shared.flowlog.blob_name import KINDS, BlobName, parse_blob_name
 from shared.flows import (
     COLUMNS,
     DECISION_COLUMNS,
@@ -57,7 +57,8 @@ def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     """The raw log of a scope, or of one blob: a row for each tuple, as it was logged.
 
     Read straight from the blobs, blob by blob, in the order of the log. A tuple that can't be read is a row,
-    too, that says why; it is left out only where a filter rules it out.
+    too, that says why; it is left out only where a filter rules it out. A blob's container may stand before
+    its name, with a slash.
     """
     now = datetime.now(UTC)
     values = read_parameters(RAW_PARAMETERS, given, now)
@@ -202,8 +203,10 @@ def why(given: Given, output: Output) -> None:
 
 
 def _blob_named(text: str) -> BlobName | None:
+    """Read a blob's name, alone or behind its container's and a slash; ``None`` if it may be a scope."""
+    container, _, name = text.partition("/")
     try:
-        return parse_blob_name(text)
+        return parse_blob_name(name, container) if container in KINDS else parse_blob_name(text)
     except MalformedInput:
         if "/" in text:
             raise BadRequest(f"{text!r} is no flow log's blob, nor a scope", "blob-or-scope") from None
