@@ -311,11 +311,11 @@ def test_one_fault_of_a_sweep(stage: Stage, fault: Fault, asked: str) -> None:
     with suppress(Unavailable):
         at.flow_logs.now()
         assert sweep(at.flow_logs, at.ledger, NIGHT, NIGHT).listed == 1
-        assert_counted(stage.quiet, nic, blob, data, rewritten=False)
+        assert_counted(stage.quiet, nic, blob, data)
     assert met
     stage.traffic.fault = None
     assert sweep(at.flow_logs, at.ledger, NIGHT, NIGHT).failed == []
-    assert_counted(stage.quiet, nic, blob, data, rewritten=False)
+    assert_counted(stage.quiet, nic, blob, data)
 
 
 @pytest.mark.parametrize("asked", QUERIES)
