@@ -7,7 +7,8 @@
     ├── Conflict         somebody else wrote first: load again, go on from there
     ├── Unavailable      storage is at fault: raise, so that the invocation is seen to fail
     ├── BadSettings      the deployment is at fault: says which setting and what it wants
-    └── BadRequest       the question is at fault: says what can be asked
+    ├── BadRequest       the question is at fault: says what can be asked
+    └── Unexpected       Flowtally itself is at fault: names the exception, and goes on with the others
 """
 
 
@@ -37,3 +38,13 @@ class BadRequest(FlowtallyError):
     def __init__(self, message: str, parameter: str = "") -> None:
         super().__init__(f"{parameter}: {message}" if parameter else message)
         self.parameter = parameter
+
+
+class Unexpected(FlowtallyError):
+    """An exception that nobody expected, while one item was worked on."""
+
+    def __init__(self, error: Exception) -> None:
+        first_line = (str(error).strip().splitlines() or ["no message"])[0][:200]
+        super().__init__(
+            f"unexpected {type(error).__name__}: {first_line}; this is a fault in Flowtally, please report it"
+        )

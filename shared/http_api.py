@@ -160,7 +160,12 @@ def status(flow_logs: FlowLogs, ledger: Ledger) -> Answer:
         if (until or now) - since > MOST_STATUS:
             raise BadRequest(f"{MOST_STATUS.days} days are the most; take a later one", "since")
         looked = look(flow_logs, ledger, floor_hour(since), until or now + _HOUR, flow_logs.now())
-        more = {"total": looked.total(), "strangers": looked.strangers, "as_of": plain(looked.as_of)}
+        more = {
+            "total": looked.total(),
+            "strangers": looked.strangers,
+            "refused": looked.refused,
+            "as_of": plain(looked.as_of),
+        }
         return _rows(STATUS_COLUMNS, looked.rows, form, more)
 
     return answer

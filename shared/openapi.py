@@ -46,6 +46,7 @@ def describe_api(output: Parameter) -> Schema:
                     STATUS_COLUMNS,
                     total=_figures(SUMS),
                     strangers={"type": "array", "items": _TEXT},
+                    refused={"type": "array", "items": _TEXT},
                     as_of=_TIME,
                 ),
                 rows=True,

@@ -14,11 +14,12 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import chain
 from typing import Self
 
 from shared.blobs import floor_hour
-from shared.errors import FlowtallyError, MalformedInput, Unavailable
+from shared.errors import FlowtallyError, MalformedInput, Unavailable, Unexpected
 from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
 from shared.ingest import LOOKED_AT
 from shared.ledger.entry import day_key, hour_key
@@ -27,7 +28,7 @@ from shared.tally.hour_counts import HourCounts
 from shared.views.questions import QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, health_row, partition_of, view_rows
 from shared.views.store import CATALOG, Made, Views
-from shared.workers import work_on
+from shared.workers import attempt, work_on
 
 ROWS_VERSION = 1
 """Part of every fingerprint: raise it when rows are made differently, and they are all made again."""
@@ -74,6 +75,19 @@ class RolledUp:
         self.failed += other.failed
         return self
 
+    def take(self, name: str, result: int | FlowtallyError) -> bool:
+        """Count the rows that were made of one item, or note that it failed; whether it was made.
+
+        Where storage fails, it fails the next item, too: that ends the scope.
+        """
+        if isinstance(result, Unavailable):
+            raise result
+        if isinstance(result, FlowtallyError):
+            self.failed.append((name, result))
+            return False
+        self.rows += result
+        return True
+
     def row(self) -> dict[str, int]:
         """All in figures, named as columns are."""
         figures = {"Scopes": self.scopes, "Hours": self.hours, "Days": self.days, "Rows": self.rows}
@@ -86,22 +100,33 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
     Some scopes at a time. One that fails doesn't hold up the others: it is in ``failed``, and is looked at
     again the next time.
     """
-    all_notes, now = ledger.late_notes()
+    all_notes, bad_notes, now = ledger.late_notes()
     notes = [note for note in all_notes if not note.compared or now - note.noted > NOTES_KEPT]
     looked_at = views.looked_at()
     if looked_at is None:
         views.create_tables()
+    else:
+        looked_at = min(looked_at, now)
     recent = looked_at - LOOKED_AT - 2 * _HOUR if looked_at else _EVER
     first = max(min(since or recent, recent), _EVER)
-    job = _Rollup(ledger, views, now, floor_hour(first), notes, views.catalog())
+    strangers: list[MalformedInput] = []
+    bad_rows: dict[str, MalformedInput] = {}
+    job = _Rollup(ledger, views, now, floor_hour(first), notes, views.catalog(bad_rows))
     done = RolledUp()
-    for scope, result in work_on(ledger.scopes(), job.roll_scope, WORKERS, "rollup"):
+    for scope, result in work_on(ledger.scopes(strangers), job.roll_scope, WORKERS, "rollup"):
         if isinstance(result, FlowtallyError):
             done.failed.append((scope, result))
         else:
             done += result
     for hour in sorted(done.looked_at):
-        done.rows += _write_health(views, ALL_SCOPES, hour, views.health_of_all(hour))
+        try:
+            done.rows += _write_health(views, ALL_SCOPES, hour, views.health_of_all(hour))
+        except MalformedInput as error:
+            done.failed.append((f"{ALL_SCOPES}~{hour_key(hour)}", error))
+    done.failed += [("a late note", error) for error in bad_notes]
+    done.failed += [("a row of the ledger", error) for error in strangers]
+    # Those that aren't there any more were made anew by this rollup.
+    done.failed += [("the catalog", error) for scope, error in bad_rows.items() if scope not in job.catalog]
     for note in notes:
         failed = any(name.startswith(note.scope) for name, _ in done.failed)
         if not failed and now - note.noted > NOTES_KEPT:
@@ -109,7 +134,7 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
         elif not failed and now - note.noted > NOTES_FOLLOWED:
             ledger.keep_note(note)
     # What is malformed stays so until somebody mends it; only what may pass is worth looking at again.
-    if done.scopes and not any(isinstance(error, Unavailable) for _, error in done.failed):
+    if done.scopes and not any(isinstance(error, (Unavailable, Unexpected)) for _, error in done.failed):
         views.keep_looked_at(now)
     return done
 
@@ -136,9 +161,9 @@ class _Rollup:
             posted = [each for each in found if isinstance(each, Posted)]
             foreign = [each for each in found if isinstance(each, Foreign)]
             done.failed += [(scope, each.error) for each in foreign]
-            blocked = {each.hour + share * _HOUR for each in foreign for share in (-1, 0, 1)}
+            blocked = {each.hour + share * _HOUR for each in foreign if each.hour for share in (-1, 0, 1)}
             done += self._make_changed(scope, first, last, posted, blocked)
-            self._describe(scope, posted)
+            done.take(scope, attempt(partial(self._describe, scope, posted), scope))
         return done
 
     def _make_changed(
@@ -162,11 +187,10 @@ class _Rollup:
             was = made.get(hour_key(hour))
             near = chain.from_iterable(by_hour.get(hour + share * _HOUR, ()) for share in (-1, 0, 1))
             if hour not in blocked and self._is_due(was, _fingerprint(hour, near)):
-                try:
-                    done.rows += self._make_hour(scope, hour, was)
-                    done.hours += 1
-                except MalformedInput as error:
-                    done.failed.append((f"{scope}~{hour_key(hour)}", error))
+                name = f"{scope}~{hour_key(hour)}"
+                made_hour = done.take(name, attempt(partial(self._make_hour, scope, hour, was), name))
+                done.hours += made_hour
+                if not made_hour:
                     blocked.add(hour)
         for day in sorted(
             {hour.replace(hour=0) for hour in hours} - {hour.replace(hour=0) for hour in blocked}
@@ -174,8 +198,9 @@ class _Rollup:
             was = made.get(day_key(day))
             fingerprint = self._fingerprint_of_day(scope, day)
             if self._is_due(was, fingerprint):
-                done.rows += self._make_day(scope, day, was, fingerprint)
-                done.days += 1
+                name = f"{scope}~{day_key(day)}"
+                made_day = partial(self._make_day, scope, day, was, fingerprint)
+                done.days += done.take(name, attempt(made_day, name))
         return done
 
     def _is_due(self, made: Made | None, fingerprint: str) -> bool:
@@ -192,6 +217,8 @@ class _Rollup:
             entries(scope, hour + _HOUR, hour + _HOUR, counts=True, only="TuplesBefore gt 0L"),
         ):
             if isinstance(each, Foreign):
+                if each.hour is None:  # no part of any hour
+                    continue
                 raise each.error
             for share_hour, counts in each.entry.counts().hours(each.hour):
                 if share_hour == hour:
@@ -232,10 +259,12 @@ class _Rollup:
                     changed += self.views.replace_rows(partition, period, until, rows)
         return changed
 
-    def _describe(self, scope: str, posted: list[Posted]) -> None:
-        """Write the scope's row of the catalog: what its key stands for, and which hours there are."""
+    def _describe(self, scope: str, posted: list[Posted]) -> int:
+        """Write the scope's row of the catalog: what its key stands for, and which hours there are. No row of
+        a view.
+        """
         if not posted:
-            return
+            return 0
         known = self.catalog.get(scope)
         newest = max(
             posted,
@@ -261,6 +290,7 @@ class _Rollup:
         if known != row:
             self.views.describe_scope(row)
             self.catalog[scope] = row
+        return 0
 
 
 def _write_health(views: Views, scope: str, hour: datetime, health: Health) -> int:

@@ -15,11 +15,14 @@ COLUMNS = ("Scope", "Hour", *SUMS, "LastRecordTime", "LagSeconds")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """A row of ``COLUMNS`` for each scope and hour; names that are no flow log's; the service's clock."""
+    """A row of ``COLUMNS`` for each scope and hour; names that are no flow log's; the service's clock; and
+    which rows of the ledger can't be read, so that their blobs aren't counted on.
+    """
 
     rows: list[dict[str, Any]]
     strangers: list[str]
     as_of: datetime
+    refused: list[str]
 
     def total(self) -> dict[str, int]:
         """The sums over all rows: of what can be summed."""
@@ -29,17 +32,20 @@ class Status:
 def look(flow_logs: FlowLogs, ledger: Ledger, since: datetime, until: datetime, now: datetime) -> Status:
     """Compare the hours from ``since`` to ``until``, both included; reads listings, but no blob."""
     rows: dict[tuple[str, datetime], dict[str, Any]] = {}
-    strangers = []
+    strangers, refused = [], []
     for found in compare(flow_logs, ledger, since, until):
         if isinstance(found, str):
             strangers.append(found)
             continue
+        if found.error:
+            refused.append(str(found.error))
         blob = found.listed.blob
         _add(rows.setdefault((blob.scope, blob.hour), defaultdict(int)), found, now)
     return Status(
         [{"Scope": scope, "Hour": hour, **row} for (scope, hour), row in sorted(rows.items())],
         strangers,
         now,
+        refused,
     )
 
 

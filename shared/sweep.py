@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from shared.blobs import FlowLogs, ListedBlob
-from shared.errors import FlowtallyError
+from shared.errors import FlowtallyError, MalformedInput
 from shared.ingest import Ingested, ingest
-from shared.ledger.entry import Entry
-from shared.ledger.store import Ledger, Posted
+from shared.ledger.entry import Entry, partition_of
+from shared.ledger.store import Foreign, Ledger, Posted
 from shared.workers import work_on
 
 WORKERS = 8
@@ -21,11 +21,14 @@ COUNTED_WITHIN = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A blob as it is stored, beside its entry (an empty one if there is none) and when that was written."""
+    """A blob as it is stored, beside its entry (an empty one if there is none) and when that was written;
+    ``error``: why its entry can't be read.
+    """
 
     listed: ListedBlob
     entry: Entry
     written: datetime | None
+    error: MalformedInput | None = None
 
     @property
     def behind(self) -> int:
@@ -109,27 +112,27 @@ def compare(
 
     Reads listings and the ledger's readable columns, no blob.
     """
-    entries: dict[str, dict[str, Posted]] = {}
+    entries: dict[str, dict[str, Posted | Foreign]] = {}
     for found in flow_logs.list_blobs(since, until):
         if isinstance(found, str):
             yield found
             continue
         scope = found.blob.scope
         if scope not in entries:
-            # An entry of another version is as good as none here: ingest says what is the matter with it.
             entries = {
                 scope: {
-                    each.entry.blob_name: each
+                    each.partition: each
                     for each in ledger.entries(scope, since, until)
-                    if isinstance(each, Posted) and each.account == flow_logs.account
+                    if each.account == flow_logs.account
                 }
             }
-        known = entries[scope].get(found.blob.name)
-        yield (
-            Compared(found, known.entry, known.written)
-            if known
-            else Compared(found, Entry(found.blob.name), None)
-        )
+        known = entries[scope].get(partition_of(found.blob))
+        if isinstance(known, Posted) and known.entry.blob_name == found.blob.name:
+            yield Compared(found, known.entry, known.written)
+        else:
+            # What can't be read is as good as none here: ingest says what is the matter with it.
+            error = known.error if isinstance(known, Foreign) else None
+            yield Compared(found, Entry(found.blob.name), None, error)
 
 
 def sweep(

@@ -1,18 +1,22 @@
 """Work that is done side by side: blobs in a sweep, scopes in a rollup."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
 
-from shared.errors import FlowtallyError
+from shared.errors import FlowtallyError, Unexpected
+
+log = logging.getLogger(__name__)
 
 
 def work_on[Item, Result](
     items: Iterable[Item], work: Callable[[Item], Result], workers: int, name: str
 ) -> Iterator[tuple[Item, Result | FlowtallyError]]:
     """Each item with what came of it, as it comes; so many at a time. An item that fails doesn't hold up the
-    others.
+    others, whatever its exception is.
 
     If the caller is interrupted, what waits is not begun, and what has begun is not waited for. When the
     process ends, that ends with it, as in any process that dies.
@@ -20,7 +24,7 @@ def work_on[Item, Result](
     # In copies of this context: what the threads log and request is the invocation's.
     jobs = [(copy_context().run, item) for item in items]
     waiting = SimpleQueue[int]()
-    done = SimpleQueue[tuple[Item, Result | BaseException]]()
+    done = SimpleQueue[tuple[Item, Result | FlowtallyError | BaseException]]()
     for number in range(len(jobs)):
         waiting.put(number)
 
@@ -28,7 +32,7 @@ def work_on[Item, Result](
         for number in _taken_from(waiting):
             run, item = jobs[number]
             try:
-                done.put((item, run(work, item)))
+                done.put((item, run(attempt, partial(work, item), name)))
             except BaseException as error:  # noqa: BLE001 -- it is raised where results are taken
                 done.put((item, error))
 
@@ -52,3 +56,22 @@ def _taken_from(queue: SimpleQueue[int]) -> Iterator[int]:
             yield queue.get_nowait()
         except Empty:
             return
+
+
+def attempt[Result](work: Callable[[], Result], name: str) -> Result | FlowtallyError:
+    """What a piece of work gives, or how it failed: so that its failure is its own, and others go on.
+
+    An exception that nobody expected is ``Unexpected``; its traceback is logged. What ends the process isn't
+    caught, nor is a lack of memory.
+    """
+    try:
+        return work()
+    except FlowtallyError as error:
+        return error
+    except MemoryError:
+        raise
+    except Exception as error:
+        log.info("%s: an unexpected error", name, exc_info=error)
+        unexpected = Unexpected(error)
+        unexpected.__cause__ = error
+        return unexpected

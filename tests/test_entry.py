@@ -34,7 +34,7 @@ NAME = (
 )
 
 int64 = st.integers(0, INT64_MAX)
-times = st.datetimes(timezones=st.just(UTC))
+times = st.datetimes(datetime(1970, 1, 1), datetime(2200, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001
 entries = st.builds(
     Entry,
     blob_name=st.text(),
@@ -113,12 +113,19 @@ def test_a_new_entry_has_no_counts() -> None:
     assert Entry(NAME).counts().shares == {}
 
 
-@pytest.mark.parametrize("schema", [0, SCHEMA + 1, "1", None])
+@pytest.mark.parametrize("schema", [0, SCHEMA + 1])
 def test_an_entity_of_another_version_is_refused_with_what_to_do(schema: object) -> None:
     columns = to_columns(Entry(NAME), "the~partition", "account") | {"SchemaVersion": schema}
     with pytest.raises(
         MalformedInput, match=r"the~partition is of schema version .*knows version 1: update it"
     ):
+        from_columns(columns)
+
+
+@pytest.mark.parametrize("schema", ["1", True, None])
+def test_an_entity_without_a_version_is_no_entry(schema: object) -> None:
+    columns = to_columns(Entry(NAME), "the~partition", "account") | {"SchemaVersion": schema}
+    with pytest.raises(MalformedInput, match="row the~partition / account of table flowledger can't be used"):
         from_columns(columns)
 
 

@@ -102,7 +102,7 @@ def test_notes_of_late_hours_are_kept_for_a_while_and_then_dropped(
     ):
         now.ahead = later
         stores.rollup()
-        notes, _ = stores.ledger.late_notes()
+        notes, _, _ = stores.ledger.late_notes()
         assert [each.compared for each in notes] == kept
         assert all(each.noted == note.noted for each in notes)
 

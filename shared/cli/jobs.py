@@ -129,6 +129,8 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
     print_rows(COLUMNS, found.rows, output, lambda: {"as_of": plain(now)})
     for name in found.strangers:
         say(f"not a flow log, not counted: {name}")
+    for reason in found.refused:
+        say(f"not counted on: {reason}")
     total = found.total()
     say(
         f"{total['Blobs']:,} blobs, {total['Behind']:,} bytes behind, {total['Tuples']:,} tuples counted, "

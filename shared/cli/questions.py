@@ -10,7 +10,7 @@ import click
 
 from shared import report as report_room
 from shared.cli.frame import command, connect, main, output_option, parameter_options, say, watch_option
-from shared.errors import BadRequest, Unavailable
+from shared.errors import BadRequest, MalformedInput, Unavailable
 from shared.output import Output, left_out, print_answer, print_rows
 from shared.views.asking import ask
 from shared.views.query import PARAMETERS, Given, read_query
@@ -22,14 +22,18 @@ from shared.views.questions import QUESTIONS
 @command
 def scopes(output: Output) -> None:
     """What is watched: the scopes that there are answers for."""
-    rows = [*connect().views.catalog().values()]
+    refused: dict[str, MalformedInput] = {}
+    rows = [*connect().views.catalog(refused).values()]
     columns = (
         *("Name", "Kind", "Scope", "FirstPeriod", "LastPeriod"),
         *(() if output == "table" else ("ResourceId", "TargetResourceId")),
     )
     print_rows(columns, rows, output)
-    if not rows:
+    for error in refused.values():
+        say(f"flowtally: {error}")
+    if not rows and not refused:
         say("no scope yet: run `flowtally sweep` and `flowtally rollup`, or wait for the function app")
+    sys.exit(1 if refused else 0)
 
 
 @main.command(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from shared.entities import check_columns, refuse_row
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import RejectCounts
@@ -144,22 +145,35 @@ def to_columns(entry: Entry, partition: str, account: str) -> dict[str, Any]:
     }
 
 
+_COUNTED_ANEW = (
+    "then run `flowtally sweep --since` and `flowtally rollup --since` with its day: its blob is counted anew"
+)
+_OPTIONAL: dict[str, type] = {
+    **dict.fromkeys(("LastRecordTime", "BlobCreated"), datetime),
+    **dict.fromkeys(("Head", "Tail", "Rejects"), bytes),
+}
+_WANTED: dict[str, type] = {
+    **dict.fromkeys(("BlobName", "BlobETag", "ResourceId", "TargetResourceId"), str),
+    **dict.fromkeys(("Offset", "Records", "Tuples", "Malformed", "GarbledBytes", "UnreadBytes"), int),
+    **dict.fromkeys(("TuplesBefore", "TuplesAfter", "Rewrites"), int),
+}
+
+
 def from_columns(columns: Mapping[str, Any]) -> Entry:
-    """The entry; ``MalformedInput`` if another version of Flowtally wrote it."""
-    name, version = columns["PartitionKey"], columns.get("SchemaVersion")
-    if version != SCHEMA:
+    """The entry; ``MalformedInput`` if another version of Flowtally wrote it, or somebody has edited it."""
+    version = columns.get("SchemaVersion")
+    if isinstance(version, int) and not isinstance(version, bool) and version != SCHEMA:
         raise MalformedInput(
-            f"the ledger's entity {name} is of schema version {version}; "
+            f"the ledger's entity {columns['PartitionKey']} is of schema version {version}; "
             f"this Flowtally knows version {SCHEMA}: "
             "update it, then run `flowtally rollup --since` for the hours concerned"
         )
+    check_columns("flowledger", columns, {"SchemaVersion": int}, mend=_COUNTED_ANEW)
+    check_columns("flowledger", columns, _WANTED, _OPTIONAL, mend=_COUNTED_ANEW)
     try:
-        return _read_columns(columns)
-    except KeyError as missing:
-        raise MalformedInput(f"the ledger's entity {name} has no column {missing}") from None
-
-
-def _read_columns(columns: Mapping[str, Any]) -> Entry:
+        packed = from_chunks(columns)
+    except MalformedInput as error:
+        raise refuse_row("flowledger", columns, str(error), _COUNTED_ANEW) from None
     return Entry(
         blob_name=columns["BlobName"],
         offset=columns["Offset"],
@@ -179,7 +193,7 @@ def _read_columns(columns: Mapping[str, Any]) -> Entry:
         resource_id=columns["ResourceId"],
         target_id=columns["TargetResourceId"],
         rejects=columns.get("Rejects", b""),
-        packed=from_chunks(columns),
+        packed=packed,
     )
 
 
@@ -192,8 +206,11 @@ def to_chunks(packed: bytes) -> dict[str, bytes]:
 
 
 def from_chunks(columns: Mapping[str, Any]) -> bytes:
-    """The packed counts of an entity."""
-    return b"".join(columns[name] for name in sorted(columns) if name.startswith("Counts"))
+    """The packed counts of an entity; ``MalformedInput`` if they aren't binary."""
+    chunks = [columns[name] for name in sorted(columns) if name.startswith("Counts")]
+    if not all(isinstance(chunk, bytes) for chunk in chunks):
+        raise MalformedInput("its counts aren't binary")
+    return b"".join(chunks)
 
 
 READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name not in ("Head", "Tail", "Rejects"))

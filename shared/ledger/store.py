@@ -14,6 +14,7 @@ Nothing of an entry is remembered between updates: an update is three requests, 
 the write.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,8 +24,9 @@ from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
 from azure.data.tables import TableErrorCode, UpdateMode
 
 from shared.connection import storage_errors
+from shared.entities import check_columns, refuse_row
 from shared.errors import Conflict, MalformedInput
-from shared.flowlog.blob_name import BlobName
+from shared.flowlog.blob_name import UNKNOWN_MAC, BlobName
 from shared.ledger.entry import READABLE, Entry, from_columns, hour_key, partition_of, to_columns
 from shared.tables import (
     END,
@@ -42,6 +44,11 @@ from shared.times import check_year
 LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
 RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
+
+_LEDGER = "flowledger"
+_PARTITION = re.compile(rf"(.+)~([0-9]{{10}})~(?:[0-9A-F]{{12}}|{UNKNOWN_MAC})", re.DOTALL)
+_NOTE_ANEW = "then run `flowtally rollup --since` with the day that it was of"
+_NOT_NEEDED = "nothing needs it"
 
 NOTE_GOOD_FOR = timedelta(minutes=10)
 """A process that has left a note leaves the same one again only after this time."""
@@ -61,6 +68,7 @@ class Loaded:
 class Posted:
     """An entry as a query shows it, with the time at which it was written."""
 
+    partition: str
     scope: str
     hour: datetime
     mac: str
@@ -72,9 +80,13 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """An entry that another version of Flowtally wrote; ``error`` says which."""
+    """A row of the ledger that can't be read, because another version of Flowtally or somebody else wrote it;
+    ``error`` says why. ``hour`` is ``None`` where its key has none.
+    """
 
-    hour: datetime
+    partition: str
+    account: str
+    hour: datetime | None
     error: MalformedInput
 
 
@@ -98,7 +110,7 @@ class Ledger:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._ledger = tables.table("flowledger")
+        self._ledger = tables.table(_LEDGER)
         self._noted: dict[str, datetime] = {}
 
     # Ingest
@@ -149,15 +161,23 @@ class Ledger:
 
     # Rollup, sweep, status
 
-    def late_notes(self) -> tuple[list[LateNote], datetime]:
-        """All notes, and the storage service's clock."""
-        notes = []
+    def late_notes(self) -> tuple[list[LateNote], list[MalformedInput], datetime]:
+        """All notes; what is wrong with those that can't be read; and the storage service's clock."""
+        notes, refused = [], []
         for found in query(self._ledger, "PartitionKey eq @late", {"late": LATE}):
-            scope, _, hour = found.columns["RowKey"].rpartition("~")
             columns = found.columns
-            noted, compared = columns["Noted"], columns.get("Compared", False)
-            notes.append(LateNote(scope, _hour(hour), noted, compared, found.etag))
-        return notes, self._tables.server_time()
+            scope, _, hour_text = columns["RowKey"].rpartition("~")
+            hour = _hour(hour_text)
+            try:
+                check_columns(_LEDGER, columns, {"Noted": datetime}, {"Compared": bool}, mend=_NOTE_ANEW)
+                if not scope or hour is None:
+                    raise refuse_row(_LEDGER, columns, "its RowKey is no scope and hour", _NOTE_ANEW)
+            except MalformedInput as error:
+                refused.append(error)
+            else:
+                compared = columns.get("Compared", False)
+                notes.append(LateNote(scope, hour, columns["Noted"], compared, found.etag))
+        return notes, refused, self._tables.server_time()
 
     def keep_note(self, note: LateNote) -> None:
         """Keep a note as compared, unless it has been said again."""
@@ -170,17 +190,29 @@ class Ledger:
         with storage_errors("dropping a note"), suppress(ResourceModifiedError, ResourceNotFoundError):
             self._ledger.delete_entity(_note_keys(note), **if_unchanged(note.etag))
 
-    def scopes(self) -> Iterator[str]:
-        """All scopes that have an entry, in order; one small query for each."""
+    def scopes(self, refused: list[MalformedInput] | None = None) -> Iterator[str]:
+        """All scopes that have an entry, in order; one small query for each.
+
+        What the rows are whose keys are no entry's is told in ``refused``.
+        """
         after = ""
         while True:
             found = query(
-                self._ledger, "PartitionKey gt @after", {"after": after}, select=["PartitionKey"], page=1
+                self._ledger,
+                "PartitionKey gt @after",
+                {"after": after},
+                select=["PartitionKey", "RowKey"],
+                page=1,
             )
             first = next(found, None)
             if first is None or first.columns["PartitionKey"] >= LATE:
                 return
-            scope = first.columns["PartitionKey"].rsplit("~", 2)[0]
+            after = first.columns["PartitionKey"]
+            scope, hour = _read_partition(after)
+            if hour is None:
+                if refused is not None:
+                    refused.append(refuse_row(_LEDGER, first.columns, "it is no blob's", _NOT_NEEDED))
+                continue
             yield scope
             after = f"{scope}~{END}"
 
@@ -201,20 +233,34 @@ class Ledger:
             },
             select=None if counts else [*READABLE, "Timestamp"],
         ):
-            owner, hour, mac = found.columns["PartitionKey"].rsplit("~", 2)
-            if owner == scope:  # another scope's name may begin with this one's
+            partition, account = found.columns["PartitionKey"], found.columns["RowKey"]
+            owner, hour = _read_partition(partition)
+            if hour is None:
+                error = refuse_row(_LEDGER, found.columns, "it is no blob's", _NOT_NEEDED)
+                yield Foreign(partition, account, None, error)
+            elif owner == scope:  # another scope's name may begin with this one's
                 try:
                     entry = from_columns(found.columns)
                 except MalformedInput as error:
-                    yield Foreign(_hour(hour), error)
+                    yield Foreign(partition, account, hour, error)
                     continue
-                account = found.columns["RowKey"]
-                yield Posted(scope, _hour(hour), mac, account, entry, found.etag, found.written)
+                mac = partition.rpartition("~")[2]
+                yield Posted(partition, scope, hour, mac, account, entry, found.etag, found.written)
 
 
 def _note_keys(note: LateNote) -> dict[str, str]:
     return {"PartitionKey": LATE, "RowKey": f"{note.scope}~{hour_key(note.hour)}"}
 
 
-def _hour(key: str) -> datetime:
-    return datetime.strptime(f"{key}+0000", "%Y%m%d%H%z")
+def _read_partition(partition: str) -> tuple[str, datetime | None]:
+    """The scope and the hour of an entry's PartitionKey; no hour if it is none."""
+    found = _PARTITION.fullmatch(partition)
+    return (found[1], _hour(found[2])) if found else (partition, None)
+
+
+def _hour(key: str) -> datetime | None:
+    """The hour of a key; ``None`` if it has none."""
+    try:
+        return check_year(datetime.strptime(f"{key}+0000", "%Y%m%d%H%z"))
+    except ValueError:
+        return None

@@ -9,15 +9,19 @@ Nothing in either table is ever added to; everything can be made again from the 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from azure.data.tables import TableClient
 
+from shared.entities import check_columns, refuse_row
 from shared.errors import MalformedInput
 from shared.ledger.entry import day_key, from_chunks, hour_key, to_chunks
 from shared.ledger.packing import pack_within, unpack
 from shared.tables import END, Columns, Found, Tables, query, write_batches
+from shared.tally.families import OF_PORT
 from shared.tally.hour_counts import HourCounts
-from shared.views.questions import Grain
+from shared.tally.measures import MEASURES
+from shared.views.questions import HEALTH_COLUMNS, HEALTH_MEASURES, QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, partition_of, period_key
 
 CATALOG = f"{ALL_SCOPES}~scopes"
@@ -28,6 +32,34 @@ _HEALTH = "~health"
 
 _LOOKED_AT = "~looked-at"
 """PartitionKey in ``flowhours`` of the time up to which nothing was overlooked."""
+
+
+_MADE_ANEW = "then run `flowtally rollup --since` with its day: it is made anew"
+_CATALOG_TYPES = {
+    **dict.fromkeys(("RowKey", "Scope", "Kind", "Name", "ResourceId", "TargetResourceId"), str),
+    **dict.fromkeys(("FirstPeriod", "LastPeriod"), datetime),
+}
+_HEALTH_TYPES: tuple[dict[str, type], dict[str, type]] = (
+    dict.fromkeys(HEALTH_MEASURES, int),
+    {"LastRecordTime": datetime, "LagSeconds": int},
+)
+
+
+@cache
+def _types_of(view: str) -> tuple[dict[bool, dict[str, type]], dict[str, type]]:
+    """The columns of a view's rows by type: those of a row and of a rest that have to be there; others."""
+    question = QUESTIONS[view]
+    rest: dict[str, type] = {"Period": datetime, "Grain": str}
+    if question.name == "health":
+        rest |= _HEALTH_TYPES[0]
+        return {True: rest, False: rest}, _HEALTH_TYPES[1]
+    rest |= dict.fromkeys(MEASURES, int)
+    key: dict[str, type] = {name: int if name in OF_PORT else str for name in question.key}
+    optional: dict[str, type] = {"IsRest": bool, "FirstSeen": datetime, "LastSeen": datetime}
+    counted = {"Rank": int, "Missed": int}
+    if question.bounded:
+        rest |= {"Missed": int, "IsRest": bool}
+    return {True: rest, False: rest | key}, optional | counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +103,34 @@ class Views:
     ) -> Iterator[ViewRow]:
         """The rows of a view, for the periods that begin from ``since`` up to and without ``until``."""
         partition = partition_of(scope, view, grain)
-        found = self._range(self._stats, partition, period_key(since), period_key(until))
-        return (row.columns for row in found)
+        wanted, optional = _types_of(view)
+        mend = f"and row {scope} / {{}} of table flowhours: {_MADE_ANEW}"
+        for row in self._range(self._stats, partition, period_key(since), period_key(until)):
+            columns = row.columns
+            rest = columns.get("IsRest") is True
+            period = str(columns.get("RowKey"))[: 8 if grain == "day" else 10]
+            check_columns("flowstats", columns, wanted[rest], optional, mend=mend.format(period))
+            yield columns
 
-    def catalog(self) -> dict[str, ViewRow]:
-        """A row for each scope: name, kind, resource ids, first and last hour."""
-        found = self._range(self._stats, CATALOG, "", END)
-        return {row.columns["Scope"]: row.columns for row in found}
+    def catalog(self, refused: dict[str, MalformedInput] | None = None) -> dict[str, ViewRow]:
+        """A row for each scope: name, kind, resource ids, first and last hour.
+
+        Rows that can't be used are told in ``refused``, by their RowKey; without it the first raises
+        ``MalformedInput``.
+        """
+        catalog: dict[str, ViewRow] = {}
+        for row in self._range(self._stats, CATALOG, "", END):
+            try:
+                check_columns("flowstats", row.columns, _CATALOG_TYPES, mend="the next rollup makes it anew")
+                if row.columns["Scope"] != row.columns["RowKey"]:
+                    raise refuse_row("flowstats", row.columns, "it is no scope's", "nothing needs it")
+            except MalformedInput as error:
+                if refused is None:
+                    raise
+                refused[str(row.columns.get("RowKey"))] = error
+            else:
+                catalog[row.columns["Scope"]] = row.columns
+        return catalog
 
     def describe_scope(self, row: ViewRow) -> None:
         """Write a scope's row of the catalog."""
@@ -94,7 +147,12 @@ class Views:
             hour_key(until) + END,
             select=["RowKey", "Fingerprint", "Timestamp"],
         )
-        return {row.columns["RowKey"]: Made(row.columns["Fingerprint"], row.written) for row in found}
+        # What has no fingerprint is made anew.
+        return {
+            row.columns["RowKey"]: Made(row.columns["Fingerprint"], row.written)
+            for row in found
+            if isinstance(row.columns.get("Fingerprint"), str) and row.written
+        }
 
     def keep_hour(self, scope: str, hour: datetime, fingerprint: str, counts: HourCounts) -> None:
         """Write an hour's merged counts, once its rows are written."""
@@ -108,11 +166,8 @@ class Views:
         for row in self._range(self._hours, scope, f"{key}00", f"{key}24"):
             try:
                 yield unpack(from_chunks(row.columns))[0]
-            except MalformedInput as error:
-                raise MalformedInput(
-                    f"table flowhours, {scope}, {row.columns['RowKey']}: {error}; "
-                    "delete the tables flowhours and flowstats, they are made anew"
-                ) from error
+            except (MalformedInput, KeyError) as error:
+                raise refuse_row("flowhours", row.columns, str(error), _MADE_ANEW) from error
 
     def keep_day(self, scope: str, day: datetime, fingerprint: str) -> None:
         """Say that a day's rows are written, and from what."""
@@ -121,23 +176,30 @@ class Views:
     def keep_health(self, scope: str, hour: datetime, health: Health) -> None:
         """Write a scope's share in the health of all, unless it is there."""
         key = f"{hour_key(hour)}~{scope}"
-        there = {
-            found.columns["RowKey"]: Health.from_columns(found.columns).columns()
-            for found in self._range(self._hours, _HEALTH, key, key + END)
-        }
-        if there.get(key) != health.columns():
-            self._put(_HEALTH, key, health.columns())
+        columns = health.columns()
+        for found in self._range(self._hours, _HEALTH, key, key + END):
+            if {name: value for name, value in found.columns.items() if name in HEALTH_COLUMNS} == columns:
+                return
+        self._put(_HEALTH, key, columns)
 
     def health_of_all(self, hour: datetime) -> Health:
         """The health of all scopes together."""
         key = hour_key(hour)
-        found = self._range(self._hours, _HEALTH, f"{key}~", f"{key}~{END}")
-        return sum((Health.from_columns(row.columns) for row in found), Health())
+        health = Health()
+        for row in self._range(self._hours, _HEALTH, f"{key}~", f"{key}~{END}"):
+            check_columns("flowhours", row.columns, *_HEALTH_TYPES, mend=_MADE_ANEW)
+            health += Health.from_columns(row.columns)
+        return health
 
     def looked_at(self) -> datetime | None:
         """When the last rollup began that failed nowhere: it saw all that was written long before."""
-        for row in self._range(self._hours, _LOOKED_AT, "", END):
-            return row.columns["Time"]  # type: ignore[no-any-return]
+        for row in self._range(self._hours, _LOOKED_AT, "rollup", "rollup" + END):
+            try:
+                check_columns("flowhours", row.columns, {"Time": datetime}, mend="")
+            except MalformedInput:
+                return None  # as if it were the first rollup: all is looked at, and this row is written anew
+            time: datetime = row.columns["Time"]
+            return time
         return None
 
     def keep_looked_at(self, time: datetime) -> None:

@@ -1,0 +1,344 @@
+"""Rows that somebody has edited, or added by hand: each is refused by name, and it alone."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from azure.data.tables import EntityProperty, UpdateMode
+
+from shared import http_api
+from shared.errors import FlowtallyError, MalformedInput, Unexpected
+from shared.http_api import Answer
+from shared.ledger.store import LATE
+from shared.rollup import rollup
+from shared.views.store import CATALOG
+from shared.workers import work_on
+from tests import naive
+from tests.system import HOUR, NIGHT, Call, Stores, assert_views_say, blob_of, flow, record, results, rows_of
+from tools.azurite import ACCOUNT
+from tools.network_watcher import Nic
+
+WEB, DATA = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
+SCOPE = "nsg~00000000-0000-0000-0000-000000000001~rg-demo~nsg-web"
+OTHER = SCOPE.replace("web", "data")
+ENTRY = f"{SCOPE}~2026103123~{WEB.mac}"
+FAR = datetime(9999, 12, 31, 23, tzinfo=UTC)
+SINCE = ("--since", "2026-10-31T22:00", "--until", "2026-11-01T02:00")
+
+type Change = dict[str, Any]
+
+
+@pytest.fixture
+def rolled_up(stores: Stores) -> Stores:
+    """Two scopes with an hour each, counted and rolled up."""
+    for nic in (WEB, DATA):
+        stores.put(nic, NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
+    stores.sweep()
+    stores.rollup()
+    return stores
+
+
+def grow(stores: Stores) -> None:
+    """Let both blobs grow, so that both have to be counted and rolled up again."""
+    for nic in (WEB, DATA):
+        stores.put(nic, NIGHT, blob_of(record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT, port=8080))))
+
+
+def edit(stores: Stores, table: str, partition: str, row: str, change: Change) -> None:
+    """Change columns of an entity as one does by hand; ``None`` takes a column out, a new key adds a row."""
+    client = stores.tables.table(table)
+    there = rows_of(stores, table).get((partition, row), {})
+    columns = {**there, "PartitionKey": partition, "RowKey": row, **change}
+    entity = {
+        name: EntityProperty(value, "Edm.Int64") if type(value) is int else value
+        for name, value in columns.items()
+        if value is not None
+    }
+    client.upsert_entity(entity, mode=UpdateMode.REPLACE)
+
+
+def get(answer: Answer, **given: list[str]) -> Any:
+    """What the HTTP API answers."""
+    response = http_api.respond(answer, "/?" + "&".join(f"{k}={v}" for k, vs in given.items() for v in vs))
+    return response.status, json.loads(response.body)
+
+
+# A blob's entity
+
+ENTRIES: dict[str, tuple[Change, str]] = {
+    "a number that is a text": ({"Tuples": "1"}, "its Tuples is text, not a whole number"),
+    "a fraction": ({"Offset": 1.5}, "its Offset is float, not a whole number"),
+    "a negative number": ({"Records": -1}, "its Records is -1"),
+    "a missing column": ({"BlobETag": None}, "it has no column BlobETag"),
+    "a binary that is a text": ({"Counts00": "AAAA"}, "its counts aren't binary"),
+    "another binary that is a text": ({"Tail": "AAAA"}, "its Tail is text, not binary"),
+    "a time of the year 9999": ({"LastRecordTime": FAR}, "its LastRecordTime is 9999-12-31T23:00:00+00:00"),
+    "a time that is a text": ({"LastRecordTime": "now"}, "its LastRecordTime is text, not a time"),
+    "no version": ({"SchemaVersion": None}, "it has no column SchemaVersion"),
+    "a version that is a text": ({"SchemaVersion": "1"}, "its SchemaVersion is text"),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), ENTRIES.values(), ids=ENTRIES)
+def test_an_edited_entry_is_refused_and_others_go_on(
+    rolled_up: Stores, call: Call, change: Change, says: str
+) -> None:
+    grow(rolled_up)
+    edit(rolled_up, "flowledger", ENTRY, ACCOUNT, change)
+    named = f"row {ENTRY} / {ACCOUNT} of table flowledger can't be used: {says}"
+
+    swept = call("sweep", *SINCE, "-o", "json")
+    (row,) = json.loads(swept.stdout)["rows"]
+    assert (swept.exit_code, row["Failed"], row["Behind"], row["Tuples"]) == (1, 1, 2, 1)
+    assert named in swept.stderr
+
+    done = call("rollup", "-o", "json")
+    (row,) = json.loads(done.stdout)["rows"]
+    assert (done.exit_code, row["Failed"] > 0, row["Scopes"]) == (1, True, 2)
+    assert named.partition(":")[0] in done.stderr
+
+    status = call("status", *SINCE, "-o", "json")
+    behind = {each["Scope"]: each["Behind"] for each in json.loads(status.stdout)["rows"]}
+    assert (status.exit_code, behind[SCOPE] > 0, behind[OTHER]) == (1, True, 0)
+    # It reads the readable columns only.
+    assert ("delete the row, then run `flowtally sweep" in status.stderr) == change.keys().isdisjoint(
+        {"Tail", "Counts00"}
+    )
+    tuples = call("show", "nics", *SINCE, "-o", "json", "--scope", "nsg-data")
+    assert json.loads(tuples.stdout)["rows"][0]["Tuples"] == 2
+    assert call("scopes").exit_code == 0
+    code, said = get(http_api.status(rolled_up.flow_logs, rolled_up.ledger), since=["6d"])
+    assert (code, isinstance(said["refused"], list)) == (200, True)
+
+    # The mend that it says.
+    rolled_up.tables.table("flowledger").delete_entity(ENTRY, ACCOUNT)
+    rolled_up.sweep()
+    rolled_up.rollup(NIGHT)
+    assert_views_say(results(rolled_up).stats, naive.count(rolled_up.blobs()))
+
+
+# Rows by hand
+
+STRAYS: dict[str, tuple[str, str]] = {
+    "before all others": ("a", "b"),
+    "a key without its parts": ("nsg~!", "x"),
+    "a key with two parts": ("nsg~!~x", "x"),
+    "no interface": (f"{SCOPE}~2026103123", ACCOUNT),
+    "no such interface": (f"{SCOPE}~2026103123~zz", ACCOUNT),
+    "no hour": (f"{SCOPE}~2026103199~{WEB.mac}", ACCOUNT),
+    "an hour of the year 9999": (f"{SCOPE}~9999123123~{WEB.mac}", ACCOUNT),
+    "a scope of its own": (f"nsg~0~2026103123~{WEB.mac}", ACCOUNT),
+    "beside an entry": (ENTRY, "by hand"),
+    "behind all others": ("zzz", "zzz"),
+    "a late note of nothing": (LATE, "x"),
+    "a late note of the year 9999": (LATE, f"{SCOPE}~9999123123"),
+    "a late note without its time": (LATE, f"{SCOPE}~2026103111"),
+}
+
+
+@pytest.mark.parametrize("key", STRAYS.values(), ids=STRAYS)
+def test_a_row_by_hand_in_the_ledger_holds_up_nothing(
+    rolled_up: Stores, call: Call, key: tuple[str, str]
+) -> None:
+    grow(rolled_up)
+    edit(rolled_up, "flowledger", *key, {"Note": "mine", "Noted": None})
+    swept = call("sweep", *SINCE)
+    assert swept.exit_code == 0, swept.output
+    done = call("rollup", *SINCE[:2], "-o", "json")
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["Scopes"] >= 2
+    if "9999123123" not in key[0] and key[0] != "zzz":  # those lie outside of what is looked at
+        assert done.exit_code == 1
+        assert f"row {key[0]} / {key[1]} of table flowledger can't be used" in done.stderr
+    assert (call("status", *SINCE).exit_code, call("scopes").exit_code) == (0, 0)
+    for scope in ("nsg-web", "nsg-data"):
+        assert call("show", "nics", *SINCE, "--scope", scope).exit_code == 0
+    blocked = key[0] == ENTRY
+    assert {*rolled_up.ledger.scopes()} >= {OTHER, SCOPE}
+    if blocked:
+        rolled_up.tables.table("flowledger").delete_entity(*key)
+        rolled_up.rollup(NIGHT)
+    assert_views_say(results(rolled_up).stats, naive.count(rolled_up.blobs()))
+
+
+# What the rollup keeps for itself
+
+HOURS: dict[str, tuple[str, str, Change]] = {
+    "a fingerprint that is none": (SCOPE, "2026103123", {"Fingerprint": 7}),
+    "no fingerprint": (SCOPE, "2026103123", {"Fingerprint": None}),
+    "no fingerprint of a day": (SCOPE, "20261031", {"Fingerprint": None}),
+    "health that is a text": ("~health", f"2026103123~{SCOPE}", {"Tuples": "many"}),
+    "a time of the year 9999": ("~looked-at", "rollup", {"Time": FAR}),
+    "a time that is a text": ("~looked-at", "rollup", {"Time": "now"}),
+    "no time": ("~looked-at", "rollup", {"Time": None}),
+    "a time that is to come": ("~looked-at", "rollup", {"Time": datetime(2199, 1, 1, tzinfo=UTC)}),
+}
+
+
+@pytest.mark.parametrize(("partition", "row", "change"), HOURS.values(), ids=HOURS)
+def test_what_the_next_rollup_makes_anew(
+    rolled_up: Stores, call: Call, partition: str, row: str, change: Change
+) -> None:
+    grow(rolled_up)
+    edit(rolled_up, "flowhours", partition, row, change)
+    assert call("sweep", *SINCE).exit_code == 0
+    assert call("rollup", *SINCE[:2]).exit_code == 0
+    assert_views_say(results(rolled_up).stats, naive.count(rolled_up.blobs()))
+
+
+KEPT: dict[str, tuple[str, str, Change]] = {
+    "counts that are a text": (SCOPE, "2026103111", {"Fingerprint": "x", "Counts00": "AAAA"}),
+    "counts that are none": (SCOPE, "2026103111", {"Fingerprint": "x", "Counts00": b"AAAA"}),
+    "health by hand": ("~health", "2026103123~by-hand", {"Tuples": "many"}),
+}
+
+
+@pytest.mark.parametrize(("partition", "row", "change"), KEPT.values(), ids=KEPT)
+def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
+    rolled_up: Stores, call: Call, partition: str, row: str, change: Change
+) -> None:
+    grow(rolled_up)
+    edit(rolled_up, "flowhours", partition, row, change)
+    assert call("sweep", *SINCE).exit_code == 0
+    done = call("rollup", *SINCE[:2])
+    assert done.exit_code == 1
+    assert f"row {partition} / {row} of table flowhours can't be used" in done.stderr
+    assert json.loads(call("show", "nics", *SINCE, "-o", "json").stdout)["rows"][0]["Tuples"] == 2
+    rolled_up.tables.table("flowhours").delete_entity(partition, row)
+    rolled_up.rollup(NIGHT)
+    assert_views_say(results(rolled_up).stats, naive.count(rolled_up.blobs()))
+
+
+# What is asked
+
+
+ROWS: dict[str, tuple[str, Change]] = {
+    "a measure that is a text": ("nics", {"Tuples": "1"}),
+    "no measure": ("nics", {"BytesSrcToDest": None}),
+    "a key that is a number": ("nics", {"Mac": 7}),
+    "no key": ("rules", {"AclRule": None}),
+    "no period": ("traffic", {"Period": None}),
+    "a period that is a text": ("talkers", {"Period": "now"}),
+    "a time of the year 9999": ("rules", {"LastSeen": FAR}),
+    "health that is a text": ("health", {"Tuples": "1"}),
+}
+
+
+@pytest.mark.parametrize(("view", "change"), ROWS.values(), ids=ROWS)
+def test_an_edited_row_is_named_by_who_asks(rolled_up: Stores, call: Call, view: str, change: Change) -> None:
+    partition = f"{SCOPE}~{view}~hour"
+    _, row = max(key for key in rows_of(rolled_up, "flowstats") if key[0] == partition)
+    edit(rolled_up, "flowstats", partition, row, change)
+    named = f"row {partition} / {row} of table flowstats can't be used"
+    asked = call("show", view, *SINCE, "--scope", "nsg-web")
+    assert (asked.exit_code, asked.stdout) == (1, "")
+    assert asked.stderr.startswith(f"flowtally: {named}")
+    assert asked.stderr.count("\n") == 1
+    assert call("show", view, *SINCE, "--scope", "nsg-data").exit_code == 0
+    code, said = get(
+        http_api.show(rolled_up.views, view), scope=["nsg-web"], since=[SINCE[1]], until=[SINCE[3]]
+    )
+    assert (code, said["detail"].startswith(named)) == (500, True)
+    # The mend that it says.
+    rolled_up.tables.table("flowstats").delete_entity(partition, row)
+    rolled_up.tables.table("flowhours").delete_entity(SCOPE, "2026103123")
+    assert call("rollup", *SINCE[:2]).exit_code == 0
+    assert call("show", view, *SINCE, "--scope", "nsg-web").exit_code == 0
+    assert_views_say(results(rolled_up).stats, naive.count(rolled_up.blobs()))
+
+
+CATALOGS: dict[str, tuple[str, Change]] = {
+    "a time that is a text": (SCOPE, {"LastPeriod": "now"}),
+    "a time of the year 9999": (SCOPE, {"LastPeriod": FAR}),
+    "no name": (SCOPE, {"Name": None}),
+    "no scope": (SCOPE, {"Scope": None}),
+    "a row by hand": ("by hand", {"Note": "mine"}),
+    "a row in another's name": ("by hand", {"Scope": SCOPE}),
+}
+
+
+@pytest.mark.parametrize(("row", "change"), CATALOGS.values(), ids=CATALOGS)
+def test_an_edited_catalog_is_named_and_made_anew(
+    rolled_up: Stores, call: Call, row: str, change: Change
+) -> None:
+    there = rows_of(rolled_up, "flowstats")[CATALOG, SCOPE]
+    edit(
+        rolled_up,
+        "flowstats",
+        CATALOG,
+        row,
+        {**there, **change, "RowKey": row} if "Note" not in change else change,
+    )
+    named = f"row {CATALOG} / {row} of table flowstats can't be used"
+    listed = call("scopes", "-o", "json")
+    assert (listed.exit_code, named in listed.stderr) == (1, True)
+    assert OTHER in [each["Scope"] for each in json.loads(listed.stdout)["rows"]]
+    asked = call("show", "nics", *SINCE)
+    assert (asked.exit_code, asked.stdout, named in asked.stderr) == (1, "", True)
+    code, said = get(http_api.scopes(rolled_up.views))
+    assert (code, said["detail"].startswith(named)) == (500, True)
+    done = call("rollup", *SINCE[:2])
+    by_hand = row != SCOPE
+    assert (done.exit_code, named in done.stderr) == (by_hand, by_hand)
+    if by_hand:
+        rolled_up.tables.table("flowstats").delete_entity(CATALOG, row)
+    assert (call("scopes").exit_code, call("show", "nics", *SINCE).exit_code) == (0, 0)
+
+
+# Whatever the exception is
+
+
+def fail_with(error: BaseException) -> Callable[[str], str]:
+    def work(item: str) -> str:
+        if item == "bad":
+            raise error
+        return item
+
+    return work
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x\ny"), OverflowError(), RecursionError("deep")])
+def test_an_unexpected_exception_is_its_items(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    items = ["good", "bad", "better"]
+    done = dict(work_on(items, fail_with(error), 2, "test"))
+    failure = done.pop("bad")
+    assert done == {"good": "good", "better": "better"}
+    assert isinstance(failure, Unexpected)
+    assert str(failure).startswith(f"unexpected {type(error).__name__}: ")
+    assert "\n" not in str(failure)
+    assert failure.__cause__ is error
+    assert "Traceback" in caplog.text
+    named = dict(work_on(items, fail_with(MalformedInput("known")), 2, "test"))["bad"]
+    assert isinstance(named, FlowtallyError)
+    assert str(named) == "known"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), KeyboardInterrupt(), SystemExit(3)])
+def test_what_ends_the_process_is_not_caught(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        dict(work_on(["good", "bad"], fail_with(error), 2, "test"))
+
+
+def test_an_unexpected_exception_in_a_scope_leaves_the_others(
+    rolled_up: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grow(rolled_up)
+    rolled_up.sweep()
+    replace_rows = type(rolled_up.views).replace_rows
+
+    def fails(views: Any, partition: str, *arguments: Any) -> int:
+        if partition.startswith(SCOPE):
+            raise ZeroDivisionError("odd")
+        return replace_rows(views, partition, *arguments)
+
+    monkeypatch.setattr(type(rolled_up.views), "replace_rows", fails)
+    done = rollup(rolled_up.ledger, rolled_up.views, NIGHT)
+    assert [(name, str(error)[:29]) for name, error in done.failed] == [
+        (f"{SCOPE}~2026103123", "unexpected ZeroDivisionError:")
+    ]
+    monkeypatch.undo()
+    rolled_up.rollup(NIGHT - HOUR)
+    assert_views_say(results(rolled_up).stats, naive.count(rolled_up.blobs()))
