@@ -9,7 +9,7 @@ import azure.functions as func
 import azurefunctions.extensions.bindings.blob as binding
 
 from shared import http_api
-from shared.blobs import FlowLogs, floor_hour
+from shared.blobs import FlowLogs
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import CONTAINERS, parse_blob_name
 from shared.ingest import ingest
@@ -19,6 +19,7 @@ from shared.settings import read_settings
 from shared.summary import summary
 from shared.sweep import sweep
 from shared.tables import Tables
+from shared.times import floor_hour
 from shared.views.store import Views
 
 log = logging.getLogger("flowtally")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -15,13 +15,11 @@ from shared.connection import Patience, Transport, connect, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, BlobName, key_join, parse_blob_name
 from shared.settings import Connection
-from shared.times import check_year
+from shared.times import DAY, HOUR, check_year, floor_hour
 
 WINDOW = 4 * 1024 * 1024
 """Bytes read in one request at the most."""
 
-_HOUR = timedelta(hours=1)
-_DAY = timedelta(days=1)
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>[0-9]+)-[0-9]+|\*)/(?P<length>[0-9]{1,18})")
 _ETAG = re.compile(r'"?([!#-~]{1,200})"?')  # in lists it has no quotes
 _YEAR_FOLDER = re.compile(r"(.*/)y=[0-9]{4}/", re.IGNORECASE)
@@ -212,25 +210,20 @@ def hour_prefixes(since: datetime, until: datetime) -> Iterator[str]:
     Hours next to those asked for would cost nothing more to ask for, but a large scope has thousands of blobs
     in each.
     """
-    hour, end = floor_hour(since), floor_hour(until) + _HOUR
+    hour, end = floor_hour(since), floor_hour(until) + HOUR
     while hour < end:
         month, day = hour.replace(day=1, hour=0), hour.replace(hour=0)
-        ten = day + hour.hour // 10 * 10 * _HOUR
+        ten = day + hour.hour // 10 * 10 * HOUR
         for begins, ends, prefix in (
-            (month, (month + 32 * _DAY).replace(day=1), "y=2000/m=01/"),
-            (day, day + _DAY, "y=2000/m=01/d=01/"),
-            (ten, min(ten + 10 * _HOUR, day + _DAY), "y=2000/m=01/d=01/h=0"),
-            (hour, hour + _HOUR, "y=2000/m=01/d=01/h=00/"),
+            (month, (month + 32 * DAY).replace(day=1), "y=2000/m=01/"),
+            (day, day + DAY, "y=2000/m=01/d=01/"),
+            (ten, min(ten + 10 * HOUR, day + DAY), "y=2000/m=01/d=01/h=0"),
+            (hour, hour + HOUR, "y=2000/m=01/d=01/h=00/"),
         ):
             if begins == hour and ends <= end:
                 yield hour.strftime(HOUR_FOLDER)[: len(prefix)]
                 hour = ends
                 break
-
-
-def floor_hour(moment: datetime) -> datetime:
-    """The clock hour that ``moment`` lies in."""
-    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def account_name(service_url: str) -> str:

@@ -29,7 +29,7 @@ from shared.advice import (
     Service,
     Where,
 )
-from shared.blobs import FlowLogs, floor_hour
+from shared.blobs import FlowLogs
 from shared.connection import REQUEST_ID, credential, storage_errors
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS
@@ -37,6 +37,7 @@ from shared.ledger.store import Ledger
 from shared.settings import Connection, Settings, check_service_uri, read_settings
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
+from shared.times import floor_hour
 from shared.views.store import Views
 
 Outcome = Literal["ok", "note", "failed", "skipped"]
@@ -343,7 +344,7 @@ class _Stores:
 
     def check_views(self, step: str) -> Finding:
         """When the last rollup began that failed nowhere."""
-        last = self.views.looked_at()
+        last = self.views.last_rollup()
         if last is None:
             to_do = "the app's timer runs it every five minutes; flowtally rollup does it now"
             return Finding(step, "note", "no rollup has ended yet", to_do)

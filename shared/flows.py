@@ -8,10 +8,10 @@ where what is known of it fails a condition.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from shared.blobs import FlowLog, FlowLogs, floor_hour
+from shared.blobs import FlowLog, FlowLogs
 from shared.errors import Conflict, Unavailable
 from shared.flowlog.blob_name import UNKNOWN_MAC, BlobName
 from shared.flowlog.reasons import Reason, Rejected
@@ -19,10 +19,11 @@ from shared.flowlog.records import Garbled, Record, RecordReader, RuleTuples
 from shared.flowlog.rejects import Reject, TuplePlaces, reject_garbled
 from shared.flowlog.tuples import FlowTuple, read_tuple
 from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
+from shared.times import HOUR, HOUR_MS, floor_hour, to_moment
 from shared.views.asking import find_scopes
 from shared.views.query import Condition
 
-type Row = dict[str, Any]
+type FlowRow = dict[str, Any]
 
 COLUMNS = (
     *("Time", "Scope", "Mac", "Direction", "Status", "State", "L4Protocol"),
@@ -39,13 +40,11 @@ DECISION_COLUMNS = (
 LATE = timedelta(minutes=10)
 """A tuple stands in a record written up to a minute or so after it: ten are on the safe side."""
 
-_HOUR = timedelta(hours=1)
-_HOUR_MS = 3_600_000
 _MOST_PORTS = 3
 
 
 @dataclass(slots=True)
-class Looked:
+class Progress:
     """What has been looked at so far: blobs and bytes read, records, tuples read, tuples and bytes that can't
     be.
     """
@@ -93,7 +92,7 @@ def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> li
     ``BadRequest`` if there is no such scope.
     """
     logs: dict[str, list[FlowLog]] = {}
-    catalog: dict[str, Row] = {}
+    catalog: dict[str, FlowRow] = {}
     for log in flow_logs.logs():
         named = None if isinstance(log, str) else log.named()
         if named and not isinstance(log, str):
@@ -110,8 +109,8 @@ def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> li
 
 
 def read_flows(
-    flow_logs: FlowLogs, blobs: Iterable[BlobName], wanted: Wanted, looked: Looked
-) -> Iterator[Row]:
+    flow_logs: FlowLogs, blobs: Iterable[BlobName], wanted: Wanted, looked: Progress
+) -> Iterator[FlowRow]:
     """Rows of ``COLUMNS``, blob by blob in the order of the log: flows, and what can't be read (``Rejected``
     says why). ``looked`` is kept up to date.
     """
@@ -131,8 +130,8 @@ def read_flows(
 
 
 def read_rejects(
-    flow_logs: FlowLogs, blobs: Iterable[BlobName], now: datetime, looked: Looked
-) -> Iterator[Row]:
+    flow_logs: FlowLogs, blobs: Iterable[BlobName], now: datetime, looked: Progress
+) -> Iterator[FlowRow]:
     """Rows of ``REJECT_COLUMNS``, blob by blob in the order of the log: everything that isn't counted, each
     tuple and each stretch of bytes. ``looked`` is kept up to date.
 
@@ -147,12 +146,12 @@ def read_rejects(
                 for _, read in _read_tuples(blob, item, looked):
                     if isinstance(read, Reject):
                         yield _reject_row(blob, read)
-            elif item.reason is not Reason.UNREAD or blob.hour + _HOUR + LATE <= now:
+            elif item.reason is not Reason.UNREAD or blob.hour + HOUR + LATE <= now:
                 looked.garbled_bytes += item.end - item.start
                 yield _reject_row(blob, reject_garbled(item))
 
 
-def _items(flow_logs: FlowLogs, blob: BlobName, looked: Looked) -> Iterator[Record | Garbled]:
+def _items(flow_logs: FlowLogs, blob: BlobName, looked: Progress) -> Iterator[Record | Garbled]:
     """A blob's items, window by window.
 
     If the blob grows meanwhile, reading goes on behind the last item: what was read stands as it was.
@@ -182,7 +181,7 @@ def _items(flow_logs: FlowLogs, blob: BlobName, looked: Looked) -> Iterator[Reco
         yield left
 
 
-def _rows(blob: BlobName, record: Record, wanted: Wanted, looked: Looked) -> Iterator[Row]:
+def _rows(blob: BlobName, record: Record, wanted: Wanted, looked: Progress) -> Iterator[FlowRow]:
     since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (wanted.since, wanted.until))
     written = record.time is None or wanted.since <= record.time
     for group, read in _read_tuples(blob, record, looked):
@@ -202,7 +201,7 @@ def _rows(blob: BlobName, record: Record, wanted: Wanted, looked: Looked) -> Ite
 
 
 def _read_tuples(
-    blob: BlobName, record: Record, looked: Looked
+    blob: BlobName, record: Record, looked: Progress
 ) -> Iterator[tuple[RuleTuples, FlowTuple | Reject]]:
     """A record's tuples, each with its group, read or rejected."""
     hour_ms = int(blob.hour.timestamp() * 1000)
@@ -223,15 +222,15 @@ def _read_tuples(
 
 def _read(element: object, record: Record, hour_ms: int) -> FlowTuple:
     flow = read_tuple(element, record.grammar)
-    if not hour_ms - _HOUR_MS <= flow.time_ms < hour_ms + 2 * _HOUR_MS:
+    if not hour_ms - HOUR_MS <= flow.time_ms < hour_ms + 2 * HOUR_MS:
         raise Rejected(Reason.FAR_TIME)
     return flow
 
 
-def _row(blob: BlobName, flow: FlowTuple) -> Row:
+def _row(blob: BlobName, flow: FlowTuple) -> FlowRow:
     state = "Ended" if flow.flows_ended else "Began" if flow.flows_allowed else "Continues"
     return {
-        "Time": _moment(flow.time_ms),
+        "Time": to_moment(flow.time_ms),
         "Scope": blob.scope,
         "Mac": blob.mac,
         "Direction": flow.direction,
@@ -246,7 +245,7 @@ def _row(blob: BlobName, flow: FlowTuple) -> Row:
     }
 
 
-def _rejected(blob: BlobName, time: datetime | None, reject: Reject) -> Row:
+def _rejected(blob: BlobName, time: datetime | None, reject: Reject) -> FlowRow:
     return {
         "Time": time,
         "Scope": blob.scope,
@@ -258,7 +257,7 @@ def _rejected(blob: BlobName, time: datetime | None, reject: Reject) -> Row:
     }
 
 
-def _reject_row(blob: BlobName, reject: Reject) -> Row:
+def _reject_row(blob: BlobName, reject: Reject) -> FlowRow:
     return {
         "Hour": blob.hour,
         "Scope": blob.scope,
@@ -271,16 +270,12 @@ def _reject_row(blob: BlobName, reject: Reject) -> Row:
     }
 
 
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
-
-
-def decisions(flows: Iterable[Mapping[str, Any]]) -> list[Row]:
+def decisions(flows: Iterable[Mapping[str, Any]]) -> list[FlowRow]:
     """Who decided on these flows: a row of ``DECISION_COLUMNS`` for each scope, group, rule, direction and
     status, the one that decided last first. ``Ports``: the destination ports, the first few that occurred.
     """
     key = ("Status", "AclRule", "AclGroup", "Scope", "Direction")
-    found: dict[tuple[Any, ...], Row] = {}
+    found: dict[tuple[Any, ...], FlowRow] = {}
     for flow in flows:
         row = found.setdefault(
             tuple(flow[name] for name in key),
@@ -300,7 +295,7 @@ def decisions(flows: Iterable[Mapping[str, Any]]) -> list[Row]:
     return sorted(rows, key=lambda row: (row["LastSeen"], row["AclRule"]), reverse=True)
 
 
-def _decision(Figures: list[int], Ports: Iterable[str], **row: Any) -> Row:  # noqa: N803 -- columns
+def _decision(Figures: list[int], Ports: Iterable[str], **row: Any) -> FlowRow:  # noqa: N803 -- columns
     ports = [*Ports]
     more = f" and {len(ports) - _MOST_PORTS} more" if len(ports) > _MOST_PORTS else ""
     return {

@@ -14,14 +14,15 @@ from typing import Any, get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from shared import page
-from shared.blobs import FlowLogs, floor_hour
+from shared.blobs import FlowLogs
 from shared.doctor import COLUMNS as DOCTOR_COLUMNS
 from shared.doctor import examine
 from shared.errors import BadRequest, FlowtallyError, Unavailable
 from shared.ledger.store import Ledger
 from shared.openapi import SCOPE_COLUMNS, describe_api
 from shared.status import COLUMNS as STATUS_COLUMNS
-from shared.status import look
+from shared.status import compute_status
+from shared.times import HOUR, floor_hour
 from shared.views.asking import ask
 from shared.views.formats import Format, beyond_rows, dump, pieces, plain
 from shared.views.query import (
@@ -52,7 +53,6 @@ _MEDIA_TYPES: Mapping[Format, str] = {
 }
 _TITLES = {400: "Bad request", 404: "Not found", 500: "Internal error", 503: "Storage is unavailable"}
 _KEY = "code"  # how the host may be handed its key
-_HOUR = timedelta(hours=1)
 _FRESH = 60  # seconds for which an answer may be used again unasked: `now` has minutes, and no finer
 
 
@@ -159,7 +159,7 @@ def status(flow_logs: FlowLogs, ledger: Ledger) -> Answer:
         since, until = read_times(read_parameters((SINCE, UNTIL), rest, now), now, timedelta(hours=24))
         if (until or now) - since > MOST_STATUS:
             raise BadRequest(f"{MOST_STATUS.days} days are the most; take a later one", "since")
-        looked = look(flow_logs, ledger, floor_hour(since), until or now + _HOUR, flow_logs.now())
+        looked = compute_status(flow_logs, ledger, floor_hour(since), until or now + HOUR, flow_logs.now())
         more = {
             "total": looked.total(),
             "strangers": looked.strangers,

@@ -12,14 +12,14 @@ from shared.blobs import FlowLogs, Stretch
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import BlobName
 from shared.ledger.entry import Entry
-from shared.ledger.packing import pack_within
 from shared.ledger.store import Ledger
 from shared.tally.blob_counter import MOST_REJECTS, BlobCounter
+from shared.tally.packing import pack_within
 
 UPDATE_BYTES = 64 * 1024 * 1024
 """Bytes counted before they are committed at the latest: the most that a crash can cost."""
 
-LOOKED_AT = timedelta(hours=3)
+LATE_AFTER = timedelta(hours=3)
 """So long after an hour's end the rollup looks at it by itself; written later, it needs a note."""
 
 HEAD_BYTES = 4096
@@ -88,10 +88,10 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
             update = _read_update(blob, loaded.entry, flow_logs)
             if update is None:
                 return replace(done, conflicts=conflicts)
-            if update.read > _looked_at_until(blob):
+            if update.read > _late_from(blob):
                 ledger.note_late(blob, update.read)
             committed = ledger.commit(loaded, update.entry)
-            if committed > _looked_at_until(blob):
+            if committed > _late_from(blob):
                 ledger.note_late(blob, committed)
         except Conflict as conflict:
             conflicts += 1
@@ -168,9 +168,9 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
     )
 
 
-def _looked_at_until(blob: BlobName) -> datetime:
+def _late_from(blob: BlobName) -> datetime:
     """When the rollup ceases to look at the blob's hour by itself."""
-    return blob.hour + timedelta(hours=1) + LOOKED_AT
+    return blob.hour + timedelta(hours=1) + LATE_AFTER
 
 
 def _same_before(blob: BlobName, entry: Entry, first: Stretch, flow_logs: FlowLogs) -> bool:

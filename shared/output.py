@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from shared.flowlog.blob_name import without_watcher
-from shared.views.answers import BEFORE, Answer, Row, compared_by
+from shared.views.answers import BEFORE, Answer, AnswerRow, compared_by
 from shared.views.formats import beyond_rows, pieces, printable
 from shared.views.query import Query
 
@@ -94,7 +94,7 @@ def print_answer(answer: Answer, query: Query, output: Output) -> None:
     print_rows(columns, rows, output, lambda: beyond_rows(answer))
 
 
-def _for_people(answer: Answer, query: Query) -> tuple[Sequence[str], list[Row]]:
+def _for_people(answer: Answer, query: Query) -> tuple[Sequence[str], list[AnswerRow]]:
     """The columns that people need, with units where a column's name doesn't tell: no scope where there is
     one only, and of the time before no more than what the rows are compared by.
     """

@@ -7,6 +7,7 @@ from typing import Any
 from shared import http_api, page
 from shared.blobs import FlowLogs
 from shared.ledger.store import Ledger
+from shared.times import DAY
 from shared.views.formats import plain
 from shared.views.query import PARAMETERS as ALL_PARAMETERS
 from shared.views.query import Given, read_parameters, read_times
@@ -15,12 +16,10 @@ from shared.views.store import Views
 PARAMETERS = tuple(each for each in ALL_PARAMETERS if each.name in page.SELECTED)
 """What a report can be made of: what can be selected on the page."""
 
-_DAY = timedelta(hours=24)
-
 
 def make_report(views: Views, flow_logs: FlowLogs, ledger: Ledger, given: Given, now: datetime) -> str:
     """The document, of what ``given`` selects; ``BadRequest`` if that can't be."""
-    since, until = read_times(read_parameters(PARAMETERS, given, now), now, _DAY)
+    since, until = read_times(read_parameters(PARAMETERS, given, now), now, DAY)
     return page.render(
         {
             "made": plain(now),

@@ -18,13 +18,12 @@ from functools import partial
 from itertools import chain
 from typing import Self
 
-from shared.blobs import floor_hour
 from shared.errors import FlowtallyError, MalformedInput, Unavailable, Unexpected
 from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
-from shared.ingest import LOOKED_AT
-from shared.ledger.entry import day_key, hour_key
+from shared.ingest import LATE_AFTER
 from shared.ledger.store import Foreign, LateNote, Ledger, Posted
 from shared.tally.hour_counts import HourCounts
+from shared.times import DAY, HOUR, day_key, floor_hour, hour_key
 from shared.views.questions import QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, health_row, partition_of, view_rows
 from shared.views.store import CATALOG, Made, Views
@@ -47,8 +46,6 @@ NOTES_KEPT = timedelta(days=1)
 WORKERS = 4
 """Scopes made at the same time."""
 
-_HOUR = timedelta(hours=1)
-_DAY = timedelta(days=1)
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
 _MERGED_KEYS = 10_000
 
@@ -63,7 +60,7 @@ class RolledUp:
     hours: int = 0
     days: int = 0
     rows: int = 0
-    looked_at: set[datetime] = field(default_factory=set)
+    hours_checked: set[datetime] = field(default_factory=set)
     failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
 
     def __iadd__(self, other: "RolledUp") -> Self:
@@ -71,7 +68,7 @@ class RolledUp:
         self.hours += other.hours
         self.days += other.days
         self.rows += other.rows
-        self.looked_at |= other.looked_at
+        self.hours_checked |= other.hours_checked
         self.failed += other.failed
         return self
 
@@ -102,12 +99,12 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
     """
     all_notes, bad_notes, now = ledger.late_notes()
     notes = [note for note in all_notes if not note.compared or now - note.noted > NOTES_KEPT]
-    looked_at = views.looked_at()
-    if looked_at is None:
+    last_rollup = views.last_rollup()
+    if last_rollup is None:
         views.create_tables()
     else:
-        looked_at = min(looked_at, now)
-    recent = looked_at - LOOKED_AT - 2 * _HOUR if looked_at else _EVER
+        last_rollup = min(last_rollup, now)
+    recent = last_rollup - LATE_AFTER - 2 * HOUR if last_rollup else _EVER
     first = max(min(since or recent, recent), _EVER)
     strangers: list[MalformedInput] = []
     bad_rows: dict[str, MalformedInput] = {}
@@ -118,7 +115,7 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
             done.failed.append((scope, result))
         else:
             done += result
-    for hour in sorted(done.looked_at):
+    for hour in sorted(done.hours_checked):
         try:
             done.rows += _write_health(views, ALL_SCOPES, hour, views.health_of_all(hour))
         except MalformedInput as error:
@@ -135,7 +132,7 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
             ledger.keep_note(note)
     # What is malformed stays so until somebody mends it; only what may pass is worth looking at again.
     if done.scopes and not any(isinstance(error, (Unavailable, Unexpected)) for _, error in done.failed):
-        views.keep_looked_at(now)
+        views.keep_last_rollup(now)
     return done
 
 
@@ -153,15 +150,15 @@ class _Rollup:
     def roll_scope(self, scope: str) -> RolledUp:
         """Make what has changed of a scope."""
         notes = [note for note in self.notes if note.scope == scope]
-        spans = [(self.first, self.now + _DAY), *((note.hour - _HOUR, note.hour + _HOUR) for note in notes)]
+        spans = [(self.first, self.now + DAY), *((note.hour - HOUR, note.hour + HOUR) for note in notes)]
         done = RolledUp(scopes=1)
         for first, last in _joined(spans):
             # An hour's rows depend on its neighbours' entries, too.
-            found = [*self.ledger.entries(scope, first - _HOUR, last + _HOUR)]
+            found = [*self.ledger.entries(scope, first - HOUR, last + HOUR)]
             posted = [each for each in found if isinstance(each, Posted)]
             foreign = [each for each in found if isinstance(each, Foreign)]
             done.failed += [(scope, each.error) for each in foreign]
-            blocked = {each.hour + share * _HOUR for each in foreign if each.hour for share in (-1, 0, 1)}
+            blocked = {each.hour + share * HOUR for each in foreign if each.hour for share in (-1, 0, 1)}
             done += self._make_changed(scope, first, last, posted, blocked)
             done.take(scope, attempt(partial(self._describe, scope, posted), scope))
         return done
@@ -174,9 +171,9 @@ class _Rollup:
         Not those that are ``blocked``, nor their days: they have a part that can't be read, and would be
         wrong without it.
         """
-        concerned = {each.hour + share * _HOUR for each in posted for share in _shares(each)}
+        concerned = {each.hour + share * HOUR for each in posted for share in _shares(each)}
         hours = sorted(hour for hour in concerned if first <= hour <= last)
-        done = RolledUp(looked_at=set(hours))
+        done = RolledUp(hours_checked=set(hours))
         if not hours:
             return done
         made = self.views.made(scope, hours[0], hours[-1])
@@ -185,7 +182,7 @@ class _Rollup:
             by_hour.setdefault(each.hour, []).append(each)
         for hour in hours:
             was = made.get(hour_key(hour))
-            near = chain.from_iterable(by_hour.get(hour + share * _HOUR, ()) for share in (-1, 0, 1))
+            near = chain.from_iterable(by_hour.get(hour + share * HOUR, ()) for share in (-1, 0, 1))
             if hour not in blocked and self._is_due(was, _fingerprint(hour, near)):
                 name = f"{scope}~{hour_key(hour)}"
                 made_hour = done.take(name, attempt(partial(self._make_hour, scope, hour, was), name))
@@ -212,9 +209,9 @@ class _Rollup:
         merged = HourCounts(keys=_MERGED_KEYS)
         posted = []
         for each in chain(
-            entries(scope, hour - _HOUR, hour - _HOUR, counts=True, only="TuplesAfter gt 0L"),
+            entries(scope, hour - HOUR, hour - HOUR, counts=True, only="TuplesAfter gt 0L"),
             entries(scope, hour, hour, counts=True),
-            entries(scope, hour + _HOUR, hour + _HOUR, counts=True, only="TuplesBefore gt 0L"),
+            entries(scope, hour + HOUR, hour + HOUR, counts=True, only="TuplesBefore gt 0L"),
         ):
             if isinstance(each, Foreign):
                 if each.hour is None:  # no part of any hour
@@ -224,7 +221,7 @@ class _Rollup:
                 if share_hour == hour:
                     merged.merge(counts)
             posted.append(replace(each, entry=replace(each.entry, packed=b"")))
-        rows = self._write_rows(scope, hour, merged, ("5m", "hour"), hour + _HOUR)
+        rows = self._write_rows(scope, hour, merged, ("5m", "hour"), hour + HOUR)
         health = sum((_health(each) for each in posted if each.hour == hour), Health())
         rows += _write_health(self.views, scope, hour, health)
         self.views.keep_health(scope, hour, health)
@@ -234,7 +231,7 @@ class _Rollup:
         return rows
 
     def _fingerprint_of_day(self, scope: str, day: datetime) -> str:
-        made = self.views.made(scope, day, day + 23 * _HOUR)
+        made = self.views.made(scope, day, day + 23 * HOUR)
         return _digest(f"{key} {each.fingerprint}" for key, each in made.items() if key != day_key(day))
 
     def _make_day(self, scope: str, day: datetime, made: Made | None, fingerprint: str) -> int:
@@ -242,7 +239,7 @@ class _Rollup:
         merged = HourCounts(keys=_MERGED_KEYS)
         for counts in self.views.hours_of_day(scope, day):
             merged.merge(counts)
-        rows = self._write_rows(scope, day, merged, ("day",), day + _DAY)
+        rows = self._write_rows(scope, day, merged, ("day",), day + DAY)
         if made is None or made.fingerprint != fingerprint:
             self.views.keep_day(scope, day, fingerprint)
         return rows
@@ -295,14 +292,14 @@ class _Rollup:
 
 def _write_health(views: Views, scope: str, hour: datetime, health: Health) -> int:
     row = health_row(scope, hour, health)
-    return views.replace_rows(row["PartitionKey"], hour, hour + _HOUR, [row] if health.blobs else [])
+    return views.replace_rows(row["PartitionKey"], hour, hour + HOUR, [row] if health.blobs else [])
 
 
 def _joined(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
     """Spans of hours, in order; those that touch each other as one."""
     joined: list[tuple[datetime, datetime]] = []
     for first, last in sorted(spans):
-        if joined and first <= joined[-1][1] + _HOUR:
+        if joined and first <= joined[-1][1] + HOUR:
             joined[-1] = joined[-1][0], max(joined[-1][1], last)
         else:
             joined.append((first, last))
@@ -328,9 +325,9 @@ def _fingerprint(hour: datetime, posted: Iterable[Posted]) -> str:
         entry = each.entry
         if each.hour == hour:
             stated.add(f"{each.mac} {each.account} {each.etag}")
-        elif each.hour == hour - _HOUR and entry.tuples_after:
+        elif each.hour == hour - HOUR and entry.tuples_after:
             stated.add(f"{each.mac} {each.account} after {entry.tuples_after} {entry.rewrites}")
-        elif each.hour == hour + _HOUR and entry.tuples_before:
+        elif each.hour == hour + HOUR and entry.tuples_before:
             stated.add(f"{each.mac} {each.account} before {entry.tuples_before} {entry.rewrites}")
     return _digest(stated)
 

@@ -8,23 +8,17 @@ identity, or ``NAME`` with a connection string, for the Azurite emulator. docs/s
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from shared.errors import BadSettings
-from shared.times import check_year
+from shared.times import parse_age
 
 TriggerSource = Literal["EventGrid", "Polling"]
 
-LONGEST_AGE = timedelta(days=20_000)
-"""No time span reaches back behind 1970."""
-
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 """This machine, to which secrets may be sent without encryption."""
-
-_AGE = re.compile(r"([0-9]+)([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,32 +119,3 @@ def _schedule(environment: Mapping[str, str], name: str, default: str) -> str:
             f"{name} is {schedule!r}; it must be an NCRONTAB of six fields, such as {default!r}"
         )
     return schedule
-
-
-def parse_age(text: str) -> timedelta:
-    """Read a time span such as ``90m``, ``24h``, ``7d``; ``ValueError`` says what would do."""
-    found = _AGE.fullmatch(text.strip())
-    if not found:
-        raise ValueError("it must be a time span such as 24h or 7d")
-    number, unit = found.groups()
-    # A timedelta holds no more than nine digits.
-    age = timedelta(**{_UNITS[unit]: int(number)}) if len(number) <= 9 else timedelta.max
-    if age > LONGEST_AGE:
-        raise ValueError(f"it must be {LONGEST_AGE.days:,} days at the most")
-    return age
-
-
-def parse_when(text: str, now: datetime) -> datetime:
-    """Read a moment: an age before ``now``, or an ISO 8601 date or time (UTC where no offset is given).
-
-    ``ValueError`` says what would do.
-    """
-    if _AGE.fullmatch(text.strip()):
-        return check_year(now - parse_age(text))
-    try:
-        moment = datetime.fromisoformat(text.strip())
-    except ValueError:
-        raise ValueError(
-            "it must be an age such as 24h or 7d, or an ISO 8601 time such as 2026-11-22T18:00"
-        ) from None
-    return check_year(moment)

@@ -29,7 +29,9 @@ class Status:
         return {name: sum(row[name] for row in self.rows) for name in SUMS}
 
 
-def look(flow_logs: FlowLogs, ledger: Ledger, since: datetime, until: datetime, now: datetime) -> Status:
+def compute_status(
+    flow_logs: FlowLogs, ledger: Ledger, since: datetime, until: datetime, now: datetime
+) -> Status:
     """Compare the hours from ``since`` to ``until``, both included; reads listings, but no blob."""
     rows: dict[tuple[str, datetime], dict[str, Any]] = {}
     strangers, refused = [], []

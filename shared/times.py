@@ -1,13 +1,24 @@
-"""The calendar: the years that a time from outside may lie in.
+"""Time: hours and days, how they are written in keys, and what is read as a moment or a time span.
 
 Flow logs didn't exist before 1970, and hours and days are added to and taken from every time that is read.
-Near the calendar's own ends, the years 1 and 9999, such arithmetic fails. So a time outside these years is
-refused where it enters: as a parameter, in a blob's name, in an entity, in an answer's header.
+Near the calendar's own ends, the years 1 and 9999, such arithmetic fails. So a time outside the years named
+here is refused where it enters: as a parameter, in a blob's name, in an entity, in an answer's header.
 """
 
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+HOUR_MS = 3_600_000
+
+LONGEST_AGE = timedelta(days=20_000)
+"""No time span reaches back behind 1970."""
+
+_AGE = re.compile(r"([0-9]+)([mhd])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+
 YEARS = f"its year must be from {FIRST_YEAR} to {LAST_YEAR}"
 """What a time has to fulfil, in words."""
 
@@ -21,3 +32,52 @@ def check_year(moment: datetime) -> datetime:
     if not FIRST_YEAR <= in_utc.year <= LAST_YEAR:
         raise ValueError(YEARS)
     return in_utc
+
+
+def floor_hour(moment: datetime) -> datetime:
+    """The clock hour that ``moment`` lies in."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def hour_key(hour: datetime) -> str:
+    """``yyyymmddHH``."""
+    return hour.strftime("%Y%m%d%H")
+
+
+def day_key(day: datetime) -> str:
+    """``yyyymmdd``."""
+    return day.strftime("%Y%m%d")
+
+
+def to_moment(milliseconds: int) -> datetime:
+    """The moment that is so many milliseconds after the beginning of 1970."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
+
+
+def parse_age(text: str) -> timedelta:
+    """Read a time span such as ``90m``, ``24h``, ``7d``; ``ValueError`` says what would do."""
+    found = _AGE.fullmatch(text.strip())
+    if not found:
+        raise ValueError("it must be a time span such as 24h or 7d")
+    number, unit = found.groups()
+    # A timedelta holds no more than nine digits.
+    age = timedelta(**{_UNITS[unit]: int(number)}) if len(number) <= 9 else timedelta.max
+    if age > LONGEST_AGE:
+        raise ValueError(f"it must be {LONGEST_AGE.days:,} days at the most")
+    return age
+
+
+def parse_when(text: str, now: datetime) -> datetime:
+    """Read a moment: an age before ``now``, or an ISO 8601 date or time (UTC where no offset is given).
+
+    ``ValueError`` says what would do.
+    """
+    if _AGE.fullmatch(text.strip()):
+        return check_year(now - parse_age(text))
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError(
+            "it must be an age such as 24h or 7d, or an ISO 8601 time such as 2026-11-22T18:00"
+        ) from None
+    return check_year(moment)

@@ -20,7 +20,6 @@ from shared.blobs import FlowLogs
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.flowlog.rejects import RejectCounts
 from shared.ledger.entry import from_columns, partition_of
-from shared.ledger.packing import pack_within
 from shared.ledger.store import LATE, Ledger
 from shared.rollup import RolledUp, rollup
 from shared.settings import Connection
@@ -28,6 +27,7 @@ from shared.sweep import Swept, sweep
 from shared.tables import Tables, from_entity
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
+from shared.tally.packing import pack_within
 from shared.views.store import Views
 from tests import naive
 from tools.azurite import ACCOUNT

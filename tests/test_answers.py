@@ -16,7 +16,7 @@ from shared.flowlog.tuples import FlowTuple
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
 from shared.views import rows as view_rows_module
-from shared.views.answers import Answer, Row, join_scopes, list_scope, make_answer
+from shared.views.answers import Answer, AnswerRow, join_scopes, list_scope, make_answer
 from shared.views.asking import find_scopes
 from shared.views.query import PARAMETERS, Given, Query, Range, ceil, floor, read_query
 from shared.views.questions import QUESTIONS, Grain, Question
@@ -45,7 +45,7 @@ class Event:
     rule: str
     mac: str
 
-    def dimensions(self) -> Row:
+    def dimensions(self) -> AnswerRow:
         flow = self.flow
         inbound = flow.direction == "Inbound"
         return {
@@ -112,7 +112,7 @@ def keeping(rows: int) -> Iterator[None]:
 class Views:
     """The rows of all views, as a rollup would write them with so few keys and rows."""
 
-    rows: Mapping[tuple[str, str, Grain], list[Row]]
+    rows: Mapping[tuple[str, str, Grain], list[AnswerRow]]
 
     def answer(self, query: Query) -> Answer:
         found = (
@@ -124,13 +124,13 @@ class Views:
         ]
         return make_answer(query, catalog, join_scopes(query, found), NOW)
 
-    def read(self, scope: str, view: str, each: Range) -> Iterable[Row]:
+    def read(self, scope: str, view: str, each: Range) -> Iterable[AnswerRow]:
         rows = self.rows[scope, view, each.grain]
         return [row for row in rows if each.since <= row["Period"] < each.until]
 
 
 def views_of(world: list[Event], question: Question, keys: int, rows: int) -> Views:
-    found: dict[tuple[str, str, Grain], list[Row]] = {
+    found: dict[tuple[str, str, Grain], list[AnswerRow]] = {
         (scope, question.name, grain): [] for scope in SCOPES for grain in question.grains
     }
     with keeping(rows):
@@ -234,7 +234,7 @@ def test_a_sum_over_periods_is_true_within_what_it_says_it_may_lack(
         assert all(weigh(figures) <= answer.missed for key, figures in truth.items() if key not in named)
 
 
-def key_of(answer: Answer, row: Row) -> tuple[object, ...]:
+def key_of(answer: Answer, row: AnswerRow) -> tuple[object, ...]:
     return (row["Scope"], *(row[name] for name in answer.question.key))
 
 
@@ -424,7 +424,7 @@ def test_what_is_empty_is_not_given_and_case_does_not_matter() -> None:
     assert (asked.conditions, asked.order) == ((), "Bytes")
 
 
-CATALOG: dict[str, Row] = {
+CATALOG: dict[str, AnswerRow] = {
     f"nsg~s~rg~{name}": {"Scope": f"nsg~s~rg~{name}", "Name": name}
     for name in ("nsg-web", "nsg-web-2", "nsg-db", *(f"other{number}" for number in range(20)))
 }

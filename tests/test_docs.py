@@ -18,7 +18,7 @@ from shared.views.query import (
     read_parameters,
     read_query,
 )
-from tools import questions
+from tools import question_pages as questions
 from tools.commands import ELLIPSIS, ROOT, Command, find_commands
 
 COMMANDS = [each for each in find_commands("flowtally") if not each.mentioned and ELLIPSIS not in each.words]
@@ -47,8 +47,8 @@ def give(words: Sequence[str]) -> None:
 
 
 def test_the_page_of_questions_is_what_the_registry_says() -> None:
-    assert questions.PAGE.read_text() == questions.page(), "run `python -m tools.questions`"
-    assert questions.TABLES.read_text() == questions.tables(), "run `python -m tools.questions`"
+    assert questions.PAGE.read_text() == questions.page(), "run `python -m tools.question_pages`"
+    assert questions.TABLES.read_text() == questions.tables(), "run `python -m tools.question_pages`"
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)

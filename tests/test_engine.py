@@ -21,13 +21,13 @@ from shared.flowlog.records import Garbled, Record, RecordReader
 from shared.flowlog.rejects import Reject, reject_garbled
 from shared.flowlog.texts import Addresses, Texts
 from shared.flowlog.tuples import canonical
-from shared.ledger.packing import pack, unpack
 from shared.tally import blob_counter, keys
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.families import FAMILIES
 from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import Figures, add_figures, no_figures, to_figures
+from shared.tally.packing import pack, unpack
 from tests import naive
 from tests.strategies import figures_by_key, shrink_families, traffic_of
 from tools.network_watcher import Format, Nic, hour_of, whole_blob
@@ -607,7 +607,7 @@ def test_a_quiet_minute_needs_no_numpy() -> None:
     """Importing it would be a good part of a cold start."""
     program = """if True:
         import datetime, sys
-        from shared.ledger.packing import pack, unpack
+        from shared.tally.packing import pack, unpack
         from shared.ingest import BlobCounter
         from shared.tally.hour_counts import BlobCounts
         counter = BlobCounter(BlobCounts(), datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC), "", "")

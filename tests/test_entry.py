@@ -19,12 +19,12 @@ from shared.ledger.entry import (
     Entry,
     from_chunks,
     from_columns,
-    hour_key,
     partition_of,
     to_chunks,
     to_columns,
 )
-from shared.ledger.packing import COUNTS_BYTES, pack
+from shared.tally.packing import COUNTS_BYTES, pack
+from shared.times import hour_key
 from tests.strategies import Written, hour_records, plain
 from tests.test_hour_counts import counted
 

@@ -11,19 +11,19 @@ import pytest
 
 from shared import http_api
 from shared.flowlog.records import Record, RecordReader
-from shared.ledger.packing import pack, unpack
 from shared.tally import blob_counter
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.families import FAMILIES, Family
 from shared.tally.hour_counts import BlobCounts
 from shared.tally.measures import Figures, add_figures, flows_denied, no_figures, traffic, tuples
+from shared.tally.packing import pack, unpack
 from shared.views.questions import QUESTIONS, question_of
 from shared.views.rows import view_rows
 from tests import naive
 from tests.strategies import figures_by_key
 from tests.system import Stores
 from tests.test_engine import assert_laws
-from tools import questions
+from tools import question_pages as questions
 from tools.network_watcher import Nic, hour_of, whole_blob
 
 HOUR = datetime(2026, 11, 22, 5, tzinfo=UTC)

@@ -16,7 +16,7 @@ from shared.blobs import FlowLogs, Stretch
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.flowlog.reasons import Reason
 from shared.flowlog.rejects import Reject, RejectCounts, reject_garbled
-from shared.flows import COLUMNS, Looked, Wanted, find_blobs, read_flows, read_rejects
+from shared.flows import COLUMNS, Progress, Wanted, find_blobs, read_flows, read_rejects
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
 from shared.views.formats import pieces
@@ -41,8 +41,8 @@ def logged(stores: Stores) -> Stores:
     return stores
 
 
-def read(stores: Stores, wanted: Wanted, *scopes: str) -> tuple[list[dict[str, Any]], Looked]:
-    looked = Looked()
+def read(stores: Stores, wanted: Wanted, *scopes: str) -> tuple[list[dict[str, Any]], Progress]:
+    looked = Progress()
     blobs = find_blobs(stores.flow_logs, scopes, wanted)
     return [*read_flows(stores.flow_logs, blobs, wanted, looked)], looked
 
@@ -126,7 +126,7 @@ def test_only_the_windows_needed_are_read(
     assert looked.blobs == 1, "other hours' blobs aren't looked at"
     assert fetched < len(data) / 2, "nor is what was written long after"
     traffic.clear()
-    next(read_flows(stores.flow_logs, find_blobs(stores.flow_logs, [], ALWAYS), ALWAYS, Looked()))
+    next(read_flows(stores.flow_logs, find_blobs(stores.flow_logs, [], ALWAYS), ALWAYS, Progress()))
     assert sum(request.reads_blob for request in traffic.requests) == 1, "a row comes as soon as it is read"
 
 
@@ -137,7 +137,7 @@ def test_a_blob_that_grows_while_it_is_read_is_read_as_it_was(
     items = [record(NIGHT + timedelta(seconds=n), flow(NIGHT + timedelta(seconds=n))) for n in range(20)]
     blob = stores.put(NICS[1], NIGHT, blob_of(*items[:10]))
     rows = []
-    for row in read_flows(stores.flow_logs, [blob], ALWAYS, Looked()):
+    for row in read_flows(stores.flow_logs, [blob], ALWAYS, Progress()):
         rows.append(row["Time"])
         if len(rows) == 3:
             stores.put(NICS[1], NIGHT, blob_of(*items))
@@ -165,7 +165,7 @@ def test_memory_does_not_grow_with_the_log(stores: Stores) -> None:
     item = record(NIGHT, *[flow(NIGHT)] * 20)
 
     def most(items: int) -> int:
-        rows = read_flows(OneBlob(item, items), [blob], ALWAYS, Looked())
+        rows = read_flows(OneBlob(item, items), [blob], ALWAYS, Progress())
         tracemalloc.start()
         assert sum(1 for _ in pieces(COLUMNS, rows, "csv")) == 20 * items + 1
         _, peak = tracemalloc.get_traced_memory()
@@ -212,7 +212,7 @@ def test_what_is_listed_as_rejected_is_what_is_counted_as_rejected(
     @given(mutated_blobs(), st.sampled_from([300, 5000, 10**6]))
     @settings(max_examples=60)
     def hold(data: bytes, window: int) -> None:
-        wanted, looked = counted_rejects(data, blob), Looked()
+        wanted, looked = counted_rejects(data, blob), Progress()
         listed = RejectCounts()
         for row in read_rejects(Bytes(data, window), [blob], NIGHT + 2 * HOUR, looked):
             reason = Reason(row["Reason"])
@@ -290,7 +290,7 @@ def test_half_a_record_is_rejected_once_nothing_can_follow(stores: Stores) -> No
     half = b'{"records":[{"time":"2026'
     blob = stores.put(NICS[1], NIGHT, half)
     while_open, when_closed = (
-        [*read_rejects(stores.flow_logs, [blob], NIGHT + hours * HOUR, Looked())] for hours in (1, 2)
+        [*read_rejects(stores.flow_logs, [blob], NIGHT + hours * HOUR, Progress())] for hours in (1, 2)
     )
     assert while_open == []
     assert [(row["Reason"], row["ByteFrom"], row["ByteTo"]) for row in when_closed] == [

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from shared.flowlog.reasons import Reason
 from shared.flowlog.tuples import INT64_MAX
-from shared.ledger.packing import pack_within
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import Figures, no_figures, to_figures
+from shared.tally.packing import pack_within
 from tests.strategies import (
     HOUR,
     HOUR_MS,

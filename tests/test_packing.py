@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from shared.errors import MalformedInput
 from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.entry import Entry, to_columns
-from shared.ledger.packing import COUNTS_BYTES, KEYS_LEFT_ALONE, PACKING, pack, pack_within, unpack
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import MEASURES, Figures, Sums, add_sums, to_figures, to_sums
+from shared.tally.packing import COUNTS_BYTES, KEYS_LEFT_ALONE, PACKING, pack, pack_within, unpack
 from tests.strategies import (
     HOUR,
     HOUR_MS,

@@ -31,10 +31,10 @@ from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import RejectCounts
 from shared.ingest import ingest
 from shared.ledger.entry import Entry, from_columns, partition_of
-from shared.ledger.packing import pack_within
 from shared.tables import from_entity
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
+from shared.tally.packing import pack_within
 from tests.system import NIGHT, NOISE, Killed, Stores, assert_counted, blob_of, flow, host, record
 from tools.azurite import ACCOUNT
 from tools.network_watcher import OPENER, Nic

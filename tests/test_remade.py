@@ -13,7 +13,7 @@ import pytest
 from shared.ingest import ingest
 from shared.ledger.entry import Entry
 from shared.ledger.store import Posted
-from shared.status import look
+from shared.status import compute_status
 from shared.sweep import Compared, compare
 from tests import naive
 from tests.system import HOUR, NIGHT, Stores, assert_views_say, blob_of, flow, record, results
@@ -153,7 +153,7 @@ def test_a_shorter_version_is_behind_though_the_old_one_was_committed_later(
     time.sleep(2.5)
     stores.ledger.commit(loaded, entry)
     assert [each.behind > 0 for each in compared(stores)] == [True]
-    assert look(stores.flow_logs, stores.ledger, NIGHT, NIGHT, NIGHT + HOUR).total()["Behind"] > 0
+    assert compute_status(stores.flow_logs, stores.ledger, NIGHT, NIGHT, NIGHT + HOUR).total()["Behind"] > 0
     assert stores.sweep().behind == 1
     assert [each.behind for each in compared(stores)] == [0]
     assert (entry_of(stores, WEB).tuples, entry_of(stores, WEB).rewrites) == (data.count(b"flowTuples"), 1)

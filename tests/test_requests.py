@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.blobs import floor_hour, hour_prefixes
+from shared.blobs import hour_prefixes
 from shared.flowlog.blob_name import HOUR_FOLDER, parse_blob_name
 from shared.ingest import ingest
 from shared.rollup import SETTLED_AFTER
+from shared.times import floor_hour
 from tests.system import HOUR, NIGHT, Stores, blob_of, flow, host, record, results
 from tools.network_watcher import Nic, demo_nics, hour_of, whole_blob
 from tools.proxy import Traffic

@@ -175,11 +175,11 @@ def test_rollup_after_a_long_pause_looks_at_all_that_was_counted_meanwhile(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Hours that were counted in time need no note; the pause itself says how far to look back."""
-    monkeypatch.setattr("shared.ingest.LOOKED_AT", timedelta(days=10_000))  # counted in time, back then
+    monkeypatch.setattr("shared.ingest.LATE_AFTER", timedelta(days=10_000))  # counted in time, back then
     stores.put(WEB, NIGHT - 48 * HOUR, blob_of(minute(NIGHT - 48 * HOUR, 443)))
     stores.sweep(NIGHT - 49 * HOUR)
     stores.rollup()
-    stores.views.keep_looked_at(NIGHT)
+    stores.views.keep_last_rollup(NIGHT)
     for hour in (NIGHT, NIGHT + HOUR, NIGHT + 20 * HOUR):
         stores.put(WEB, hour, blob_of(minute(hour, 443)))
     stores.sweep()

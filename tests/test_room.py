@@ -5,9 +5,9 @@ from random import Random
 from shared.flowlog.reasons import Reason
 from shared.flowlog.rejects import LONGEST_SAMPLE, MOST_PACKED, Reject, RejectCounts
 from shared.ledger.entry import Entry, from_columns, to_columns
-from shared.ledger.packing import COUNTS_BYTES, pack, pack_within
 from shared.tables import from_entity, put_in_place
 from shared.tally.hour_counts import HourCounts
+from shared.tally.packing import COUNTS_BYTES, pack, pack_within
 from tests.system import NIGHT, Stores
 from tests.test_packing import full_hour
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import BadSettings
-from shared.settings import Connection, Settings, parse_age, parse_when, read_settings
-from shared.times import FIRST_YEAR, LAST_YEAR, YEARS
+from shared.settings import Connection, Settings, read_settings
+from shared.times import FIRST_YEAR, LAST_YEAR, YEARS, parse_age, parse_when
 
 BLOBS, TABLES = "https://logs.blob.core.windows.net", "https://results.table.core.windows.net"
 IDENTITY = {"FLOW_LOGS__blobServiceUri": BLOBS, "RESULTS__tableServiceUri": TABLES}

@@ -4,7 +4,7 @@ Data goes to stdout, messages and progress to stderr. Exit codes: 0 well; 1 some
 2 a setting, an argument or an option is missing or wrong.
 """
 
-from shared.cli import flows, jobs, questions
+from shared.cli import flows, jobs, show
 from shared.cli.frame import main
 
-__all__ = ["flows", "jobs", "main", "questions"]
+__all__ = ["flows", "jobs", "main", "show"]

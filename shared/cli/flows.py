@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -15,8 +15,8 @@ from shared.flows import (
     COLUMNS,
     DECISION_COLUMNS,
     REJECT_COLUMNS,
-    Looked,
-    Row,
+    FlowRow,
+    Progress,
     Wanted,
     decisions,
     find_blobs,
@@ -24,6 +24,7 @@ from shared.flows import (
     read_rejects,
 )
 from shared.output import Output, for_people, human_bytes, print_rows
+from shared.times import HOUR
 from shared.views.formats import plain
 from shared.views.query import (
     RAW_PARAMETERS,
@@ -37,7 +38,6 @@ from shared.views.query import (
 
 _TABLE_ROWS = 100
 _TABLE_SAMPLE = 200
-_HOUR = timedelta(hours=1)
 
 
 @main.command(
@@ -64,10 +64,10 @@ def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     values = read_parameters(RAW_PARAMETERS, given, now)
     flow_logs = connect().flow_logs
     blob = _blob_named(blob_or_scope)
-    since, until = read_times(values, now, now - (blob.hour - _HOUR) if blob else _HOUR)
+    since, until = read_times(values, now, now - (blob.hour - HOUR) if blob else HOUR)
     wanted = Wanted(since, until or now, _conditions(values))
     blobs = [blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted)
-    looked = Looked()
+    looked = Progress()
     rows = read_flows(flow_logs, blobs, wanted, looked)
     number = _print_log(COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
     if not number:
@@ -97,10 +97,10 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
     values = read_parameters(REJECTS_PARAMETERS, given, now)
     flow_logs = connect().flow_logs
     blob = _blob_named(blob_or_scope)
-    since, until = read_times(values, now, now - (blob.hour - _HOUR) if blob else 24 * _HOUR)
+    since, until = read_times(values, now, now - (blob.hour - HOUR) if blob else 24 * HOUR)
     wanted = Wanted(since, until or now, _conditions(values))
     blobs = wanted.blobs_of([blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted))
-    looked = Looked()
+    looked = Progress()
     rows = read_rejects(flow_logs, blobs, now, looked)
     number = _print_log(REJECT_COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
     if not number:
@@ -110,11 +110,11 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
 
 def _print_log(
     columns: Sequence[str],
-    rows: Iterator[Row],
+    rows: Iterator[FlowRow],
     output: Output,
     blobs: Sequence[BlobName],
     wanted: Wanted,
-    looked: Looked,
+    looked: Progress,
     limit: int | None,
 ) -> int:
     """Print rows as they are read, at most ``limit``; give their number, and say if there may be more.
@@ -139,11 +139,11 @@ def _print_log(
 class _Counted:
     """Rows, and how many have come by."""
 
-    def __init__(self, rows: Iterator[Row]) -> None:
+    def __init__(self, rows: Iterator[FlowRow]) -> None:
         self._rows = rows
         self.number = 0
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[FlowRow]:
         for row in self._rows:
             self.number += 1
             yield row
@@ -173,13 +173,13 @@ def why(given: Given, output: Output) -> None:
     for name in ("from", "to"):
         if name not in values:
             raise BadRequest("is needed: an address such as 192.0.2.7, or a range such as 10.0.0.0/8", name)
-    since, until = read_times(values, now, 3 * _HOUR)
+    since, until = read_times(values, now, 3 * HOUR)
     wanted = Wanted(since, until or now, _conditions(values))
     flow_logs = connect().flow_logs
     blobs = find_blobs(flow_logs, values.get("scope", ()), wanted)
-    looked, unread = Looked(), 0
+    looked, unread = Progress(), 0
 
-    def readable() -> Iterator[Row]:
+    def readable() -> Iterator[FlowRow]:
         nonlocal unread
         for row in read_flows(flow_logs, blobs, wanted, looked):
             if "Rejected" in row:
@@ -217,7 +217,7 @@ def _conditions(values: Mapping[str, Any]) -> tuple[Condition, ...]:
     return tuple(value for value in values.values() if isinstance(value, Condition))
 
 
-def _nothing(blobs: list[BlobName], looked: Looked) -> str:
+def _nothing(blobs: list[BlobName], looked: Progress) -> str:
     if not blobs:
         return "there is no log of that time: nothing was logged, or it is no longer kept"
     if not looked.tuples:
@@ -225,11 +225,11 @@ def _nothing(blobs: list[BlobName], looked: Looked) -> str:
     return "nothing such was logged in that time, neither allowed nor denied"
 
 
-def _beyond(wanted: Wanted, looked: Looked) -> dict[str, Any]:
+def _beyond(wanted: Wanted, looked: Progress) -> dict[str, Any]:
     return {"since": plain(wanted.since), "until": plain(wanted.until), "looked_at": asdict(looked)}
 
 
-def _say_looked(wanted: Wanted, looked: Looked, blobs: int) -> None:
+def _say_looked(wanted: Wanted, looked: Progress, blobs: int) -> None:
     since, until = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (wanted.since, wanted.until))
     say(
         f"looked at {looked.blobs:,} of {blobs:,} blobs, {human_bytes(looked.bytes)}: "

@@ -17,8 +17,9 @@ from click.shell_completion import CompletionItem
 from shared.blobs import FlowLogs
 from shared.errors import BadRequest, BadSettings, FlowtallyError
 from shared.ledger.store import Ledger
-from shared.settings import parse_when, read_settings
+from shared.settings import read_settings
 from shared.tables import Tables
+from shared.times import parse_when
 from shared.views.formats import printable
 from shared.views.query import Given, Parameter
 from shared.views.store import Views

@@ -6,7 +6,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import click
 from rich.console import Console
@@ -16,7 +16,6 @@ from shared import doctor as doctor_job
 from shared import rollup as rollup_job
 from shared import sweep as sweep_job
 from shared.app_doctor import KEY_SETTING, examine_app, read_address
-from shared.blobs import floor_hour
 from shared.cli.frame import (
     Stores,
     command,
@@ -30,10 +29,9 @@ from shared.cli.frame import (
 )
 from shared.errors import Unavailable
 from shared.output import Output, print_rows
-from shared.status import COLUMNS, look
+from shared.status import COLUMNS, compute_status
+from shared.times import HOUR, floor_hour
 from shared.views.formats import plain, printable
-
-_HOUR = timedelta(hours=1)
 
 
 @main.command()
@@ -54,7 +52,7 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
         try:
             now = stores.flow_logs.now()
             first = now - span if watch else since
-            swept = _sweep_with_progress(stores, floor_hour(first), until or now + _HOUR)
+            swept = _sweep_with_progress(stores, floor_hour(first), until or now + HOUR)
         except Unavailable as error:
             if not watch:
                 raise
@@ -125,7 +123,7 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
     """
     stores = connect()
     now = stores.flow_logs.now()
-    found = look(stores.flow_logs, stores.ledger, floor_hour(since), until or now + _HOUR, now)
+    found = compute_status(stores.flow_logs, stores.ledger, floor_hour(since), until or now + HOUR, now)
     print_rows(COLUMNS, found.rows, output, lambda: {"as_of": plain(now)})
     for name in found.strangers:
         say(f"not a flow log, not counted: {name}")

@@ -9,8 +9,9 @@ from shared.entities import check_columns, refuse_row
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import RejectCounts
-from shared.ledger.packing import unpack
 from shared.tally.hour_counts import BlobCounts
+from shared.tally.packing import unpack
+from shared.times import hour_key
 
 SCHEMA = 1
 """The version of these columns; an entity that says another is refused and left alone."""
@@ -103,16 +104,6 @@ class Entry:
 def partition_of(blob: BlobName) -> str:
     """A blob's PartitionKey in ``flowledger``."""
     return f"{blob.scope}~{hour_key(blob.hour)}~{blob.mac}"
-
-
-def hour_key(hour: datetime) -> str:
-    """``yyyymmddHH``."""
-    return hour.strftime("%Y%m%d%H")
-
-
-def day_key(day: datetime) -> str:
-    """``yyyymmdd``."""
-    return day.strftime("%Y%m%d")
 
 
 def to_columns(entry: Entry, partition: str, account: str) -> dict[str, Any]:

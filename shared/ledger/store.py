@@ -27,7 +27,7 @@ from shared.connection import storage_errors
 from shared.entities import check_columns, refuse_row
 from shared.errors import Conflict, MalformedInput
 from shared.flowlog.blob_name import UNKNOWN_MAC, BlobName
-from shared.ledger.entry import READABLE, Entry, from_columns, hour_key, partition_of, to_columns
+from shared.ledger.entry import READABLE, Entry, from_columns, partition_of, to_columns
 from shared.tables import (
     END,
     OVERTAKEN,
@@ -39,7 +39,7 @@ from shared.tables import (
     query,
     read_etag,
 )
-from shared.times import check_year
+from shared.times import check_year, hour_key
 
 LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;

@@ -3,8 +3,9 @@
 Theory of operation
 -------------------
 A batch's tuples are read as columns (``read_columns``), ``Keys`` makes the families' keys into numbers, and
-``Table`` counts them: one for each family of each hour. What isn't clean is read by the reference, tuple by
-tuple. Where sums come near 2**63, the batch is left to the reference as a whole: it knows what to do there.
+``KeyTotals`` counts them: one for each family of each hour. What isn't clean is read by the reference, tuple
+by tuple. Where sums come near 2**63, the batch is left to the reference as a whole: it knows what to do
+there.
 
 While tables are in use, ``BlobCounts`` has its counters but not its families: ``write_back`` puts those back.
 """
@@ -21,7 +22,8 @@ from shared.flowlog.records import Garbled, Record
 from shared.flowlog.texts import PADDING, Ints
 from shared.flowlog.tuples import FlowTuple, Grammar, read_tuple
 from shared.tally.heavy_hitters import HeavyHitters
-from shared.tally.hour_counts import BUCKET_MS, HOUR_MS, BlobCounts, HourCounts
+from shared.tally.hour_counts import BUCKET_MS, BlobCounts, HourCounts
+from shared.tally.key_totals import MOST_TUPLES, KeyTotals, Matrix
 from shared.tally.keys import Keys, NumbersRanOutError
 from shared.tally.measures import (
     MEASURES,
@@ -32,7 +34,7 @@ from shared.tally.measures import (
     to_figures,
     to_sums,
 )
-from shared.tally.tables import MOST_TUPLES, Matrix, Table
+from shared.times import HOUR_MS
 
 _ENOUGH = 2**60
 """Where totals might reach this, the reference counts: it knows what to do at 2**63."""
@@ -101,7 +103,7 @@ class ColumnCounter:
         self._from_ms = int(hour.timestamp()) * 1000 - HOUR_MS
         self._mac = mac
         self._acl_group = acl_group
-        self._tables: dict[int, dict[str, Table]] = {}
+        self._tables: dict[int, dict[str, KeyTotals]] = {}
         self._totals: list[float] = []
         self._ran_out = False
         self._load()
@@ -243,7 +245,7 @@ class ColumnCounter:
         for measure in np.flatnonzero(tuples.sums).tolist():
             np.add.at(self._traffic[measure], places, tuples.figures[measure])
 
-    def _count_in(self, tables: dict[str, Table], tuples: _Tuples) -> None:
+    def _count_in(self, tables: dict[str, KeyTotals], tuples: _Tuples) -> None:
         """Count the tuples of one hour in its families."""
         chosen: dict[object, _Tuples] = {}  # by condition
         for name, table in tables.items():
@@ -330,11 +332,11 @@ def _array_of_row(arrays: _Arrays, columns: Columns) -> Ints:
     return np.repeat(np.arange(len(lengths)), np.diff(first_rows, append=len(columns.starts)))
 
 
-def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:
+def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, KeyTotals]:
     """An hour's families as tables."""
-    tables: dict[str, Table] = {}
+    tables: dict[str, KeyTotals] = {}
     for name, family in hour.families.items():
-        table = tables[name] = Table(
+        table = tables[name] = KeyTotals(
             family.weight, family.capacity, keys.marks, times=family.seen is not None
         )
         known = list(family.sums)
@@ -349,7 +351,7 @@ def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, Table]:
     return tables
 
 
-def _write_back(table: Table, name: str, keys: Keys, family: HeavyHitters) -> None:
+def _write_back(table: KeyTotals, name: str, keys: Keys, family: HeavyHitters) -> None:
     """Put what a table has counted into its family."""
     known = list(keys.codings[name].decode(table.codes))
     sums = sums_of_bytes(table.figures.T.astype("<i8").tobytes())

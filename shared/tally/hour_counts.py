@@ -25,8 +25,8 @@ from shared.tally.measures import (
     to_figures,
     to_sums,
 )
+from shared.times import HOUR_MS
 
-HOUR_MS = 3_600_000
 BUCKET_MS = 300_000
 
 

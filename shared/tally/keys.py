@@ -17,7 +17,7 @@ from shared.flowlog.texts import Addresses, Flags, Ints
 from shared.flowlog.tuples import Grammar
 from shared.tally.families import FAMILIES, OF_ADDRESS, OF_KIND, OF_PORT, Family, Predicate
 from shared.tally.heavy_hitters import Key
-from shared.tally.tables import Codes, Marks
+from shared.tally.key_totals import Codes, Marks
 
 _ADDRESS_BITS, _PORT_BITS = 18, 16
 _ADDRESS, _PORT = (1 << _ADDRESS_BITS) - 1, (1 << _PORT_BITS) - 1

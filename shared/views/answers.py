@@ -26,13 +26,13 @@ from operator import itemgetter
 from typing import Any
 
 from shared.tally.measures import Figures, add_figures
+from shared.times import HOUR
 from shared.views.query import Query, Range, Span
 from shared.views.questions import Question
 
-type Row = dict[str, Any]
+type AnswerRow = dict[str, Any]
 type LineKey = tuple[Any, ...]
 
-_HOUR = timedelta(hours=1)
 _FRESH = timedelta(hours=1)
 
 BEFORE = "Before"
@@ -58,7 +58,7 @@ class Answer:
     since: datetime
     until: datetime
     columns: tuple[str, ...]
-    rows: list[Row]
+    rows: list[AnswerRow]
     total: dict[str, int]
     shown: dict[str, int]
     rest: dict[str, int]
@@ -81,7 +81,7 @@ class Line:
 
     figures: Figures
     missed: list[int]
-    extremes: Row = field(default_factory=dict)
+    extremes: AnswerRow = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -99,7 +99,7 @@ class List:
 
 
 def list_scope(
-    query: Query, scope: str, read: Callable[[Range], Iterable[Row]]
+    query: Query, scope: str, read: Callable[[Range], Iterable[AnswerRow]]
 ) -> dict[datetime | None, List]:
     """The lists of one scope, cut to the limit: one for each period (with ``grain``), or one of the whole
     time (under ``None``). ``read`` gives the rows of a range of periods, in their order.
@@ -125,7 +125,7 @@ def join_scopes(query: Query, found: Iterable[dict[datetime | None, List]]) -> d
     return lists
 
 
-def _list_periods(query: Query, scope: str, rows: Iterable[Row]) -> dict[datetime | None, List]:
+def _list_periods(query: Query, scope: str, rows: Iterable[AnswerRow]) -> dict[datetime | None, List]:
     lists: dict[datetime | None, List] = {}
     for (_, period), group in groupby(rows, key=itemgetter("Grain", "Period")):
         its = lists.setdefault(period if query.grain else None, nothing(query.question))
@@ -136,7 +136,7 @@ def _list_periods(query: Query, scope: str, rows: Iterable[Row]) -> dict[datetim
     return lists
 
 
-def _add_period(its: List, query: Query, scope: str, rows: Iterable[Row]) -> None:
+def _add_period(its: List, query: Query, scope: str, rows: Iterable[AnswerRow]) -> None:
     """Add one period to a list. What a line has missed is counted less ``bound`` here, so that the periods
     in which it has no row need no visit.
     """
@@ -224,13 +224,13 @@ def compared_by(query: Query) -> str:
 
 
 def make_answer(
-    query: Query, scopes: Sequence[Row], lists: Mapping[datetime | None, List], as_of: datetime | None
+    query: Query, scopes: Sequence[AnswerRow], lists: Mapping[datetime | None, List], as_of: datetime | None
 ) -> Answer:
     """The answer that these lists make; ``scopes`` are the catalog's rows of the scopes that were asked."""
     question, span = query.question, query.span()
     width = len(question.measures) * (2 if query.compare else 1)
     shown, rest, unnamed, everything = ([0] * width for _ in range(4))
-    rows: list[Row] = []
+    rows: list[AnswerRow] = []
     for period, its in sorted(lists.items(), key=lambda each: each[0] or span.since):
         left = [*its.cut]
         if not query.conditions:
@@ -283,7 +283,7 @@ def _columns(query: Query) -> tuple[str, ...]:
     )
 
 
-def _row(query: Query, period: datetime | None, rank: int, key: LineKey, line: Line) -> Row:
+def _row(query: Query, period: datetime | None, rank: int, key: LineKey, line: Line) -> AnswerRow:
     question = query.question
     width = len(question.measures)
     row = {
@@ -310,7 +310,7 @@ def _named(question: Question, figures: Figures) -> dict[str, int]:
 
 
 def _notes(
-    query: Query, scopes: Sequence[Row], unnamed: Figures, missed: int, as_of: datetime | None
+    query: Query, scopes: Sequence[AnswerRow], unnamed: Figures, missed: int, as_of: datetime | None
 ) -> Iterator[str]:
     question = query.question
     tuples = question.measures.index("Tuples")
@@ -329,7 +329,7 @@ def _notes(
         yield f"nothing is counted after {as_of:%Y-%m-%d %H:%M:%SZ}"
 
 
-def _why_empty(query: Query, scopes: Sequence[Row], everything: Figures, as_of: datetime | None) -> str:
+def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Figures, as_of: datetime | None) -> str:
     """Why no key has a row: nothing there yet, nothing there any more, or nothing that fits."""
     span = query.span()
     if not scopes:
@@ -342,7 +342,7 @@ def _why_empty(query: Query, scopes: Sequence[Row], everything: Figures, as_of: 
         asked = ", ".join(f"{each.name} {each.text}" for each in query.conditions)
         return f"no row fulfils {asked}, of {tuples:,} tuples that this question is about"
     first = min(scope["FirstPeriod"] for scope in scopes)
-    last = max(scope["LastPeriod"] for scope in scopes) + _HOUR
+    last = max(scope["LastPeriod"] for scope in scopes) + HOUR
     if span.since >= last:
         return (
             f"nothing is counted after {as_of or last:%Y-%m-%d %H:%M:%SZ}: either nothing was logged since, "

@@ -6,10 +6,11 @@ by side, and what is beyond the limit of each is let go at once, so that memory 
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from shared.errors import BadRequest
+from shared.times import HOUR
 from shared.views.answers import Answer, List, join_scopes, list_scope, make_answer
 from shared.views.query import Query, nearest
 from shared.views.rows import ALL_SCOPES, ViewRow
@@ -17,8 +18,6 @@ from shared.views.store import Views
 
 WORKERS = 16
 """Scopes asked at the same time."""
-
-_HOUR = timedelta(hours=1)
 
 
 def ask(views: Views, query: Query) -> Answer:
@@ -79,5 +78,5 @@ def _ask_scope(views: Views, query: Query, scope: str) -> dict[datetime | None, 
 def _last_record(views: Views, scope: Mapping[str, Any]) -> datetime | None:
     """The time of the last record of a scope that was counted: its last hour's blobs may be without one."""
     last = scope["LastPeriod"]
-    rows = views.rows(scope["Scope"], "health", "hour", last - _HOUR, last + _HOUR)
+    rows = views.rows(scope["Scope"], "health", "hour", last - HOUR, last + HOUR)
     return max((row["LastRecordTime"] for row in rows if "LastRecordTime" in row), default=None)

@@ -14,7 +14,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any, get_args
 
 from shared.errors import BadRequest
-from shared.settings import parse_when
+from shared.times import parse_when
 from shared.views.questions import QUESTIONS, SHOWN_ROWS, Grain, Question
 
 MOST_ROWS = 1_000

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.flowlog.blob_name import key_join
 from shared.tally.heavy_hitters import HeavyHitters, Row
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import MEASURES, Figures, Sums, add_figures, add_to, to_figures
+from shared.times import to_moment
 from shared.views.questions import HEALTH_COLUMNS, RANKED_ROWS, Grain, Question
 
 type ViewRow = dict[str, Any]
@@ -61,7 +62,7 @@ class _View:
     def unranked(self, period: datetime, rows: Iterable[Row], family: HeavyHitters) -> Iterator[ViewRow]:
         for row in rows:
             times = (family.seen or {}).get(row.key)
-            seen = {"FirstSeen": _moment(times[0]), "LastSeen": _moment(times[1])} if times else {}
+            seen = {"FirstSeen": to_moment(times[0]), "LastSeen": to_moment(times[1])} if times else {}
             yield self._row(
                 period, _joined(row.key), row.key, row.figures, Missed=row.missed, IsRest=False, **seen
             )
@@ -107,10 +108,6 @@ def _head(scope: str, view: str, grain: Grain, period: datetime, key: str) -> Vi
 
 def _joined(key: Iterable[Any]) -> str:
     return key_join(map(str, key), _LONGEST_KEY)
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=milliseconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from azure.data.tables import TableClient
 
 from shared.entities import check_columns, refuse_row
 from shared.errors import MalformedInput
-from shared.ledger.entry import day_key, from_chunks, hour_key, to_chunks
-from shared.ledger.packing import pack_within, unpack
+from shared.ledger.entry import from_chunks, to_chunks
 from shared.tables import END, Columns, Found, Tables, query, write_batches
 from shared.tally.families import OF_PORT
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import MEASURES
+from shared.tally.packing import pack_within, unpack
+from shared.times import day_key, hour_key
 from shared.views.questions import HEALTH_COLUMNS, HEALTH_MEASURES, QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, partition_of, period_key
 
@@ -30,7 +31,7 @@ CATALOG = f"{ALL_SCOPES}~scopes"
 _HEALTH = "~health"
 """PartitionKey in ``flowhours`` of every scope's health by hour; RowKey ``{yyyymmddHH}~{scope}``."""
 
-_LOOKED_AT = "~looked-at"
+_LAST_ROLLUP = "~looked-at"
 """PartitionKey in ``flowhours`` of the time up to which nothing was overlooked."""
 
 
@@ -191,9 +192,9 @@ class Views:
             health += Health.from_columns(row.columns)
         return health
 
-    def looked_at(self) -> datetime | None:
+    def last_rollup(self) -> datetime | None:
         """When the last rollup began that failed nowhere: it saw all that was written long before."""
-        for row in self._range(self._hours, _LOOKED_AT, "rollup", "rollup" + END):
+        for row in self._range(self._hours, _LAST_ROLLUP, "rollup", "rollup" + END):
             try:
                 check_columns("flowhours", row.columns, {"Time": datetime}, mend="")
             except MalformedInput:
@@ -202,9 +203,9 @@ class Views:
             return time
         return None
 
-    def keep_looked_at(self, time: datetime) -> None:
+    def keep_last_rollup(self, time: datetime) -> None:
         """Say that all scopes have been looked at."""
-        self._put(_LOOKED_AT, "rollup", {"Time": time})
+        self._put(_LAST_ROLLUP, "rollup", {"Time": time})
 
     def _put(self, partition: str, key: str, columns: Columns) -> None:
         write_batches(self._hours, partition, [{"PartitionKey": partition, "RowKey": key, **columns}], [])

@@ -12,8 +12,8 @@ from typing import get_args
 import orjson
 
 from shared.blobs import WINDOW
-from shared.ledger.packing import pack, unpack
 from shared.tally.hour_counts import BlobCounts
+from shared.tally.packing import pack, unpack
 from tools.bench.logs import (
     BUSY,
     FLOODED,

@@ -18,16 +18,17 @@ from azure.core import MatchConditions
 from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 from azure.storage.blob import BlobServiceClient
 
-from shared.blobs import WINDOW, FlowLogs, floor_hour
+from shared.blobs import WINDOW, FlowLogs
 from shared.flowlog.blob_name import HOUR_FOLDER, BlobName, parse_blob_name
 from shared.ingest import ingest
 from shared.ledger.entry import Entry, partition_of, to_columns
-from shared.ledger.packing import pack
 from shared.ledger.store import Ledger, Loaded
 from shared.rollup import rollup
 from shared.settings import Connection
 from shared.sweep import sweep
 from shared.tables import Tables, to_entity
+from shared.tally.packing import pack
+from shared.times import floor_hour
 from shared.views.store import Views
 from tools.azurite import ACCOUNT, Azurite, azurite
 from tools.bench.logs import BUSY, HOUR, hour_blob, repeated, shares_with

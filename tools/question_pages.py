@@ -1,5 +1,5 @@
 """Write docs/questions.md and the list of views in docs/tables.md from the registry of questions:
-``python -m tools.questions``.
+``python -m tools.question_pages``.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ _COUNTS = {"traffic": "all tuples", "health": "what was read (see below)"}
 _INTRODUCTION = """\
 # The questions
 
-*Made from `shared/tally/families.py` and `shared/views/questions.py` by `python -m tools.questions`.*
+*Made from `shared/tally/families.py` and `shared/views/questions.py` by `python -m tools.question_pages`.*
 
 Ask them with `flowtally show QUESTION`, or over HTTP: names, parameters and messages are the same.
 

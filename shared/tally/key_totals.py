@@ -71,7 +71,7 @@ class Marks:
         return slots.astype(np.int64) - 1, rows, universe
 
 
-class Table:
+class KeyTotals:
     """One family's keys and figures. ``figures`` has a row for each measure, a column for each key.
 
     ``first`` and ``last``: the times of each key's first and last tuple, if they are wanted.

@@ -67,23 +67,23 @@ def show(question: str, given: Given, watch: float | None, output: Output) -> No
     read_query(question, given, datetime.now(UTC))  # what is wrong with it is said before anything is asked
     views = connect().views
 
-    def look() -> None:
+    def show_once() -> None:
         query = read_query(question, given, datetime.now(UTC))
         answer = ask(views, query)
         print_answer(answer, query, output)
         for line in left_out(answer, query):
             say(line)
 
-    _repeat(look, watch)
+    _repeat(show_once, watch)
 
 
-def _repeat(look: Callable[[], None], watch: float | None) -> None:
+def _repeat(show_once: Callable[[], None], watch: float | None) -> None:
     """Look once, or again and again: on a terminal, each time on an empty screen."""
     while True:
         if watch and sys.stdout.isatty():
             click.clear()
         try:
-            look()
+            show_once()
         except Unavailable as error:
             if not watch:
                 raise

@@ -82,7 +82,7 @@ def _pack(shares: Mapping[int, HourCounts], sizes: dict[_Place, int]) -> bytes:
     """Pack counts; the bytes that each family takes before compression go to ``sizes``. A text counts for the
     first family that has it.
     """
-    columns = _Columns()
+    columns = _ColumnWriter()
     texts = _Texts()
     header: dict[str, Any] = {"packing": PACKING, "shares": {}}
     for share, counts in sorted(shares.items()):
@@ -133,7 +133,7 @@ class _Texts(dict[str, int]):
         return number
 
 
-class _Columns:
+class _ColumnWriter:
     """Byte planes, one after another."""
 
     def __init__(self) -> None:
@@ -197,7 +197,7 @@ class _ColumnReader:
             raise ValueError("a number is too large for a column")
 
 
-def _pack_family(family: HeavyHitters, columns: _Columns, texts: _Texts) -> dict[str, Any]:
+def _pack_family(family: HeavyHitters, columns: _ColumnWriter, texts: _Texts) -> dict[str, Any]:
     keys, missed, seen = family.sums.keys(), family.missed, family.seen
     widths: list[int] = []
     if keys:
