@@ -52,6 +52,7 @@ def written(counted_stores: tuple[Stores, Traffic]) -> tuple[Stores, Traffic]:
             write_batches(stats, partition, [*{row["RowKey"]: row for row in made}.values()], [])
         name = scope.rpartition("~")[2]
         first = {"Kind": scope[:3], "Name": name, "FirstPeriod": NIGHT - 7 * 24 * HOUR, "LastPeriod": NIGHT}
+        first |= {"View": "scopes", "ResourceId": "/resource", "TargetResourceId": ""}
         write_batches(
             stats, CATALOG, [{"PartitionKey": CATALOG, "RowKey": scope, "Scope": scope, **first}], []
         )

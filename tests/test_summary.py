@@ -124,13 +124,19 @@ def test_every_value_of_host_json_is_justified_on_the_operators_page() -> None:
     assert sampling.keys() == {"isEnabled", "maxTelemetryItemsPerSecond", "excludedTypes"}
 
 
-def test_a_conflict_is_counted(stores: Stores, other_host: Stores) -> None:
-    first, then = blob_of(record(NIGHT, flow(NIGHT))), blob_of(*[record(NIGHT, flow(NIGHT))] * 2)
-    for host in (stores, other_host):
-        blob = stores.put(NIC, NIGHT, first)
-        ingest(blob, host.flow_logs, host.ledger)
-        first = then
-    stores.put(NIC, NIGHT, blob_of(*[record(NIGHT, flow(NIGHT))] * 3))
+def test_a_conflict_is_counted(stores: Stores, other_host: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another host commits between this one's reading and its commit; then the blob grows."""
+    blob = stores.put(NIC, NIGHT, blob_of(*[record(NIGHT, flow(NIGHT))] * 2))
+    read = stores.flow_logs.read
+
+    def be_overtaken(*arguments: Any, **options: Any) -> Any:
+        stretch = read(*arguments, **options)
+        monkeypatch.undo()
+        ingest(blob, other_host.flow_logs, other_host.ledger)
+        stores.put(NIC, NIGHT, blob_of(*[record(NIGHT, flow(NIGHT))] * 3))
+        return stretch
+
+    monkeypatch.setattr(stores.flow_logs, "read", be_overtaken)
     done = ingest(blob, stores.flow_logs, stores.ledger)
     assert (done.conflicts, done.records, done.updates) == (1, 1, 1)
 

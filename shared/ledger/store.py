@@ -110,7 +110,7 @@ class Ledger:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._ledger = tables.table(_LEDGER)
+        self._ledger = tables.table("flowledger")
         self._noted: dict[str, datetime] = {}
 
     # Ingest
