@@ -40,6 +40,8 @@ from tools.azurite import ACCOUNT
 from tools.network_watcher import OPENER, Nic
 
 _MOST_RUNS = 3
+_BEGINNING = 30
+"""Bytes by which a record is seen to begin; all of a test's records are longer."""
 _serial = numbers()
 
 
@@ -152,7 +154,7 @@ class Protocol(RuleBasedStateMachine):
         self.hosts = [self.new_host() for _ in range(2)]
         self.runs: list[Run] = []
         self.seen: tuple[int, int] = (0, 0)
-        self.known: dict[bytes, Said] = {}
+        self.known: dict[tuple[int, bytes], Said] = {}
         self.serial = numbers()
         self.blob = self.put(blob_of(record(NIGHT, flow(NIGHT))))
         self.items.append(record(NIGHT, flow(NIGHT)))
@@ -227,17 +229,24 @@ class Protocol(RuleBasedStateMachine):
     # What holds
 
     def one_pass(self, data: bytes, offset: int) -> Said | None:
-        """What one pass over these bytes says up to an offset; ``None`` if no item ends there."""
-        if data[:offset] not in self.known:
+        """What one pass over these bytes says up to an offset; ``None`` if no item ends there.
+
+        Bytes that are no record are an item once a record begins behind them: they end at the offset of an
+        update that read no further than into that record.
+        """
+        for end in (offset, offset + _BEGINNING):
+            key = offset, data[:end]
+            if key in self.known:
+                return self.known[key]
             counter = BlobCounter(BlobCounts(), NIGHT, self.blob.mac, self.blob.resource_id)
             rejects = RejectCounts()
-            rejects.add(counter.feed(data[:offset]))
-            if counter.reader.position != offset:
-                return None
-            counts = counter.counts
-            said = (counts.records, counts.tuples, counts.malformed, counts.garbled_bytes)
-            self.known[data[:offset]] = Said(*said, rejects.pack(), pack_within(counts.shares))
-        return self.known[data[:offset]]
+            rejects.add(counter.feed(data[:end]))
+            if counter.reader.position == offset:
+                counts = counter.counts
+                said = (counts.records, counts.tuples, counts.malformed, counts.garbled_bytes)
+                self.known[key] = Said(*said, rejects.pack(), pack_within(counts.shares))
+                return self.known[key]
+        return None
 
     def entry(self) -> Entry:
         table = self.stores.tables.table("flowledger")
@@ -275,14 +284,20 @@ class Protocol(RuleBasedStateMachine):
             self.leaving.close()
 
 
-@pytest.mark.timeout(0)
-def test_the_protocol(stores: Stores, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The hosts' clock; and small windows, so that an update takes several requests."""
     clock = Clock()
     monkeypatch.setattr("shared.ingest.time", clock)
     monkeypatch.setattr("shared.connection.LONGEST_WAIT_SECONDS", 0)
     monkeypatch.setattr("shared.blobs.WINDOW", 500)
     monkeypatch.setattr("shared.ingest.HEAD_BYTES", 300)
     monkeypatch.setattr("shared.ingest.UPDATE_BYTES", 1_500)
+    return clock
+
+
+@pytest.mark.timeout(0)
+def test_the_protocol(stores: Stores, pytestconfig: pytest.Config, clock: Clock) -> None:
     effort = pytestconfig.getoption("--effort")
     with requests_in_steps():
         run_state_machine_as_test(
@@ -294,6 +309,25 @@ def test_the_protocol(stores: Stores, pytestconfig: pytest.Config, monkeypatch: 
                 suppress_health_check=[*HealthCheck],
             ),
         )
+
+
+@pytest.mark.parametrize("steps", range(1, 6))
+def test_a_blob_that_is_rewritten_between_two_windows(stores: Stores, clock: Clock, steps: int) -> None:
+    """What was read is committed: up to bytes that are no record, if the record behind them isn't whole."""
+    with requests_in_steps():
+        life = Protocol(stores, clock)
+        try:
+            life.grow(["noise", "good", "good", "good"])
+            life.begin(0)
+            for step in numbers(1):
+                life.step(0, "send")
+                life.the_entity_says_what_a_version_says_up_to_its_offset()
+                if step == steps:
+                    life.rewrite(0)
+                if not life.runs:
+                    break
+        finally:
+            life.teardown()
 
 
 W, G = record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT, port=1), "?")
