@@ -416,8 +416,7 @@ def test_packing_within_anything_never_changes_totals(counts: dict[int, HourCoun
             family.rest = bounded(family.rest)
     expected = {(share, name): totals(counts[share], name) for share in counts for name in FAMILIES}
     traffic = {share: dict(hour.traffic) for share, hour in counts.items()}
-    smallest = {share: emptied(hour) for share, hour in counts.items()}
-    most = len(pack(smallest)) + 64 * len(FAMILIES) + spare
+    most = len(pack(emptied(counts))) + spare
     packed = pack_within(counts, most)
     assert len(packed) <= most
     back = unpack(packed)
@@ -429,13 +428,12 @@ def bounded(sums: Sums) -> Sums:
     return to_sums(min(figure, 2**50) for figure in to_figures(sums))
 
 
-def emptied(hour: HourCounts) -> HourCounts:
-    """The same without any rows."""
-    empty = HourCounts()
-    empty.traffic = hour.traffic
-    for name, family in hour.families.items():
-        empty.families[name].floor = INT64_MAX
-        empty.families[name].rest = to_sums([INT64_MAX] * len(to_figures(family.rest)))
+def emptied(counts: dict[int, HourCounts]) -> dict[int, HourCounts]:
+    """The same without any rows: no packing can be smaller."""
+    empty = unpack(pack(counts))
+    for hour in empty.values():
+        for family in hour.families.values():
+            family.trim(0)
     return empty
 
 
