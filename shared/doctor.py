@@ -37,7 +37,7 @@ from shared.ledger.store import Ledger
 from shared.settings import Connection, Settings, check_service_uri, read_settings
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
-from shared.times import floor_hour
+from shared.times import HOUR, floor_hour
 from shared.views.store import Views
 
 Outcome = Literal["ok", "note", "failed", "skipped"]
@@ -282,7 +282,7 @@ class _Stores:
     def read_newest(self, step: str) -> Finding:
         """The last byte of the blob that was written last."""
         now = self.flow_logs.now()
-        listed = self.flow_logs.list_blobs(floor_hour(now - LOOKS_BACK), now + timedelta(hours=1))
+        listed = self.flow_logs.list_blobs(floor_hour(now - LOOKS_BACK), now + HOUR)
         blobs = [each for each in listed if not isinstance(each, str)]
         newest = max(blobs, key=lambda each: each.modified, default=None)
         if newest is None:
@@ -328,7 +328,7 @@ class _Stores:
     def compare(self, step: str) -> Finding:
         """The newest blobs' lengths against their offsets, which tell whether events arrive."""
         now = self.flow_logs.now()
-        found = compare(self.flow_logs, self.ledger, floor_hour(now - LOOKS_BACK), now + timedelta(hours=1))
+        found = compare(self.flow_logs, self.ledger, floor_hour(now - LOOKS_BACK), now + HOUR)
         compared = [each for each in found if isinstance(each, Compared)]
         if not compared:
             return Finding(step, "skipped", "no flow log of the last two hours")

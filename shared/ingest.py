@@ -15,6 +15,7 @@ from shared.ledger.entry import Entry
 from shared.ledger.store import Ledger
 from shared.tally.blob_counter import MOST_REJECTS, BlobCounter
 from shared.tally.packing import pack_within
+from shared.times import HOUR
 
 UPDATE_BYTES = 64 * 1024 * 1024
 """Bytes counted before they are committed at the latest: the most that a crash can cost."""
@@ -170,7 +171,7 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
 
 def _late_from(blob: BlobName) -> datetime:
     """When the rollup ceases to look at the blob's hour by itself."""
-    return blob.hour + timedelta(hours=1) + LATE_AFTER
+    return blob.hour + HOUR + LATE_AFTER
 
 
 def _same_before(blob: BlobName, entry: Entry, first: Stretch, flow_logs: FlowLogs) -> bool:

@@ -3,7 +3,7 @@
 import ipaddress
 import json
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -16,7 +16,7 @@ from shared.flowlog.tuples import INT64_MAX, FlowTuple
 from shared.tally.families import FAMILIES
 from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import HourCounts
-from shared.tally.measures import Figures, to_figures, to_sums
+from shared.tally.measures import Figures, add_figures, no_figures, to_figures, to_sums
 
 type Layout = Literal["nsg-v1", "nsg-v2", "vnet-v4"]
 type Json = dict[str, Any]
@@ -554,6 +554,36 @@ def figures_by_key(family: HeavyHitters) -> dict[Key, Figures]:
 def traffic_of(hour: HourCounts) -> dict[tuple[int, str, str], Figures]:
     """An hour's exact traffic."""
     return {key: to_figures(sums) for key, sums in hour.traffic.items()}
+
+
+def assert_laws(family: HeavyHitters, capacity: int, truth: Mapping[Key, Figures]) -> None:
+    """The four laws of ``heavy_hitters``, against every key's true figures."""
+    rows = {row.key: row for row in family.rows()}
+    # 1. rows + rest = all
+    assert summed([*(row.figures for row in rows.values()), to_figures(family.rest)]) == summed(
+        truth.values()
+    )
+    # 2. row ≤ truth ≤ row + missed
+    for key, row in rows.items():
+        weight = family.weight(row.figures)
+        assert weight <= family.weight(truth[key]) <= weight + row.missed
+        assert all(mine <= its for mine, its in zip(row.figures, truth[key], strict=True))
+    # 3. whatever is above N / K has a row
+    total = sum(map(family.weight, truth.values()))
+    assert {key for key in truth if family.weight(truth[key]) * capacity > total} <= rows.keys()
+    # 4. up to K keys, all is exact
+    if len(truth) <= capacity:
+        assert {key: row.figures for key, row in rows.items()} == truth
+        assert family.rest == 0
+        assert not any(row.missed for row in rows.values())
+
+
+def summed(rows: Iterable[Figures]) -> Figures:
+    """The sums of all columns, which stay at the largest number that a column holds."""
+    total = no_figures()
+    for row in rows:
+        add_figures(total, row)
+    return total
 
 
 def seen_of(hour: HourCounts) -> dict[Key, tuple[int, int]]:

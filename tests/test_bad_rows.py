@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from azure.data.tables import EntityProperty, UpdateMode
+from click.testing import Result
 
 from shared import http_api
 from shared.errors import FlowtallyError, MalformedInput, Unexpected
@@ -177,14 +178,19 @@ HOURS: dict[str, tuple[str, str, Change]] = {
 }
 
 
+def roll_up_after_an_edit(stores: Stores, call: Call, partition: str, row: str, change: Change) -> Result:
+    """Sweep and roll up what has grown, after somebody has edited a row of ``flowhours``."""
+    grow(stores)
+    edit(stores, "flowhours", partition, row, change)
+    assert call("sweep", *SINCE).exit_code == 0
+    return call("rollup", *SINCE[:2])
+
+
 @pytest.mark.parametrize(("partition", "row", "change"), HOURS.values(), ids=HOURS)
 def test_what_the_next_rollup_makes_anew(
     rolled_up: Stores, call: Call, partition: str, row: str, change: Change
 ) -> None:
-    grow(rolled_up)
-    edit(rolled_up, "flowhours", partition, row, change)
-    assert call("sweep", *SINCE).exit_code == 0
-    assert call("rollup", *SINCE[:2]).exit_code == 0
+    assert roll_up_after_an_edit(rolled_up, call, partition, row, change).exit_code == 0
     assert_views_say(results(rolled_up).stats, naive.count(rolled_up.blobs()))
 
 
@@ -199,10 +205,7 @@ KEPT: dict[str, tuple[str, str, Change]] = {
 def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
     rolled_up: Stores, call: Call, partition: str, row: str, change: Change
 ) -> None:
-    grow(rolled_up)
-    edit(rolled_up, "flowhours", partition, row, change)
-    assert call("sweep", *SINCE).exit_code == 0
-    done = call("rollup", *SINCE[:2])
+    done = roll_up_after_an_edit(rolled_up, call, partition, row, change)
     assert done.exit_code == 1
     assert f"row {partition} / {row} of table flowhours can't be used" in done.stderr
     assert json.loads(call("show", "nics", *SINCE, "-o", "json").stdout)["rows"][0]["Tuples"] == 2

@@ -6,7 +6,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -24,12 +24,10 @@ from shared.flowlog.tuples import canonical
 from shared.tally import blob_counter, keys
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.families import FAMILIES
-from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import BlobCounts, HourCounts
-from shared.tally.measures import Figures, add_figures, no_figures, to_figures
 from shared.tally.packing import pack, unpack
 from tests import naive
-from tests.strategies import figures_by_key, shrink_families, traffic_of
+from tests.strategies import assert_laws, figures_by_key, shrink_families, traffic_of
 from tools.network_watcher import Format, Nic, hour_of, whole_blob
 
 HOUR = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -118,29 +116,6 @@ def assert_agree(data: bytes, *found: State) -> None:
         for share, hour in state.shares.items():
             for name, family in hour.families.items():
                 assert_laws(family, capacities[name], truth[share, name])
-
-
-def assert_laws(family: HeavyHitters, capacity: int, truth: dict[Key, Figures]) -> None:
-    """The four laws of ``heavy_hitters``, against every key's true figures."""
-    rows = {row.key: row for row in family.rows()}
-    figures = [*(row.figures for row in rows.values()), to_figures(family.rest)]
-    assert summed(figures) == summed(truth.values())
-    for key, row in rows.items():
-        weight = family.weight(row.figures)
-        assert weight <= family.weight(truth[key]) <= weight + row.missed
-    total = sum(map(family.weight, truth.values()))
-    assert {key for key in truth if family.weight(truth[key]) * capacity > total} <= rows.keys()
-    if len(truth) <= capacity:
-        assert {key: row.figures for key, row in rows.items()} == truth
-        assert not any(row.missed for row in rows.values())
-
-
-def summed(rows: Iterable[Figures]) -> Figures:
-    """The sums of all columns, which stay at the largest number that a column holds."""
-    total = no_figures()
-    for row in rows:
-        add_figures(total, row)
-    return total
 
 
 @contextmanager

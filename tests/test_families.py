@@ -20,9 +20,8 @@ from shared.tally.packing import pack, unpack
 from shared.views.questions import QUESTIONS, question_of
 from shared.views.rows import view_rows
 from tests import naive
-from tests.strategies import figures_by_key
+from tests.strategies import assert_laws, figures_by_key
 from tests.system import Stores
-from tests.test_engine import assert_laws
 from tools import question_pages as questions
 from tools.network_watcher import Nic, hour_of, whole_blob
 

@@ -1,7 +1,7 @@
 """The bounded counter keeps what matters and knows exactly what it left out: the laws of its docstring."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -22,7 +22,7 @@ from shared.tally.measures import (
     traffic,
     tuples,
 )
-from tests.strategies import copy_family, plain_family
+from tests.strategies import assert_laws, copy_family, plain_family, summed
 
 SETTLE = None
 """The end of a batch of additions."""
@@ -54,10 +54,6 @@ class Truth:
         return self.weight(self.by_key[key])
 
 
-def summed(rows: Iterable[Figures]) -> Figures:
-    return [sum(column) for column in zip(no_figures(), *rows, strict=True)]
-
-
 def feed(family: HeavyHitters, truth: Truth, events: Sequence[Event]) -> None:
     for event in events:
         if event is None:
@@ -72,32 +68,13 @@ def fresh(weight: Weight, capacity: int) -> tuple[HeavyHitters, Truth]:
     return HeavyHitters(weight, capacity), Truth(weight, defaultdict(no_figures))
 
 
-def assert_laws(family: HeavyHitters, truth: Truth) -> None:
-    rows = {row.key: row for row in family.rows()}
-    # 1. rows + rest = all
-    assert summed([*(row.figures for row in rows.values()), to_figures(family.rest)]) == truth.total()
-    # 2. row ≤ truth ≤ row + missed
-    for key, row in rows.items():
-        weight = truth.weight(row.figures)
-        assert weight <= truth.of(key) <= weight + row.missed
-        assert all(mine <= its for mine, its in zip(row.figures, truth.by_key[key], strict=True))
-    # 3. whatever is above N / K has a row
-    heavy = {key for key in truth.by_key if truth.of(key) * family.capacity > truth.weight(truth.total())}
-    assert heavy <= rows.keys()
-    # 4. up to K keys, all is exact
-    if len(truth.by_key) <= family.capacity:
-        assert {key: row.figures for key, row in rows.items()} == truth.by_key
-        assert family.rest == 0
-        assert not any(row.missed for row in rows.values())
-
-
 @given(weights, capacities, streams)
 @settings(max_examples=300)
 def test_the_four_laws_hold_at_any_time(weight: Weight, capacity: int, events: list[Event]) -> None:
     family, truth = fresh(weight, capacity)
     for event in events:
         feed(family, truth, [event])
-        assert_laws(family, truth)
+        assert_laws(family, capacity, truth.by_key)
 
 
 @given(weights, capacities, streams)
@@ -147,7 +124,7 @@ def test_the_laws_hold_for_the_sum_of_several_counters(
         assert plain_family(part) == before
         if settle:
             total.settle()
-        assert_laws(total, truth)
+        assert_laws(total, capacity, truth.by_key)
 
 
 @given(weights, capacities, st.lists(streams, min_size=2, max_size=3), streams)
@@ -161,7 +138,7 @@ def test_counting_goes_on_after_a_merge(
         total.merge(part)
     for event in more:
         feed(total, truth, [event])
-        assert_laws(total, truth)
+        assert_laws(total, capacity, truth.by_key)
 
 
 @given(weights, capacities, streams, streams)

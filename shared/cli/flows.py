@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 import click
 
+from shared.blobs import FlowLogs
 from shared.cli.frame import command, connect, main, output_option, parameter_options, say
 from shared.errors import BadRequest, MalformedInput
 from shared.flowlog.blob_name import KINDS, BlobName, parse_blob_name
@@ -63,10 +64,7 @@ def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     now = datetime.now(UTC)
     values = read_parameters(RAW_PARAMETERS, given, now)
     flow_logs = connect().flow_logs
-    blob = _blob_named(blob_or_scope)
-    since, until = read_times(values, now, now - (blob.hour - HOUR) if blob else HOUR)
-    wanted = Wanted(since, until or now, _conditions(values))
-    blobs = [blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted)
+    wanted, blobs = _choose_blobs(flow_logs, blob_or_scope, values, now, HOUR)
     looked = Progress()
     rows = read_flows(flow_logs, blobs, wanted, looked)
     number = _print_log(COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
@@ -96,10 +94,8 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
     now = datetime.now(UTC)
     values = read_parameters(REJECTS_PARAMETERS, given, now)
     flow_logs = connect().flow_logs
-    blob = _blob_named(blob_or_scope)
-    since, until = read_times(values, now, now - (blob.hour - HOUR) if blob else 24 * HOUR)
-    wanted = Wanted(since, until or now, _conditions(values))
-    blobs = wanted.blobs_of([blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted))
+    wanted, blobs = _choose_blobs(flow_logs, blob_or_scope, values, now, 24 * HOUR)
+    blobs = wanted.blobs_of(blobs)
     looked = Progress()
     rows = read_rejects(flow_logs, blobs, now, looked)
     number = _print_log(REJECT_COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
@@ -200,6 +196,19 @@ def why(given: Given, output: Output) -> None:
     if unread:
         say(f"note: {unread:,} of the log's entries can't be read; `flowtally rejects` shows them")
     _say_looked(wanted, looked, len(blobs))
+
+
+def _choose_blobs(
+    flow_logs: FlowLogs, blob_or_scope: str, values: Mapping[str, Any], now: datetime, usual: timedelta
+) -> tuple[Wanted, list[BlobName]]:
+    """What is asked for, and the blobs to read: the one that is named, or a scope's of that time.
+
+    Of a single blob all is asked for unless times are given; of a scope the ``usual`` time before ``now``.
+    """
+    blob = _blob_named(blob_or_scope)
+    since, until = read_times(values, now, now - (blob.hour - HOUR) if blob else usual)
+    wanted = Wanted(since, until or now, _conditions(values))
+    return wanted, [blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted)
 
 
 def _blob_named(text: str) -> BlobName | None:

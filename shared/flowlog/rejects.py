@@ -12,6 +12,7 @@ from codecs import getincrementaldecoder
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from shared.errors import MalformedInput
 from shared.flowlog.reasons import Reason
@@ -143,6 +144,9 @@ def _places_of_tuples(source: bytes, path: _Path) -> "array[int]":
 
 # Counts
 
+_PLACE = attrgetter("start", "end", "sample")
+"""Orders rejects, and counts of them, by where they stand; the sample decides between two of one place."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReasonCount:
@@ -158,7 +162,7 @@ class ReasonCount:
     sample: str
 
     def __add__(self, other: "ReasonCount") -> "ReasonCount":
-        first = min(self, other, key=lambda one: (one.start, one.end, one.sample))
+        first = min(self, other, key=_PLACE)
         return replace(
             first, count=self.count + other.count, garbled_bytes=self.garbled_bytes + other.garbled_bytes
         )
@@ -180,17 +184,13 @@ class RejectCounts:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def copy(self) -> "RejectCounts":
-        """Counts that can be added to without a change of these."""
-        return RejectCounts(self.by_reason)
-
     def add(self, rejects: Iterable[Reject]) -> None:
         """Count these rejects, too."""
         by_reason: dict[Reason, list[Reject]] = {}
         for reject in rejects:
             by_reason.setdefault(reject.reason, []).append(reject)
         for reason, some in by_reason.items():
-            first = min(some, key=lambda one: (one.start, one.end, one.sample))
+            first = min(some, key=_PLACE)
             more = ReasonCount(
                 sum(one.count or 1 for one in some),
                 sum(one.end - one.start for one in some if not one.count),

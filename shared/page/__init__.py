@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from shared.times import HOUR
 from shared.views.query import parameters_of
 from shared.views.questions import QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES
@@ -92,7 +93,7 @@ def asks(
         given.setdefault("scope", [ALL_SCOPES])
     given |= {name: [text] for name, text in panel.parameters.items()}
     if panel.by_time:
-        hours = window / timedelta(hours=1)
+        hours = window / HOUR
         fits = [(grain, most) for grain, most in GRAINS if grain in question.grains]
         given["grain"] = [next((grain for grain, most in fits if hours <= most), fits[-1][0])]
     return question.name, given

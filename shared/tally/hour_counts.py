@@ -25,7 +25,7 @@ from shared.tally.measures import (
     to_figures,
     to_sums,
 )
-from shared.times import HOUR_MS
+from shared.times import DAY, HOUR_MS
 
 BUCKET_MS = 300_000
 
@@ -145,7 +145,7 @@ class BlobCounts:
 
     def note_time(self, time: datetime | None, hour: datetime) -> None:
         """Note when a record of the blob of ``hour`` was written."""
-        if time and abs(time - hour) < timedelta(days=1):  # else it says nothing
+        if time and abs(time - hour) < DAY:  # else it says nothing
             self.last_record_time = max(time, self.last_record_time or time)
 
     def settle(self) -> None:
