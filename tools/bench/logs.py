@@ -26,18 +26,22 @@ def nic_of(form: Format) -> Nic:
 
 
 @lru_cache(maxsize=4)
-def hour_blob(form: Format, tuples_per_minute: int, *, shuffled: bool = False) -> bytes:
+def hour_blob(form: Format, tuples_per_minute: int, *, shuffled: bool = False, restarts: float = 0) -> bytes:
     """An hour's blob. Keys stand in the order in which Network Watcher writes them or, ``shuffled``, in
-    another one in each object.
+    another one in each object. Of a VNet log's tuples, this proportion is of restarts.
     """
-    minutes = hour_of(nic_of(form), HOUR, seed=1, tuples_per_minute=tuples_per_minute, bad=0)
+    minutes = hour_of(
+        nic_of(form), HOUR, seed=1, tuples_per_minute=tuples_per_minute, bad=0, restarts=restarts, parted=0
+    )
     blob = whole_blob(minutes)[0]
     return blob if shuffled else orjson.dumps(_ordered(orjson.loads(blob)))
 
 
 def minute_blob(form: Format, tuples: int) -> bytes:
     """A blob of one minute."""
-    return whole_blob(hour_of(nic_of(form), HOUR, seed=3, tuples_per_minute=tuples, minutes=1, bad=0))[0]
+    return whole_blob(
+        hour_of(nic_of(form), HOUR, seed=3, tuples_per_minute=tuples, minutes=1, bad=0, restarts=0)
+    )[0]
 
 
 def _ordered(value: object) -> object:

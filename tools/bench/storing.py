@@ -80,7 +80,7 @@ class Growing:
 
     def __init__(self, at: Host, mac: str, tuples_per_minute: int) -> None:
         nic, hour = Nic("vnet-v4", mac, "bench"), this_hour()
-        minutes = hour_of(nic, hour, seed=1, tuples_per_minute=tuples_per_minute, bad=0)
+        minutes = hour_of(nic, hour, seed=1, tuples_per_minute=tuples_per_minute, bad=0, restarts=0)
         self._minutes = (minute for minute in minutes if minute.blocks)
         container = at.flow_logs.service.get_container_client(nic.container)
         self._writer = BlobWriter(container, nic.blob_name(hour))
@@ -271,7 +271,7 @@ def fill(at: Host, nics: int) -> None:
         ledger.create_entity(to_entity(to_columns(entry, partition_of(parse_blob_name(name)), ACCOUNT)))
 
     data, _ = whole_blob(
-        hour_of(Nic("vnet-v4", "0" * 12, "bench"), hour, seed=1, tuples_per_minute=5, minutes=1)
+        hour_of(Nic("vnet-v4", "0" * 12, "bench"), hour, seed=1, tuples_per_minute=5, minutes=1, restarts=0)
     )
     with ThreadPoolExecutor(8) as pool:
         for _ in pool.map(put, range(nics)):
@@ -413,7 +413,11 @@ def _put(at: Host, nic: Nic, hour: datetime, data: bytes) -> str:
 
 def _minute_of(number: int) -> tuple[Nic, datetime, bytes]:
     nic, hour = Nic("vnet-v4", f"000D3AB{number:05X}", "bench"), this_hour()
-    return nic, hour, whole_blob(hour_of(nic, hour, seed=1, tuples_per_minute=MINUTE, minutes=1, bad=0))[0]
+    return (
+        nic,
+        hour,
+        whole_blob(hour_of(nic, hour, seed=1, tuples_per_minute=MINUTE, minutes=1, bad=0, restarts=0))[0],
+    )
 
 
 def _forget_entries(at: Host) -> None:
@@ -442,7 +446,9 @@ def rolling(rounds: int, nics: int = 100) -> Iterator[Row]:
         for first, last in ((0, 10), (10, nics)):
             for number in range(first, last):
                 nic = Nic("vnet-v4", f"000D3AC{number:05X}", "bench")
-                data = whole_blob(hour_of(nic, hour, seed=1, tuples_per_minute=SMALL_MINUTE, bad=0))[0]
+                data = whole_blob(
+                    hour_of(nic, hour, seed=1, tuples_per_minute=SMALL_MINUTE, bad=0, restarts=0)
+                )[0]
                 ingest(parse_blob_name(_put(at, nic, hour, data)), at.flow_logs, at.ledger)
             rollup(at.ledger, views)
             (again,) = by_turns(rounds, partial(rollup, at.ledger, views), clock=CPU)
