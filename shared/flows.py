@@ -18,7 +18,7 @@ from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Garbled, Record, RecordReader, RuleTuples
 from shared.flowlog.rejects import Reject, TuplePlaces, reject_garbled
 from shared.flowlog.tuples import FlowTuple, read_tuple
-from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
+from shared.tally.measures import PLAIN, add_figures, figures_of
 from shared.times import HOUR, HOUR_MS, floor_hour, to_moment
 from shared.views.asking import find_scopes
 from shared.views.query import Condition
@@ -28,7 +28,7 @@ type FlowRow = dict[str, Any]
 COLUMNS = (
     *("Time", "Scope", "Mac", "Direction", "Status", "State", "L4Protocol"),
     *("SrcIp", "SrcPort", "DestIp", "DestPort", "AclGroup", "AclRule"),
-    *MEASURES[4:],
+    *PLAIN[4:],
     *("Rejected", "ByteFrom", "ByteTo", "Sample"),
 )
 REJECT_COLUMNS = ("Hour", "Scope", "Mac", "BlobName", "ByteFrom", "ByteTo", "Reason", "Sample")
@@ -241,7 +241,7 @@ def _row(blob: BlobName, flow: FlowTuple) -> FlowRow:
         "SrcPort": flow.src_port,
         "DestIp": flow.dest_ip,
         "DestPort": flow.dest_port,
-        **dict(zip(MEASURES, figures_of(flow), strict=True)),
+        **dict(zip(PLAIN, figures_of(flow), strict=False)),
     }
 
 
@@ -281,13 +281,13 @@ def decisions(flows: Iterable[Mapping[str, Any]]) -> list[FlowRow]:
             tuple(flow[name] for name in key),
             {
                 **{name: flow[name] for name in key},
-                "Figures": no_figures(),
+                "Figures": [0] * len(PLAIN),
                 "Ports": {},
                 "FirstSeen": flow["Time"],
                 "LastSeen": flow["Time"],
             },
         )
-        add_figures(row["Figures"], [flow[name] for name in MEASURES])
+        add_figures(row["Figures"], [flow[name] for name in PLAIN])
         row["Ports"][f"{flow['L4Protocol']} {flow['DestPort']}"] = None
         row["FirstSeen"] = min(row["FirstSeen"], flow["Time"])
         row["LastSeen"] = max(row["LastSeen"], flow["Time"])
@@ -300,6 +300,6 @@ def _decision(Figures: list[int], Ports: Iterable[str], **row: Any) -> FlowRow: 
     more = f" and {len(ports) - _MOST_PORTS} more" if len(ports) > _MOST_PORTS else ""
     return {
         **row,
-        **dict(zip(MEASURES, Figures, strict=True)),
+        **dict(zip(PLAIN, Figures, strict=True)),
         "Ports": ", ".join(ports[:_MOST_PORTS]) + more,
     }

@@ -1,4 +1,22 @@
-"""Ingest: count what is new in one blob."""
+"""Ingest: count what is new in one blob.
+
+Theory of operation: the hour's edge
+------------------------------------
+What was restarted late in an hour (see ``flowlog/restarts.py``) is stated once more in the next hour's blob,
+which therefore begins with what the *hour before* ended with: the entry before says so as ``pending``, the
+entry of the blob as ``carried_in``. Blobs are counted in any order, side by side, and the hour before may
+grow after the next hour has begun. So there are two rules, one on each side of the edge, and each holds
+*after* the writer's own commit:
+
+- who has counted a blob from its beginning looks at the hour before once more;
+- who has committed another ``pending`` to an hour that is over looks at the next hour.
+
+Where the two differ, the later blob is counted afresh. Of two writers, one on each side, the one that commits
+last sees what the other has committed. Who dies between commit and look leaves a difference that the sweep
+sees. An hour before that isn't there, or can't be read, is no reason to count anything afresh.
+
+What is carried ends with the hour's first quarter; so counting afresh doesn't go on from hour to hour.
+"""
 
 import hashlib
 import logging
@@ -9,10 +27,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from shared.blobs import FlowLogs, Stretch
-from shared.errors import Conflict, MalformedInput, Unavailable
-from shared.flowlog.blob_name import BlobName
+from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable
+from shared.flowlog.blob_name import CONTAINERS, BlobName, parse_blob_name
+from shared.flowlog.restarts import Restarts
 from shared.ledger.entry import Entry
-from shared.ledger.store import Ledger
+from shared.ledger.store import Ledger, Loaded
 from shared.tally.blob_counter import MOST_REJECTS, BlobCounter
 from shared.tally.packing import pack_within
 from shared.times import HOUR
@@ -60,20 +79,22 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """What there is to commit: the new entry; when that version of the blob was written, and read; whether it
-    ends there.
+    """What there is to commit: the new entry, and the one it goes on from; when that version of the blob was
+    written, and read; whether it ends there.
     """
 
     entry: Entry
+    before: Entry
     modified: datetime
     read: datetime
     at_end: bool
 
 
-def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
+def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bool = False) -> Ingested:
     """Bring a blob's entry up to the blob's present end.
 
     Whatever called for it is only a hint: the blob is read as it is now, and nothing new is a normal outcome.
+    ``look_back``: see whether the blob has begun with what the hour before ended with, too.
     ``MalformedInput`` if the ledger's entry is another blob's or of an unknown version; ``Unavailable`` if
     storage fails: what has been committed stays committed, and a later call goes on from there.
     """
@@ -86,7 +107,7 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
                 f"{blob.name} can't be counted: its place is taken by {loaded.entry.blob_name}"
             )
         try:
-            update = _read_update(blob, loaded.entry, flow_logs)
+            update = _read_update(blob, loaded, flow_logs, ledger, look_back=look_back)
             if update is None:
                 return replace(done, conflicts=conflicts)
             if update.read > _late_from(blob):
@@ -102,17 +123,64 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
                 ) from conflict
             time.sleep(random.uniform(0, 0.02 * 2 ** min(conflicts, 6)))  # noqa: S311 -- so that racers part
             continue
-        before = loaded.entry
-        if update.entry.rewrites != before.rewrites:
-            before = Entry(blob.name)
-        _log_rejects(before, update.entry)
-        done = _sum(done, before, update.entry, committed - update.modified)
-        if update.at_end:
+        _log_rejects(update.before, update.entry)
+        done = _sum(done, update.before, update.entry, committed - update.modified)
+        if update.entry.pending != loaded.entry.pending and committed >= blob.hour + HOUR:
+            done = _add(done, _mend_next(blob, update.entry, flow_logs, ledger))
+        look_back = not update.before.offset and _differs(update.entry, _hour_before(blob, flow_logs, ledger))
+        if update.at_end and not look_back:
             return replace(done, conflicts=conflicts)
 
 
-def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update | None:
+def _hour_before(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Entry | None:
+    """The entry that may carry something into this blob's hour, if there is one."""
+    return ledger.neighbour(blob, flow_logs.account, -1) if blob.kind == "vnet" else None
+
+
+def _differs(entry: Entry, before: Entry | None) -> bool:
+    """Whether an entry has begun with something else than what the hour before says."""
+    return before is not None and before.pending != entry.carried_in
+
+
+def _afresh(blob: BlobName, before: Entry | None, rewrites: int) -> Entry:
+    """The entry of a blob of which nothing has been counted."""
+    if before is None or not before.pending:
+        return Entry(blob.name, rewrites=rewrites)
+    try:
+        carried = Restarts.unpack(before.restarts).carried(blob.hour - HOUR)
+    except MalformedInput as error:
+        log.warning("%s begins without what the hour before ended with: %s", blob.name, error)
+        carried = Restarts()
+    return Entry(blob.name, rewrites=rewrites, carried_in=before.pending, restarts=carried.pack())
+
+
+def _mend_next(blob: BlobName, entry: Entry, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
+    """Count the next hour's blob afresh if it has begun with something else than what ``entry`` says.
+
+    Whatever fails there is no reason for this blob to fail: the sweep sees it, too.
+    """
+    after = ledger.neighbour(blob, flow_logs.account, +1)
+    if after is None or not _differs(after, entry):
+        return Ingested()
+    log.info("%s is counted afresh: the hour before it has ended with something else", after.blob_name)
+    try:
+        return ingest(
+            parse_blob_name(after.blob_name, CONTAINERS[blob.kind]), flow_logs, ledger, look_back=True
+        )
+    except FlowtallyError as error:
+        log.warning("%s is left to the next sweep: %s", after.blob_name, error)
+        return Ingested()
+
+
+def _read_update(
+    blob: BlobName, loaded: Loaded, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bool
+) -> _Update | None:
     """Read on from the entry's offset, and count; ``None`` if the blob has nothing new."""
+    entry = loaded.entry
+    if look_back or not loaded.etag:
+        before = _hour_before(blob, flow_logs, ledger)
+        if not loaded.etag or _differs(entry, before):
+            entry = _afresh(blob, before, entry.rewrites)
     # The beginning is read again as long as it is short, and else the bytes of the tail.
     start = 0 if entry.offset <= HEAD_BYTES else entry.offset - len(entry.tail)
     first = flow_logs.read(blob, start, unless=entry.blob_etag)
@@ -120,7 +188,7 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
         return None
     if not _same_before(blob, entry, first, flow_logs):
         log.warning("%s was rewritten before byte %d: counted afresh", blob.name, entry.offset)
-        entry = Entry(blob.name, rewrites=entry.rewrites + 1)
+        entry = _afresh(blob, _hour_before(blob, flow_logs, ledger), entry.rewrites + 1)
         if first.start > 0:
             first = flow_logs.read(blob, 0, only_if=first.etag)
             if first is None:
@@ -160,9 +228,13 @@ def _read_update(blob: BlobName, entry: Entry, flow_logs: FlowLogs) -> _Update |
             rewrites=entry.rewrites,
             resource_id=counter.resource_id or entry.resource_id,
             target_id=counter.target_id or entry.target_id,
+            pending=counts.restarts.carried(blob.hour).digest(),
+            carried_in=entry.carried_in,
             rejects=rejects.pack(),
+            restarts=counts.restarts.pack(),
             packed=pack_within(counts.shares),
         ),
+        entry,
         first.modified,
         first.server_time,
         at_end,
@@ -229,6 +301,18 @@ def _log_rejects(before: Entry, after: Entry) -> None:
         "%s: %d tuples rejected and %d bytes garbled from byte %d to %d: %s",
         *(after.blob_name, now.tuples - was.tuples, now.garbled_bytes - was.garbled_bytes),
         *(before.offset, after.offset, "; ".join(reasons)),
+    )
+
+
+def _add(done: Ingested, more: Ingested) -> Ingested:
+    """What was counted of two blobs; the lag is that of the first."""
+    return Ingested(
+        done.bytes + more.bytes,
+        done.records + more.records,
+        done.tuples + more.tuples,
+        done.malformed + more.malformed,
+        done.updates + more.updates,
+        lag=done.lag,
     )
 
 

@@ -29,6 +29,7 @@ _MINUTES = ("Period", "Hour", "FirstPeriod", "LastPeriod")
 _MOMENTS = ("Time", "FirstSeen", "LastSeen", "LastRecordTime")
 _BOTH_WAYS = ("BytesSrcToDest", "BytesDestToSrc")
 _LEFT_OUT_FIRST = (
+    *("FlowsRestarted", "RestartsLost", "BytesDoubtful", "BytesRestated"),
     *("FlowsEnded", "PacketsDestToSrc", "PacketsSrcToDest", "GarbledBytes", "FirstSeen", "FlowsAllowed"),
     *(BEFORE + "Missed", "Records", "Kind", "Length", "FirstPeriod", "State", "SrcPort"),
 )
@@ -47,6 +48,10 @@ _TITLES = {
     "FlowsAllowed": "Allowed",
     "FlowsDenied": "Denied",
     "FlowsEnded": "Ended",
+    "FlowsRestarted": "Restarted",
+    "BytesRestated": "Restated",
+    "BytesDoubtful": "Doubtful",
+    "RestartsLost": "Lost",
     "L4Protocol": "Proto",
     "DestPort": "Port",
     "Direction": "Dir",
@@ -58,9 +63,10 @@ _SHORT = {"Direction": {"Inbound": "In", "Outbound": "Out"}}
 _NOT_COUNTED = ("DestPort", "SrcPort", "Rank", "ByteFrom", "ByteTo")
 _HIDDEN_IF_ZERO = (
     *("FlowsAllowed", "FlowsDenied", "FlowsEnded", "PacketsSrcToDest", "PacketsDestToSrc"),
+    *("FlowsRestarted", "BytesRestated", "BytesDoubtful", "RestartsLost"),
     *(*_BOTH_WAYS, "GarbledBytes", "Malformed", "Missed", BEFORE + "Missed", "Bytes"),
 )
-_BYTES = ("Bytes", *_BOTH_WAYS, "GarbledBytes", "Traffic")
+_BYTES = ("Bytes", *_BOTH_WAYS, "BytesRestated", "BytesDoubtful", "GarbledBytes", "Traffic")
 _UNIT = ":"
 """Joins a column's name and the measure that it is in, where the name alone doesn't tell."""
 

@@ -323,12 +323,13 @@ def _fingerprint(hour: datetime, posted: Iterable[Posted]) -> str:
     stated = set()
     for each in posted:
         entry = each.entry
+        afresh = f"{entry.rewrites} {entry.carried_in}"  # what makes other figures of as many tuples
         if each.hour == hour:
             stated.add(f"{each.mac} {each.account} {each.etag}")
         elif each.hour == hour - HOUR and entry.tuples_after:
-            stated.add(f"{each.mac} {each.account} after {entry.tuples_after} {entry.rewrites}")
+            stated.add(f"{each.mac} {each.account} after {entry.tuples_after} {afresh}")
         elif each.hour == hour + HOUR and entry.tuples_before:
-            stated.add(f"{each.mac} {each.account} before {entry.tuples_before} {entry.rewrites}")
+            stated.add(f"{each.mac} {each.account} before {entry.tuples_before} {afresh}")
     return _digest(stated)
 
 

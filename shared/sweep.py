@@ -10,6 +10,7 @@ from shared.errors import FlowtallyError, MalformedInput
 from shared.ingest import Ingested, ingest
 from shared.ledger.entry import Entry, partition_of
 from shared.ledger.store import Foreign, Ledger, Posted
+from shared.times import HOUR
 from shared.workers import work_on
 
 WORKERS = 8
@@ -22,13 +23,15 @@ COUNTED_WITHIN = timedelta(minutes=10)
 @dataclass(frozen=True, slots=True)
 class Compared:
     """A blob as it is stored, beside its entry (an empty one if there is none) and when that was written;
-    ``error``: why its entry can't be read.
+    ``error``: why its entry can't be read. ``stale``: it has begun with something else than what the hour
+    before ended with.
     """
 
     listed: ListedBlob
     entry: Entry
     written: datetime | None
     error: MalformedInput | None = None
+    stale: bool = False
 
     @property
     def behind(self) -> int:
@@ -36,8 +39,11 @@ class Compared:
 
         The version tells, and no clock: a blob is up to date if the very version that is stored was read to
         its end. Any other version is behind, by one byte at least, even if it is empty. A blob that was read
-        again after it was listed is called behind, too; the sweep finds nothing new in it.
+        again after it was listed is called behind, too; the sweep finds nothing new in it. One that is stale
+        is behind as a whole.
         """
+        if self.stale:
+            return max(self.listed.length, 1)
         if self.listed.etag == self.entry.blob_etag:
             return 0
         beyond = self.listed.length - self.entry.offset
@@ -49,8 +55,10 @@ class Compared:
 
         Of a single blob that may only mean that it has just woken up.
         """
-        return bool(self.behind) and (
-            self.listed.modified - (self.written or self.listed.blob.hour) > COUNTED_WITHIN
+        return (
+            bool(self.behind)
+            and not self.stale
+            and (self.listed.modified - (self.written or self.listed.blob.hour) > COUNTED_WITHIN)
         )
 
 
@@ -73,7 +81,7 @@ class Lateness:
         if now - found.listed.modified <= COUNTED_WITHIN:
             self.recent[found.listed.blob.kind] += 1
             self.left[found.listed.blob.kind] += found.left
-        elif found.behind:
+        elif found.behind and not found.stale:
             self.waiting += 1
 
     @property
@@ -122,13 +130,15 @@ def compare(
             entries = {
                 scope: {
                     each.partition: each
-                    for each in ledger.entries(scope, since, until)
+                    for each in ledger.entries(scope, since - HOUR, until)
                     if each.account == flow_logs.account
                 }
             }
         known = entries[scope].get(partition_of(found.blob))
         if isinstance(known, Posted) and known.entry.blob_name == found.blob.name:
-            yield Compared(found, known.entry, known.written)
+            before = entries[scope].get(partition_of(found.blob, -1))
+            stale = isinstance(before, Posted) and before.entry.pending != known.entry.carried_in
+            yield Compared(found, known.entry, known.written, stale=stale)
         else:
             # What can't be read is as good as none here: ingest says what is the matter with it.
             error = known.error if isinstance(known, Foreign) else None
@@ -160,7 +170,10 @@ def sweep(
     swept.behind, swept.late = len(behind), lateness.late
     total, done = sum(each.behind for each in behind), 0
     for each, result in work_on(
-        behind, lambda each: ingest(each.listed.blob, flow_logs, ledger), WORKERS, "sweep"
+        behind,
+        lambda each: ingest(each.listed.blob, flow_logs, ledger, look_back=each.stale),
+        WORKERS,
+        "sweep",
     ):
         if isinstance(result, FlowtallyError):
             swept.failed.append((each.listed.blob.name, result))

@@ -17,6 +17,7 @@ from typing import Any
 MEASURES = (
     *("Tuples", "FlowsAllowed", "FlowsDenied", "FlowsEnded"),
     *("PacketsSrcToDest", "BytesSrcToDest", "PacketsDestToSrc", "BytesDestToSrc"),
+    *("FlowsRestarted", "BytesRestated", "BytesDoubtful", "RestartsLost"),
 )
 LARGEST = 2**63 - 1
 
@@ -39,6 +40,12 @@ ENCRYPTIONS = (
 
 type Key = tuple[Any, ...]
 type Figures = list[int]
+type Pending = dict[tuple[str, ...], tuple[int, list[int], bool]]
+"""By source, destination, ports, protocol and direction of a restarted flow: when, what its E stated, and
+whether that is all it ever had. The first to be restarted comes first."""
+type Flow = tuple[int, dict[str, Any], Figures]
+"""A tuple's time (ms), dimensions and figures."""
+
 type Period = tuple[str, str, str, datetime]
 """Scope, view, grain, and when it begins."""
 
@@ -80,12 +87,19 @@ def count(blobs: Mapping[str, bytes], noise: Iterable[bytes] = ()) -> Count:
     """
     result = Count()
     noise = sorted(noise, key=len, reverse=True)
-    for name, raw in blobs.items():
-        _count_blob(result, name, raw, noise)
+    carried: dict[tuple[str, str, datetime], Pending] = {}
+    for name in sorted(blobs):  # the hours of an interface in order
+        _count_blob(result, name, blobs[name], noise, carried)
     return result
 
 
-def _count_blob(result: Count, name: str, raw: bytes, noise: Iterable[bytes]) -> None:
+def _count_blob(
+    result: Count,
+    name: str,
+    raw: bytes,
+    noise: Iterable[bytes],
+    carried: dict[tuple[str, str, datetime], Pending],
+) -> None:
     found = _NAME.fullmatch(name)
     assert found, name
     root, path, year, month, day, hour_of_day, mac = found.groups()
@@ -97,7 +111,7 @@ def _count_blob(result: Count, name: str, raw: bytes, noise: Iterable[bytes]) ->
         if stretch in clean:
             clean = clean.replace(b"," + stretch, b"", 1)
             garbled += len(stretch)
-    records = _lowered(json.loads(clean))["records"]
+    records = lowered(json.loads(clean))["records"]
 
     kinds = [result.health[scope, hour], result.health["all", hour]]
     for health in kinds:
@@ -105,10 +119,10 @@ def _count_blob(result: Count, name: str, raw: bytes, noise: Iterable[bytes]) ->
         health.bytes += len(raw.removesuffix(b"]}")) if records else 0
         health.records += len(records)
         health.garbled_bytes += garbled
+    pending = carried.get((scope, mac, hour), {})
     for record in records:
         time = datetime.fromisoformat(record["time"])
-        for acl, rule, text in _tuples(record, nsg):
-            flow = read(record, text, hour)
+        for acl, rule, flow in _read_all(record, nsg, hour, pending):
             for health in kinds:
                 health.tuples += flow is not None
                 health.malformed += flow is None
@@ -116,6 +130,11 @@ def _count_blob(result: Count, name: str, raw: bytes, noise: Iterable[bytes]) ->
                 _count_flow(result, scope, mac.upper(), acl, rule, *flow)
         for health in kinds:
             health.last_record_time = max(time, health.last_record_time or time)
+    carried[scope, mac, hour + timedelta(hours=1)] = _restarted_since(hour + timedelta(minutes=45), pending)
+
+
+def _restarted_since(moment: datetime, pending: Pending) -> Pending:
+    return {flow: each for flow, each in pending.items() if each[0] >= moment.timestamp() * 1000}
 
 
 def _scope(root: str, path: str) -> str:
@@ -125,27 +144,122 @@ def _scope(root: str, path: str) -> str:
     return "~".join(["vnet", *parts])
 
 
-def _lowered(value: Any) -> Any:
+def lowered(value: Any) -> Any:
+    """The same JSON with all keys in lower case."""
     if isinstance(value, dict):
-        return {key.lower(): _lowered(member) for key, member in value.items()}
-    return [_lowered(item) for item in value] if isinstance(value, list) else value
+        return {key.lower(): lowered(member) for key, member in value.items()}
+    return [lowered(item) for item in value] if isinstance(value, list) else value
 
 
-def _tuples(record: dict[str, Any], nsg: str) -> Iterator[tuple[str, str, str]]:
-    """Group of rules, rule, and text of every tuple."""
+def _read_all(
+    record: dict[str, Any], nsg: str, hour: datetime, pending: Pending
+) -> Iterator[tuple[str, str, Flow | None]]:
+    """Group of rules, rule, and what there is to count of every tuple."""
+    for acl, rule, texts in arrays(record, nsg):
+        flows = [read(record, text, hour) for text in texts]
+        if "flowrecords" in record:
+            flows = without_restated(texts, flows, pending)
+        for flow in flows:
+            yield acl, rule, flow
+
+
+def arrays(record: dict[str, Any], nsg: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Group of rules, rule, and texts of every array of tuples."""
     if "properties" in record:
         for flow in record["properties"]["flows"]:
             for inner in flow["flows"]:
-                for text in inner["flowtuples"]:
-                    yield nsg, flow["rule"], text
+                yield nsg, flow["rule"], inner["flowtuples"]
     else:
         for acl in record["flowrecords"]["flows"]:
             for group in acl["flowgroups"]:
-                for text in group["flowtuples"]:
-                    yield acl["aclid"].lower(), group["rule"], text
+                yield acl["aclid"].lower(), group["rule"], group["flowtuples"]
 
 
-def read(record: dict[str, Any], text: str, hour: datetime) -> tuple[int, dict[str, Any], Figures] | None:
+def without_restated(texts: list[str], flows: list[Flow | None], pending: Pending) -> list[Flow | None]:
+    """Follow restarts through one array of a VNet log: the same tuples with the figures that are true."""
+    lines = [text.split(",") if flow else None for text, flow in zip(texts, flows, strict=True)]
+    moments = [(line[0], *_flow(line)) if line and len(line[0]) == 13 else None for line in lines]
+    states = [line[7] if line else "" for line in lines]
+    restarts = {
+        number
+        for number in range(len(lines) - 1)
+        if states[number : number + 2] == ["E", "B"]
+        and moments[number]
+        and moments[number] == moments[number + 1]
+    }
+    result: list[Flow | None] = []
+    for number, (line, flow) in enumerate(zip(lines, flows, strict=True)):
+        if line is None or flow is None or states[number] == "D":
+            result.append(flow)
+            continue
+        time_ms, key, figures = flow
+        name = _flow(line)
+        figures = [*figures]
+        if number - 1 in restarts:  # the B of a restart
+            figures[MEASURES.index("FlowsAllowed")] = 0
+        elif states[number] == "B":
+            if name in pending and pending[name][0] < time_ms:
+                del pending[name]
+        else:
+            _take_out(
+                name,
+                time_ms,
+                figures,
+                pending,
+                number in restarts,
+                begun=(
+                    number > 0
+                    and number - 2 not in restarts
+                    and states[number - 1] == "B"
+                    and moments[number - 1] == moments[number]
+                ),
+            )
+        result.append((time_ms, key, figures))
+    return result
+
+
+def _flow(line: list[str]) -> tuple[str, ...]:
+    source, destination = (str(ipaddress.ip_address(text)) for text in line[1:3])
+    ports = str(int(line[3])), str(int(line[4]))
+    return (
+        source,
+        destination,
+        *ports,
+        {"T": "6", "U": "17"}.get(line[5], str(int(line[5])) if line[5].isdigit() else ""),
+        line[6],
+    )
+
+
+def _take_out(
+    name: tuple[str, ...], time_ms: int, figures: Figures, pending: Pending, restart: bool, *, begun: bool
+) -> None:
+    """Take out of the figures of a C or an E what was stated before; if it is a restart's, remember it."""
+    counters = figures[4:8]
+    known = pending.get(name)
+    late = known is not None and time_ms < known[0]
+    lost = late and restart
+    followed = False
+    if known and not late:
+        del pending[name]
+        was_ms, stated, exact = known
+        if time_ms - was_ms > 600_000 or any(now < was for now, was in zip(counters, stated, strict=True)):
+            lost = True
+        else:
+            followed = True
+            figures[4:8] = [now - was for now, was in zip(counters, stated, strict=True)]
+            figures[9] = min(stated[1] + stated[3], LARGEST)
+            figures[10] = 0 if exact else min(figures[5] + figures[7], LARGEST)
+    if restart:
+        figures[3], figures[8] = 0, 1
+        if counters[2] > 0 and not late:
+            pending[name] = time_ms, counters, begun or followed
+            if len(pending) > 2000:
+                del pending[next(iter(pending))]
+                figures[11] += 1
+    figures[11] += lost
+
+
+def read(record: dict[str, Any], text: str, hour: datetime) -> Flow | None:
     """A tuple's time (ms), dimensions and figures; ``None`` if it has to be rejected."""
     fields = text.split(",")
     version = 4 if "flowrecords" in record else record["properties"]["version"]
@@ -186,7 +300,8 @@ def read(record: dict[str, Any], text: str, hour: datetime) -> tuple[int, dict[s
         "L4Protocol": {"T": "TCP", "U": "UDP", "6": "TCP", "17": "UDP"}.get(protocol, protocol),
     }
     began = state == "B" and not denied
-    figures = [1, began, denied, state == "E", *(int(given or 0) for given in counters or "0000")]
+    stated = [int(given or 0) for given in counters or "0000"]
+    figures = [1, began, denied, state == "E", *stated, 0, 0, 0, 0]
     return time_ms, key, [int(figure) for figure in figures]
 
 

@@ -275,7 +275,7 @@ def _key(row: Mapping[str, Any]) -> naive.Key:
 
 
 def _figures(row: Mapping[str, Any]) -> naive.Figures:
-    return [row[name] for name in naive.MEASURES]
+    return [row.get(name, 0) for name in naive.MEASURES]
 
 
 def _milliseconds(moment: datetime) -> int:

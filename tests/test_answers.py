@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from shared.errors import BadRequest
 from shared.flowlog.tuples import FlowTuple
 from shared.tally.hour_counts import HourCounts
-from shared.tally.measures import MEASURES, add_figures, figures_of, no_figures
+from shared.tally.measures import COLUMNS, add_figures, figures_of, to_columns
 from shared.views import rows as view_rows_module
 from shared.views.answers import Answer, AnswerRow, join_scopes, list_scope, make_answer
 from shared.views.asking import find_scopes
@@ -163,19 +163,20 @@ def naive(
         dimensions = {name: event.dimensions()[name] for name in query.question.key}
         if event.counts_in(query.question.name) and since <= when < until and query.holds(dimensions):
             key = (event.scope, *dimensions.values())
-            add_figures(found.setdefault(key, no_figures()), figures_of(event.flow))
+            figures = [*to_columns(figures_of(event.flow)).values()]
+            add_figures(found.setdefault(key, [0] * len(COLUMNS)), figures)
     return found
 
 
 def total_of(rows: Iterable[Figures]) -> Figures:
-    total = no_figures()
+    total = [0] * len(COLUMNS)
     for row in rows:
         add_figures(total, row)
     return total
 
 
 def figures(row: Mapping[str, int], prefix: str = "") -> Figures:
-    return [row[prefix + name] for name in MEASURES]
+    return [row[prefix + name] for name in COLUMNS]
 
 
 # What is asked
@@ -244,7 +245,7 @@ def assert_true(answer: Answer, truth: Mapping[tuple[object, ...], Figures], pre
     for row in answer.rows:
         if row["IsRest"]:
             continue
-        true = truth.get(key_of(answer, row), no_figures())
+        true = truth.get(key_of(answer, row), [0] * len(COLUMNS))
         assert all(said <= so for said, so in zip(figures(row, prefix), true, strict=True))
         missed = row.get(prefix + "Missed") or 0
         assert weigh(figures(row, prefix)) <= weigh(true) <= weigh(figures(row, prefix)) + missed

@@ -15,7 +15,7 @@ from shared.tally import blob_counter
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.families import FAMILIES, Family
 from shared.tally.hour_counts import BlobCounts
-from shared.tally.measures import Figures, add_figures, flows_denied, no_figures, traffic, tuples
+from shared.tally.measures import PLAIN, Figures, add_figures, flows_denied, no_figures, traffic, tuples
 from shared.tally.packing import pack, unpack
 from shared.views.questions import QUESTIONS, question_of
 from shared.views.rows import view_rows
@@ -26,7 +26,7 @@ from tools import question_pages as questions
 from tools.network_watcher import Nic, hour_of, whole_blob
 
 HOUR = datetime(2026, 11, 22, 5, tzinfo=UTC)
-NIC = Nic("vnet-v4", "000D3AF87856", "bench")
+NIC = Nic("nsg-v2", "000D3AF87856", "bench")
 FEW = 5
 
 
@@ -86,13 +86,12 @@ def by_hand(data: bytes) -> dict[str, dict[tuple[Any, ...], Figures]]:
 
 def tuples_of(data: bytes) -> Iterator[tuple[str, dict[str, Any], Figures]]:
     for record in json.loads(data)["records"]:
-        lowered = {"flowrecords": record["flowRecords"]}
-        for acl in record["flowRecords"]["flows"]:
-            for group in acl["flowGroups"]:
-                for text in group["flowTuples"]:
-                    found = naive.read(lowered, text, HOUR)
-                    if found and HOUR.timestamp() <= found[0] / 1000 < HOUR.timestamp() + 3600:
-                        yield group["rule"], found[1], found[2]
+        lowered = naive.lowered(record)
+        for _, rule, texts in naive.arrays(lowered, ""):
+            for text in texts:
+                found = naive.read(lowered, text, HOUR)
+                if found and HOUR.timestamp() <= found[0] / 1000 < HOUR.timestamp() + 3600:
+                    yield rule, found[1], [*found[2][: len(PLAIN)], *no_figures()[len(PLAIN) :]]
 
 
 def by_columns(data: bytes, monkeypatch: pytest.MonkeyPatch) -> BlobCounts:

@@ -33,7 +33,7 @@ weights = st.sampled_from([tuples, flows_denied, traffic])
 capacities = st.integers(1, 5)
 keys = st.integers(0, 15).map(lambda number: (f"10.0.0.{number}", number))
 # Every tuple weighs at least 1, whatever it is ranked by.
-figures = st.lists(st.integers(0, 30), min_size=5, max_size=5).map(
+figures = st.lists(st.integers(0, 30), min_size=len(MEASURES) - 3, max_size=len(MEASURES) - 3).map(
     lambda more: [1, 0, 1 + more[0] % 3, *more]
 )
 additions = st.tuples(keys, figures)
@@ -189,7 +189,7 @@ def test_ranks_are_by_estimate_then_by_key(weight: Weight, capacity: int, events
 
 
 def one_of(weight: int) -> Figures:
-    return [1, 0, weight, 0, 0, 0, 0, 0]
+    return [1, 0, weight, *no_figures()[3:]]
 
 
 def test_a_spoofed_flood_does_not_hide_the_attacker() -> None:
@@ -217,7 +217,7 @@ def test_what_is_dropped_goes_to_the_rest_and_what_comes_back_may_have_missed_it
     family.add(("e",), to_sums(one_of(2)))
     family.settle()
     assert family.ranked() == [Row(("a",), one_of(9), 0), Row(("b",), one_of(8), 0)]
-    assert (to_figures(family.rest), family.floor) == ([3, 0, 7, 0, 0, 0, 0, 0], 3)
+    assert (to_figures(family.rest), family.floor) == ([3, 0, *one_of(7)[2:]], 3)
     family.add(("c",), to_sums(one_of(1)))
     assert family.ranked()[2] == Row(("c",), one_of(1), 3)
 
@@ -234,7 +234,7 @@ def test_what_both_parts_of_a_sum_dropped_may_have_been_missed_twice() -> None:
     for part in parts:
         total.merge(part)
     total.add(("b",), to_sums(one_of(1)))
-    assert total.ranked() == [Row(("a",), [2, 0, 18, 0, 0, 0, 0, 0], 0), Row(("b",), one_of(1), 10)]
+    assert total.ranked() == [Row(("a",), [2, *one_of(18)[1:]], 0), Row(("b",), one_of(1), 10)]
 
 
 def test_of_keys_of_equal_estimate_those_admitted_last_are_dropped() -> None:

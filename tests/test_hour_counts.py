@@ -15,7 +15,7 @@ from shared.flowlog.reasons import Reason
 from shared.flowlog.tuples import INT64_MAX
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
-from shared.tally.measures import Figures, no_figures, to_figures
+from shared.tally.measures import PLAIN, Figures, no_figures, to_figures
 from shared.tally.packing import pack_within
 from tests.strategies import (
     HOUR,
@@ -40,6 +40,7 @@ NSG_ID = "/subscriptions/s/nsg"
 
 
 MAC = "000D3AF87856"
+NO_RESTARTS = no_figures()[len(PLAIN) :]
 
 
 def counted(written: Sequence[Written], mac: str = MAC) -> BlobCounts:
@@ -98,6 +99,7 @@ class Naive:
         status = "Denied" if denied else "Allowed"
         counters = [int(text or 0) for text in fields[9:]] or [0, 0, 0, 0]
         figures = [1, int(state == "B" and not denied), int(denied), int(state == "E"), *counters]
+        figures += NO_RESTARTS
 
         hour = (ms - HOUR_MS) // 3_600_000
         minute = (ms - HOUR_MS) // 60_000 % 60
@@ -372,7 +374,7 @@ def test_which_views_a_tuple_belongs_to(way: str, decision: str, views: dict[str
 def test_identical_tuples_are_all_counted() -> None:
     text = v2(HOUR_MS, end="E,1,2,3,4")
     counts = counted([one_record("nsg-v2", text, text), one_record("nsg-v2", text)])
-    assert counts.shares[0].totals() == [3, 0, 0, 3, 3, 6, 9, 12]
+    assert counts.shares[0].totals() == [3, 0, 0, 3, 3, 6, 9, 12, *NO_RESTARTS]
 
 
 def test_the_acl_group_is_the_records_own_or_the_blobs() -> None:
@@ -385,7 +387,7 @@ def test_the_acl_group_is_the_records_own_or_the_blobs() -> None:
 def test_sums_stay_at_the_largest_number_that_a_column_holds() -> None:
     text = v2(HOUR_MS, end=f"E,{INT64_MAX},1,{INT64_MAX},{INT64_MAX}")
     counts = counted([one_record("nsg-v2", text, text)])
-    expected = [2, 0, 0, 2, INT64_MAX, 2, INT64_MAX, INT64_MAX]
+    expected = [2, 0, 0, 2, INT64_MAX, 2, INT64_MAX, INT64_MAX, *NO_RESTARTS]
     assert counts.shares[0].totals() == expected
     assert [*figures_by_key(counts.shares[0].families["talkers"]).values()] == [expected]
 
@@ -409,5 +411,5 @@ def test_trimmed_hours_keep_what_is_stored_and_the_totals(monkeypatch: pytest.Mo
     assert len(hour.families["talkers"]) == 15
     hour.trim()
     assert len(hour.families["talkers"]) == 10
-    assert plain_family(hour.families["talkers"])["rest"] == [5, 5, 0, 0, 0, 0, 0, 0]
+    assert plain_family(hour.families["talkers"])["rest"] == [5, 5, 0, 0, 0, 0, 0, 0, *NO_RESTARTS]
     assert {name: family.capacity for name, family in hour.families.items()} == dict.fromkeys(FAMILIES, 10)

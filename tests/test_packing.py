@@ -19,7 +19,7 @@ from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.entry import Entry, to_columns
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
-from shared.tally.measures import MEASURES, Figures, Sums, add_sums, to_figures, to_sums
+from shared.tally.measures import MEASURES, PLAIN, Figures, Sums, add_sums, to_figures, to_sums
 from shared.tally.packing import COUNTS_BYTES, KEYS_LEFT_ALONE, PACKING, pack, pack_within, unpack
 from tests.strategies import (
     HOUR,
@@ -49,7 +49,7 @@ texts = st.sampled_from(
     ]
 ) | st.text(st.characters(), max_size=8)
 ports = st.integers(0, 65_535)
-sums = st.lists(numbers, min_size=8, max_size=8).map(
+sums = st.lists(numbers, min_size=len(MEASURES), max_size=len(MEASURES)).map(
     lambda row: to_sums([max(row[0], 1), row[1], max(row[2], 1), *row[3:]])
 )
 
@@ -122,10 +122,10 @@ def test_nothing_packs_to_nothing() -> None:
 
 def test_a_family_that_lost_all_its_rows_keeps_its_rest() -> None:
     counts = HourCounts()
-    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), to_sums([1] * 8))
+    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), to_sums([1] * len(MEASURES)))
     counts.families["rules"].trim(0)
     assert plain(unpack(pack({0: counts}))) == plain({0: counts})
-    assert unpack(pack({0: counts}))[0].families["rules"].rest == to_sums([1] * 8)
+    assert unpack(pack({0: counts}))[0].families["rules"].rest == to_sums([1] * len(MEASURES))
 
 
 # Bytes that are no packing
@@ -175,9 +175,9 @@ def test_a_header_of_another_shape_is_refused_or_read_but_never_breaks(
     data: st.DataObject, junk: object
 ) -> None:
     counts = HourCounts()
-    counts.traffic[0, "Inbound", "Allowed"] = to_sums([1] * 8)
-    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), to_sums([1] * 8))
-    counts.families["talkers"].add(("10.0.0.4", "Inbound"), to_sums([1] * 8))
+    counts.traffic[0, "Inbound", "Allowed"] = to_sums([1] * len(MEASURES))
+    counts.families["rules"].add(("a", "b", "Inbound", "Allowed"), to_sums([1] * len(MEASURES)))
+    counts.families["talkers"].add(("10.0.0.4", "Inbound"), to_sums([1] * len(MEASURES)))
     counts.families["rules"].see(("a", "b", "Inbound", "Allowed"), 1, 2)
     body = zlib.decompress(pack({0: counts}))
     end = 4 + int.from_bytes(body[:4], "little")
@@ -206,12 +206,12 @@ def test_another_version_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("rows", 2**40), ("rows", 2**70), ("widths", [9] * 11), ("widths", [9])]
+    ("name", "value"), [("rows", 2**40), ("rows", 2**70), ("sums", [9] * 8), ("key", [9])]
 )
 def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value: object) -> None:
     """Whatever the header says, reading takes no more memory and time than what was packed."""
     counts = HourCounts()
-    counts.families["talkers"].add(("10.0.0.4", "Inbound"), to_sums([1] * 8))
+    counts.families["talkers"].add(("10.0.0.4", "Inbound"), to_sums([1] * len(MEASURES)))
     body = zlib.decompress(pack({0: counts}))
     end = 4 + int.from_bytes(body[:4], "little")
     header = json.loads(body[4:end])
@@ -222,7 +222,7 @@ def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value
 
 def test_a_column_without_rows_is_no_wider_than_a_number() -> None:
     """Otherwise the width alone would decide how long reading takes."""
-    family = {"rows": 0, "widths": [10**7], "floor": 1, "rest": [0] * 8}
+    family = {"rows": 0, "key": [10**7], "floor": 1, "rest": []}
     header = {
         "packing": PACKING,
         "shares": {"0": {"traffic": [], "families": {"talkers": family}}},
@@ -232,15 +232,15 @@ def test_a_column_without_rows_is_no_wider_than_a_number() -> None:
         unpack(zlib.compress(with_header(header, b"")))
 
 
-@pytest.mark.parametrize("where", [0, 7, 8, None, "rest", "traffic"])
+@pytest.mark.parametrize("where", [0, 7, 14, 15, None, "rest", "traffic"])
 @pytest.mark.parametrize("number", [2**63, 2**64 - 1, -1])
 def test_a_figure_that_no_column_holds_is_refused(where: int | str | None, number: int) -> None:
-    """A figure of a row, what it missed (8), its key's (none), the rest's or the exact traffic's."""
+    """A figure of a row, what it missed (15), its key's (none), the rest's or the exact traffic's."""
     counts = HourCounts()
-    counts.traffic[0, "Inbound", "Allowed"] = to_sums([INT64_MAX] * 8)
+    counts.traffic[0, "Inbound", "Allowed"] = to_sums([INT64_MAX] * len(MEASURES))
     family = counts.families["talkers"]
-    family.add(("10.0.0.4", "Inbound"), to_sums([INT64_MAX] * 8))
-    family.rest, family.missed["10.0.0.4", "Inbound"] = to_sums([INT64_MAX] * 8), INT64_MAX
+    family.add(("10.0.0.4", "Inbound"), to_sums([INT64_MAX] * len(MEASURES)))
+    family.rest, family.missed["10.0.0.4", "Inbound"] = to_sums([INT64_MAX] * len(MEASURES)), INT64_MAX
     body = zlib.decompress(pack({0: counts}))
     end = 4 + int.from_bytes(body[:4], "little")
     header = json.loads(body[4:end])
@@ -249,13 +249,14 @@ def test_a_figure_that_no_column_holds_is_refused(where: int | str | None, numbe
         share["traffic"][0][-1] = number
     elif where == "rest":
         share["families"]["talkers"]["rest"][3] = number
-    else:  # two key columns of a byte or none, then nine columns of eight bytes
-        widths = share["families"]["talkers"]["widths"]
-        assert widths[2:] == [8] * 9
+    else:  # two key columns of a byte or none, then columns of eight bytes
+        talkers = share["families"]["talkers"]
+        widths = talkers["key"]
+        assert talkers["sums"] + talkers["missed"] == [8] * (len(MEASURES) + 1)
         if where is None:
             widths[0], columns = 8, (number % 2**64).to_bytes(8, "little") + columns[widths[0] :]
         else:
-            at = sum(widths[:2]) + 8 * where
+            at = sum(widths) + 8 * where
             columns = columns[:at] + (number % 2**64).to_bytes(8, "little") + columns[at + 8 :]
     unpack(zlib.compress(with_header(json.loads(body[4:end]), body[end:])))
     with pytest.raises(MalformedInput):
@@ -308,13 +309,14 @@ def test_a_pause_between_two_batches_makes_no_difference(
 # Sizes
 
 
-def full_hour(random: Random, keys: int) -> HourCounts:
+def full_hour(random: Random, keys: int, *, restarts: bool = True) -> HourCounts:
     """Every family full of keys and figures that can't be compressed."""
     hour = HourCounts()
 
     def add(name: str, *key: str | int) -> None:
-        figures = [random.getrandbits(40), *(random.getrandbits(63) for _ in MEASURES[1:])]
-        hour.families[name].add(key, to_sums(figures))
+        figures = [random.getrandbits(40), *(random.getrandbits(63) for _ in PLAIN[1:])]
+        of_restarts = [random.getrandbits(63) if restarts else 0 for _ in MEASURES[len(PLAIN) :]]
+        hour.families[name].add(key, to_sums(figures + of_restarts))
 
     def ip() -> str:
         return ":".join(f"{random.randrange(4096, 65_536):x}" for _ in range(8))
@@ -375,11 +377,11 @@ def test_names_too_long_for_the_entity_go_to_the_rest() -> None:
     for _ in range(100):
         group, rule = ("".join(chr(random.randrange(0x4E00, 0x9FFF)) for _ in range(1024)) for _ in "ab")
         key = (group, rule, "Inbound", "Allowed")
-        hour.families["rules"].add(key, to_sums([1] * 8))
+        hour.families["rules"].add(key, to_sums([1] * len(MEASURES)))
         hour.families["rules"].see(key, 1, 2)
     assert len(pack_within({0: hour}, 100_000)) <= 100_000
     assert 1 <= len(hour.families["rules"]) < 100
-    assert totals(hour, "rules") == [100] * 8
+    assert totals(hour, "rules") == [100] * len(MEASURES)
 
 
 def places(counts: dict[int, HourCounts]) -> list[tuple[int, str]]:

@@ -142,17 +142,19 @@ def test_sixty_updates_cost_three_requests_each_and_read_only_what_is_new(
     *,
     by_turns: bool,
 ) -> None:
+    """The first update of a VNet log's hour looks at the hour before, before its own commit and after it."""
     stores, traffic = counted_stores
     hour = this_hour()
     blob, writer = parse_blob_name(nic.blob_name(hour)), stores.writer(nic, hour)
-    same_host, fetched, tuples = new_host(), 0, 0
+    same_host, fetched, tuples, of_first = new_host(), 0, 0, 5 if nic.format == "vnet-v4" else 3
     for minute in hour_of(nic, hour, seed=2, bad=0):
         writer.append(minute)
         at = new_host() if by_turns else same_host
         traffic.clear()
         done = ingest(blob, at.flow_logs, at.ledger)
         tuples += done.tuples
-        assert len(traffic.requests) == (3 if done.updates else 2), traffic.requests
+        expected = (3 if tuples > done.tuples else of_first) if done.updates else 2
+        assert len(traffic.requests) == expected, traffic.requests
         fetched += sum(request.answer_bytes for request in traffic.requests if request.reads_blob)
     size = sum(map(len, stores.blobs().values()))
     assert tuples > 1000

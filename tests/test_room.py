@@ -2,8 +2,12 @@
 
 from random import Random
 
+import pytest
+
 from shared.flowlog.reasons import Reason
 from shared.flowlog.rejects import LONGEST_SAMPLE, MOST_PACKED, Reject, RejectCounts
+from shared.flowlog.restarts import MOST_PACKED as MOST_RESTARTS_PACKED
+from shared.flowlog.restarts import MOST_PENDING, Pending, Restarts
 from shared.ledger.entry import Entry, from_columns, to_columns
 from shared.tables import from_entity, put_in_place
 from shared.tally.hour_counts import HourCounts
@@ -11,13 +15,13 @@ from shared.tally.packing import COUNTS_BYTES, pack, pack_within
 from tests.system import NIGHT, Stores
 from tests.test_packing import full_hour
 
-PENDING_BYTES = 84 * 1024
-"""Kept free for what isn't there yet."""
-
+NIGHT_MS = int(NIGHT.timestamp()) * 1000
 MOST_BYTES = 640 * 1024
 
-LONGEST_KEYS = 4_000
-"""As docs/tables.md says: so many of the longest kind of key have room in an entity."""
+LONGEST_KEYS = {False: 4_000, True: 2_800}
+"""As docs/tables.md says: so many of the longest kind of key have room in an entity, without restarts and if
+all of them were restarted.
+"""
 
 
 def fullest_rejects() -> bytes:
@@ -28,9 +32,19 @@ def fullest_rejects() -> bytes:
     return rejects.pack()
 
 
+def fullest_restarts() -> bytes:
+    random, largest = Random(1), 2**63 - 1
+    restarts = Restarts()
+    for number in range(MOST_PENDING):
+        later = random.randrange(3 * 3_600_000)
+        pending = Pending(NIGHT_MS + later, (largest, largest, largest - number, largest), bool(number % 2))
+        restarts.pending[random.getrandbits(64)] = pending
+    return restarts.pack()
+
+
 def test_all_that_an_entity_can_hold_is_written_and_read_back(stores: Stores) -> None:
     counts = pack_within({share: full_hour(Random(1), 2_000) for share in (-1, 0, 1)})
-    rejects = fullest_rejects()
+    rejects, restarts = fullest_rejects(), fullest_restarts()
     entry = Entry(
         "x" * 1024,
         offset=2**63 - 1,
@@ -40,22 +54,25 @@ def test_all_that_an_entity_can_hold_is_written_and_read_back(stores: Stores) ->
         blob_created=NIGHT,
         resource_id="r" * 1024,
         target_id="t" * 1024,
+        pending="d" * 16,
+        carried_in="d" * 16,
         rejects=rejects,
+        restarts=restarts,
         packed=counts,
     )
-    left = MOST_BYTES - len(counts) - len(rejects)
-    pending = {f"Pending{number:02d}": b"p" * (left // 2) for number in range(2)}
-    columns = to_columns(entry, "p" * 400, "account") | pending
+    columns = to_columns(entry, "p" * 400, "account")
     assert COUNTS_BYTES * 0.95 < len(counts) <= COUNTS_BYTES
     assert MOST_PACKED * 0.5 < len(rejects) <= MOST_PACKED
-    assert COUNTS_BYTES + MOST_PACKED + PENDING_BYTES <= MOST_BYTES
+    assert MOST_RESTARTS_PACKED * 0.95 < len(restarts) <= MOST_RESTARTS_PACKED
+    assert COUNTS_BYTES + MOST_PACKED + MOST_RESTARTS_PACKED <= MOST_BYTES
 
     table = stores.tables.table("flowledger")
     put_in_place(table, columns, put_in_place(table, columns, "")["etag"])
     assert from_columns(from_entity(table.get_entity("p" * 400, "account"))) == entry
 
 
-def test_so_many_of_the_longest_keys_have_room() -> None:
-    counts = HourCounts()
-    counts.families["conversations"] = full_hour(Random(1), LONGEST_KEYS).families["conversations"]
+@pytest.mark.parametrize("restarts", [False, True])
+def test_so_many_of_the_longest_keys_have_room(restarts: bool) -> None:
+    counts, full = HourCounts(), full_hour(Random(1), LONGEST_KEYS[restarts], restarts=restarts)
+    counts.families["conversations"] = full.families["conversations"]
     assert len(pack({0: counts})) <= COUNTS_BYTES

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared.settings import Connection
 from shared.tables import Tables, write_batches
-from shared.tally.measures import MEASURES
+from shared.tally.measures import PLAIN
 from shared.views.asking import ask
 from shared.views.query import Given, floor, read_query
 from shared.views.questions import QUESTIONS, Grain, Question
@@ -137,7 +137,7 @@ def rows_of(
             "Grain": grain,
             "Period": period,
             **dict.fromkeys(question.key, f"198.51.100.{key}"),
-            **{name: rng.randrange(1_000_000 // rank) for name in MEASURES},
+            **{name: rng.randrange(1_000_000 // rank) for name in PLAIN},
             "Rank": rank,
             "Missed": 0,
             "IsRest": False,

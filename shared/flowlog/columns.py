@@ -53,12 +53,16 @@ fields as they should, where tuples start, and where they end.
 class Columns:
     """A batch of tuples, one row each; rows in ``odd`` have no meaning before the reference has read them.
 
-    ``verdict``: number in ``Verdicts``; ``counters``: packets and bytes there, packets and bytes back.
+    ``in_ms``: whether the time is written in milliseconds; ``src``, ``dest``: numbers of addresses; ``port``:
+    the destination's; ``verdict``: number in ``Verdicts``; ``counters``: packets and bytes there, packets and
+    bytes back.
     """
 
     time_ms: Ints
+    in_ms: Flags
     src: Ints
     dest: Ints
+    src_port: Ints
     port: Ints
     verdict: Ints
     counters: npt.NDArray[np.int64]
@@ -152,12 +156,12 @@ def _read_table(buffer: bytes, table: _Table, verdicts: Verdicts, addresses: Add
     to = np.stack([places[0], places[3], places[4], *([*places[9:12], ends] if with_counters else [])])
     since = np.stack([starts, places[2] + 1, places[3] + 1, *(places[8:12] + 1 if with_counters else [])])
     numbers, lengths, dirty = _numbers(window, since, to)
-    time, port, counters = numbers[0], numbers[2], numbers[3:]
+    time, src_port, port, counters = numbers[0], numbers[1], numbers[2], numbers[3:]
     good &= dirty == 0
     good &= (src >= 0) & (dest >= 0) & verdicts.known[verdict]
     good &= ((lengths[1:3] - 1).view(np.uint64) < 5).all(axis=0) & (numbers[1:3] <= 65_535).all(axis=0)
-    seconds = lengths[0] == 10
-    good &= seconds | (lengths[0] == 13)
+    seconds, in_ms = lengths[0] == 10, lengths[0] == 13
+    good &= seconds | in_ms
     if with_counters:
         missing = (lengths[3:] == 0).any(axis=0)
         good &= ~(missing & verdicts.needs_counters[verdict])
@@ -165,7 +169,20 @@ def _read_table(buffer: bytes, table: _Table, verdicts: Verdicts, addresses: Add
         counters = np.zeros((_COUNTERS, len(time)), np.int64)
     time_ms = np.where(seconds, 1000 * time, time)
     odd = np.flatnonzero(~good)
-    return Columns(time_ms, src, dest, port, verdict, counters, odd, buffer, columns_starts, columns_ends)
+    return Columns(
+        time_ms,
+        in_ms,
+        src,
+        dest,
+        src_port,
+        port,
+        verdict,
+        counters,
+        odd,
+        buffer,
+        columns_starts,
+        columns_ends,
+    )
 
 
 def _even_table(chars: npt.NDArray[np.uint8], commas: Ints, fields: int) -> _Table | None:

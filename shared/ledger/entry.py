@@ -9,9 +9,10 @@ from shared.entities import check_columns, refuse_row
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import RejectCounts
+from shared.flowlog.restarts import MOST_PACKED, Restarts
 from shared.tally.hour_counts import BlobCounts
 from shared.tally.packing import unpack
-from shared.times import hour_key
+from shared.times import HOUR, hour_key
 
 SCHEMA = 1
 """The version of these columns; an entity that says another is refused and left alone."""
@@ -34,8 +35,10 @@ class Entry:
     - ``tuples_before``, ``tuples_after``: how many of ``tuples`` belong to the hour before the blob's own,
       and to the one after it.
     - ``rewrites``: how often the blob was found rewritten and counted afresh.
-    - ``rejects``: what was rejected up to ``offset``, by reason, packed; ``packed``: the counts. Both are
-      empty if only the readable columns were asked for.
+    - ``pending``: a digest of the restarted flows that the next hour's blob has to begin with, empty if there
+      are none; ``carried_in``: of those that this one has begun with.
+    - ``rejects``: what was rejected up to ``offset``, by reason, packed; ``restarts``: the flows that are
+      pending there; ``packed``: the counts. They are empty if only the readable columns were asked for.
     """
 
     blob_name: str
@@ -55,7 +58,10 @@ class Entry:
     rewrites: int = 0
     resource_id: str = ""
     target_id: str = ""
+    pending: str = ""
+    carried_in: str = ""
     rejects: bytes = b""
+    restarts: bytes = b""
     packed: bytes = b""
 
     def counts(self) -> BlobCounts:
@@ -71,6 +77,7 @@ class Entry:
                 garbled_bytes=self.garbled_bytes - self.unread_bytes,
                 last_record_time=self.last_record_time,
                 shares=unpack(self.packed) if self.packed else {},
+                restarts=Restarts.unpack(self.restarts),
             )
         except MalformedInput as error:
             raise MalformedInput(f"the ledger's entity of {self.blob_name} is damaged: {error}") from error
@@ -101,9 +108,9 @@ class Entry:
         return rejects
 
 
-def partition_of(blob: BlobName) -> str:
-    """A blob's PartitionKey in ``flowledger``."""
-    return f"{blob.scope}~{hour_key(blob.hour)}~{blob.mac}"
+def partition_of(blob: BlobName, hours: int = 0) -> str:
+    """A blob's PartitionKey in ``flowledger``, or that of the same interface's blob so many hours later."""
+    return f"{blob.scope}~{hour_key(blob.hour + hours * HOUR)}~{blob.mac}"
 
 
 def to_columns(entry: Entry, partition: str, account: str) -> dict[str, Any]:
@@ -129,9 +136,12 @@ def to_columns(entry: Entry, partition: str, account: str) -> dict[str, Any]:
         "Rewrites": entry.rewrites,
         "ResourceId": entry.resource_id,
         "TargetResourceId": entry.target_id,
+        "Pending": entry.pending,
+        "CarriedIn": entry.carried_in,
         "Head": entry.head,
         "Tail": entry.tail,
         "Rejects": entry.rejects,
+        **to_chunks(entry.restarts, RESTARTS),
         **to_chunks(entry.packed),
     }
 
@@ -145,6 +155,7 @@ _OPTIONAL: dict[str, type] = {
 }
 _WANTED: dict[str, type] = {
     **dict.fromkeys(("BlobName", "BlobETag", "ResourceId", "TargetResourceId"), str),
+    **dict.fromkeys(("Pending", "CarriedIn"), str),
     **dict.fromkeys(("Offset", "Records", "Tuples", "Malformed", "GarbledBytes", "UnreadBytes"), int),
     **dict.fromkeys(("TuplesBefore", "TuplesAfter", "Rewrites"), int),
 }
@@ -162,7 +173,7 @@ def from_columns(columns: Mapping[str, Any]) -> Entry:
     check_columns("flowledger", columns, {"SchemaVersion": int}, mend=_COUNTED_ANEW)
     check_columns("flowledger", columns, _WANTED, _OPTIONAL, mend=_COUNTED_ANEW)
     try:
-        packed = from_chunks(columns)
+        packed, restarts = from_chunks(columns), from_chunks(columns, RESTARTS)
     except MalformedInput as error:
         raise refuse_row("flowledger", columns, str(error), _COUNTED_ANEW) from None
     return Entry(
@@ -183,26 +194,33 @@ def from_columns(columns: Mapping[str, Any]) -> Entry:
         rewrites=columns["Rewrites"],
         resource_id=columns["ResourceId"],
         target_id=columns["TargetResourceId"],
+        pending=columns["Pending"],
+        carried_in=columns["CarriedIn"],
         rejects=columns.get("Rejects", b""),
+        restarts=restarts,
         packed=packed,
     )
 
 
-def to_chunks(packed: bytes) -> dict[str, bytes]:
-    """Packed counts as columns that each fit a binary property: ``Counts00``, ``Counts01`` and so on."""
+COUNTS, RESTARTS = "Counts", "Restarts"
+
+
+def to_chunks(packed: bytes, name: str = COUNTS) -> dict[str, bytes]:
+    """Packed bytes as columns that each fit a binary property: ``Counts00``, ``Counts01`` and so on."""
     return {
-        f"Counts{number:02d}": packed[at : at + _CHUNK]
+        f"{name}{number:02d}": packed[at : at + _CHUNK]
         for number, at in enumerate(range(0, len(packed), _CHUNK))
     }
 
 
-def from_chunks(columns: Mapping[str, Any]) -> bytes:
-    """The packed counts of an entity; ``MalformedInput`` if they aren't binary."""
-    chunks = [columns[name] for name in sorted(columns) if name.startswith("Counts")]
+def from_chunks(columns: Mapping[str, Any], name: str = COUNTS) -> bytes:
+    """The packed bytes of an entity; ``MalformedInput`` if they aren't binary."""
+    chunks = [columns[column] for column in sorted(columns) if column.startswith(name)]
     if not all(isinstance(chunk, bytes) for chunk in chunks):
-        raise MalformedInput("its counts aren't binary")
+        raise MalformedInput(f"its {name.lower()} aren't binary")
     return b"".join(chunks)
 
 
+RESTARTS_COLUMNS = tuple(to_chunks(bytes(MOST_PACKED), RESTARTS))
 READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name not in ("Head", "Tail", "Rejects"))
 """The columns to ask for where the counts aren't wanted."""

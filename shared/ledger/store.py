@@ -11,7 +11,7 @@ happened, after it everything has; a write whose answer was lost is found by the
 counted once, whoever reads it how often, and whenever somebody dies.
 
 Nothing of an entry is remembered between updates: an update is three requests, the load, the ranged read and
-the write.
+the write. At an hour's edge there may be one or two more (see ``shared/ingest.py``).
 """
 
 import re
@@ -27,7 +27,14 @@ from shared.connection import storage_errors
 from shared.entities import check_columns, refuse_row
 from shared.errors import Conflict, MalformedInput
 from shared.flowlog.blob_name import UNKNOWN_MAC, BlobName
-from shared.ledger.entry import READABLE, Entry, from_columns, partition_of, to_columns
+from shared.ledger.entry import (
+    READABLE,
+    RESTARTS_COLUMNS,
+    Entry,
+    from_columns,
+    partition_of,
+    to_columns,
+)
 from shared.tables import (
     END,
     OVERTAKEN,
@@ -129,6 +136,24 @@ class Ledger:
             if (columns.get("PartitionKey"), columns.get("RowKey")) != (partition, account):
                 raise ValueError("another entity, or none")
         return Loaded(partition, account, from_columns(columns), etag)
+
+    def neighbour(self, blob: BlobName, account: str, hours: int) -> Entry | None:
+        """The entry of the same interface's blob so many hours later (below 0: before), without its counts
+        and rejects; ``None`` if there is none, or none that can be read.
+        """
+        partition = partition_of(blob, hours)
+        with storage_errors(f"loading the ledger's entity {partition}"):
+            try:
+                entity = self._ledger.get_entity(partition, account, select=[*READABLE, *RESTARTS_COLUMNS])
+            except ResourceNotFoundError:
+                return None
+            columns = from_entity(entity)
+            if (columns.get("PartitionKey"), columns.get("RowKey")) != (partition, account):
+                raise ValueError("another entity, or none")
+        try:
+            return from_columns(columns)
+        except MalformedInput:
+            return None
 
     def commit(self, loaded: Loaded, entry: Entry) -> datetime:
         """Write ``entry`` in the place of the entry that was loaded, and return when it was written.

@@ -5,7 +5,7 @@ Theory of operation
 A batch's tuples are read as columns (``read_columns``), ``Keys`` makes the families' keys into numbers, and
 ``KeyTotals`` counts them: one for each family of each hour. What isn't clean is read by the reference, tuple
 by tuple. Where sums come near 2**63, the batch is left to the reference as a whole: it knows what to do
-there.
+there. ``RestartColumns`` finds the tuples that have to do with restarts, and asks the reference about each.
 
 While tables are in use, ``BlobCounts`` has its counters but not its families: ``write_back`` puts those back.
 """
@@ -19,21 +19,25 @@ from shared.flowlog.batches import NotPlainError, is_plain
 from shared.flowlog.columns import Columns, read_columns
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Garbled, Record
-from shared.flowlog.texts import PADDING, Ints
+from shared.flowlog.restarts import is_in_ms
+from shared.flowlog.texts import PADDING, Flags, Ints
 from shared.flowlog.tuples import FlowTuple, Grammar, read_tuple
 from shared.tally.heavy_hitters import HeavyHitters
 from shared.tally.hour_counts import BUCKET_MS, BlobCounts, HourCounts
-from shared.tally.key_totals import MOST_TUPLES, KeyTotals, Matrix
+from shared.tally.key_totals import MOST_TUPLES, KeyTotals
 from shared.tally.keys import Keys, NumbersRanOutError
 from shared.tally.measures import (
     MEASURES,
+    PLAIN,
     add_to,
     bytes_of_sums,
     figures_of,
+    measures_in,
     sums_of_bytes,
     to_figures,
     to_sums,
 )
+from shared.tally.restart_columns import FlowColumns, Pairs, correct, find_pairs
 from shared.times import HOUR_MS
 
 _ENOUGH = 2**60
@@ -65,7 +69,9 @@ class _Arrays:
 
 @dataclass(slots=True)
 class _Tuples:
-    """A batch's clean tuples as columns: what they count, when, and their keys."""
+    """A batch's clean tuples as columns: what they count, when, and their keys. ``figures`` by the places of
+    the measures, without those that are 0 in all tuples.
+    """
 
     time_ms: Ints
     buckets: Ints
@@ -73,15 +79,12 @@ class _Tuples:
     dest: Ints
     port: Ints
     kind: Ints
-    figures: Matrix
-    sums: Ints = field(init=False)
+    figures: dict[int, Ints]
     remote: Ints | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        self.sums = self.figures.sum(axis=1)
 
     def of(self, rows: Ints) -> "_Tuples":
         """These rows of it."""
+        figures = {place: numbers[rows] for place, numbers in self.figures.items()}
         return _Tuples(
             self.time_ms[rows],
             self.buckets[rows],
@@ -89,7 +92,7 @@ class _Tuples:
             self.dest[rows],
             self.port[rows],
             self.kind[rows],
-            self.figures.take(rows, axis=1),
+            {place: numbers for place, numbers in figures.items() if numbers.any()},
         )
 
 
@@ -104,7 +107,7 @@ class ColumnCounter:
         self._mac = mac
         self._acl_group = acl_group
         self._tables: dict[int, dict[str, KeyTotals]] = {}
-        self._totals: list[float] = []
+        self._total = 0.0
         self._ran_out = False
         self._load()
 
@@ -122,9 +125,11 @@ class ColumnCounter:
             return None
         rejected: Rejections = {}
         if arrays.contents:
-            tuples = self._read(items, arrays, rejected)
+            tuples, flows, pairs = self._read(items, arrays, rejected)
             if not self._is_small(tuples):
                 return None
+            if flows:
+                correct(tuples.figures, flows, pairs, self._counts.restarts, self._keys)
             self._count_tuples(tuples)
             self._counts.tuples += len(tuples.time_ms)
         return rejected
@@ -150,8 +155,13 @@ class ColumnCounter:
         arrays.groups = self._keys.groups.numbers(rules)
         return arrays
 
-    def _read(self, items: Items, arrays: _Arrays, rejected: Rejections) -> _Tuples:
-        """Read the arrays; what isn't clean, with the reference. Rejected tuples go to ``rejected``."""
+    def _read(
+        self, items: Items, arrays: _Arrays, rejected: Rejections
+    ) -> tuple[_Tuples, FlowColumns | None, Pairs]:
+        """Read the arrays; what isn't clean, with the reference. Rejected tuples go to ``rejected``.
+
+        Of VNet logs also the flows that the tuples belong to, and which are restarts.
+        """
         verdicts = self._keys.verdicts(_grammar(items))
         columns = read_columns(arrays.contents, verdicts, self._keys.addresses)
         array_of_row = _array_of_row(arrays, columns)
@@ -159,30 +169,44 @@ class ColumnCounter:
         since = columns.time_ms - self._from_ms
         clean = since.view(np.uint64) < 3 * HOUR_MS
         clean[columns.odd] = False
-        figures = np.empty((len(MEASURES), len(clean)), np.int64)
-        figures[0] = 1
-        for into, flows in zip(figures[1:4], verdicts.flows, strict=True):
-            flows.take(columns.verdict, out=into)
-        figures[4:] = columns.counters
-        traits = verdicts.trait[columns.verdict]
+        flows = (flows.take(columns.verdict) for flows in verdicts.flows)
         tuples = _Tuples(
             columns.time_ms,
             since // BUCKET_MS,
             columns.src,
             columns.dest,
             columns.port,
-            traits,
-            figures,
+            verdicts.trait[columns.verdict],
+            dict(enumerate([np.ones(len(clean), np.int64), *flows, *columns.counters])),
         )
         odd = np.flatnonzero(~clean)
-        if odd.size:
-            for row, flow in self._read_odd(odd, items, arrays, array_of_row, columns, rejected):
-                self._put(tuples, row, flow)
-                clean[row] = True
+        good = self._read_odd(odd, items, arrays, array_of_row, columns, rejected) if odd.size else []
+        for row, flow in good:
+            self._put(tuples, columns, row, flow)
+            clean[row] = True
+        with_flows, pairs = None, Pairs.none()
+        vnet = _are_vnet(items, arrays)
+        if vnet.any():
+            with_flows = FlowColumns(
+                columns.time_ms,
+                columns.src,
+                columns.dest,
+                columns.src_port,
+                columns.port,
+                tuples.kind,
+                vnet[array_of_row],
+            )
+            in_ms = clean & columns.in_ms & with_flows.restated
+            pairs = find_pairs(tuples.figures, with_flows, self._keys, array_of_row, in_ms)
+        if len(good) < len(odd):
             rows = np.flatnonzero(clean)
             tuples, groups = tuples.of(rows), groups[rows]
+            if with_flows:
+                with_flows, pairs = with_flows.of(rows), pairs.of(rows)
+        else:
+            tuples.figures = {place: numbers for place, numbers in tuples.figures.items() if numbers.any()}
         tuples.kind = self._keys.kinds(groups, tuples.kind)
-        return tuples
+        return tuples, with_flows, pairs
 
     def _read_odd(
         self,
@@ -213,19 +237,22 @@ class ColumnCounter:
                 continue
             if 0 <= flow.time_ms - self._from_ms < 3 * HOUR_MS:
                 good.append((row, flow))
+                columns.in_ms[row] = is_in_ms(element)
             else:
                 rejected.setdefault(number, []).append((element, Reason.FAR_TIME))
         return good
 
-    def _put(self, tuples: _Tuples, row: int, flow: FlowTuple) -> None:
+    def _put(self, tuples: _Tuples, columns: Columns, row: int, flow: FlowTuple) -> None:
         """Put a tuple that the reference has read into its row."""
         traits = self._keys.traits
         tuples.time_ms[row] = flow.time_ms
+        columns.src_port[row] = flow.src_port
         tuples.buckets[row] = (flow.time_ms - self._from_ms) // BUCKET_MS
         tuples.src[row], tuples.dest[row] = self._keys.addresses.addresses_of([flow.src_ip, flow.dest_ip])
         tuples.port[row] = flow.dest_port
         tuples.kind[row] = traits.setdefault((flow.protocol, flow.direction, flow.status), len(traits))
-        tuples.figures[:, row] = figures_of(flow)
+        for place, figure in enumerate(figures_of(flow)[: len(PLAIN)]):
+            tuples.figures[place][row] = figure
 
     def _count_tuples(self, tuples: _Tuples) -> None:
         """Count the tuples in the shares that they belong to."""
@@ -242,8 +269,8 @@ class ColumnCounter:
     def _count_traffic(self, tuples: _Tuples) -> None:
         inbound, denied = self._keys.inbound[tuples.kind], self._keys.denied[tuples.kind]
         places = 4 * tuples.buckets + 2 * inbound + denied
-        for measure in np.flatnonzero(tuples.sums).tolist():
-            np.add.at(self._traffic[measure], places, tuples.figures[measure])
+        for measure, numbers in tuples.figures.items():
+            np.add.at(self._traffic[measure], places, numbers)
 
     def _count_in(self, tables: dict[str, KeyTotals], tuples: _Tuples) -> None:
         """Count the tuples of one hour in its families."""
@@ -256,7 +283,7 @@ class ColumnCounter:
                 some = chosen[coding.condition] = tuples if rows is None else tuples.of(rows)
             if len(some.kind):
                 codes = coding.encode(some.kind, self._addresses_of(some), some.port)
-                table.add(codes, some.figures, some.sums, some.time_ms)
+                table.add(codes, some.figures, some.time_ms)
 
     def _addresses_of(self, tuples: _Tuples) -> dict[str, Ints]:
         """The numbers of the tuples' addresses, by the names of the dimensions."""
@@ -268,10 +295,9 @@ class ColumnCounter:
 
     def _is_small(self, tuples: _Tuples) -> bool:
         """Whether nothing gets near 2**63, and all numbers have room in their codes."""
-        sums = tuples.figures.sum(axis=1, dtype=np.float64).tolist()
-        self._totals = [total + more for total, more in zip(self._totals, sums, strict=True)]
+        self._total += sum(float(numbers.sum(dtype=np.float64)) for numbers in tuples.figures.values())
         few = len(tuples.time_ms) < MOST_TUPLES and not self._keys.full(0)
-        return few and sum(self._totals) < _ENOUGH
+        return few and self._total < _ENOUGH
 
     # Between tables and counts.
 
@@ -287,12 +313,10 @@ class ColumnCounter:
             }
         except NumbersRanOutError:
             self._ran_out = True
-        self._totals = [0.0] * len(MEASURES)
+        self._total = 0.0
         for share in self._counts.shares.values():
             most = max(max(family.floor, *family.missed.values(), 0) for family in share.families.values())
-            self._totals = [
-                one + other + most for one, other in zip(self._totals, share.totals(), strict=True)
-            ]
+            self._total += sum(share.totals()) + most
 
     def write_back(self) -> None:
         """Make counts of the tables, which can't be used any more."""
@@ -319,6 +343,12 @@ def _grammar(items: Items) -> Grammar:
     return "nsg-v2"
 
 
+def _are_vnet(items: Items, arrays: _Arrays) -> Flags:
+    """Which arrays are of VNet logs: they alone restate."""
+    of_items = [isinstance(item, Record) and item.grammar == "vnet-v4" for item in items]
+    return np.array([of_items[number] for number in arrays.items], np.bool_)
+
+
 def _likely_addresses(arrays: _Arrays) -> int:
     """As many as there can be in arrays of tuples that are worth their name."""
     return sum(map(len, arrays.contents)) // 20
@@ -342,8 +372,9 @@ def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, KeyTotals]:
         known = list(family.sums)
         if known:
             table.codes = keys.codings[name].encode_known(known)
-            figures = np.frombuffer(bytes_of_sums(family.sums.values()), "<i8")
-            table.figures = figures.reshape(-1, len(MEASURES)).T.astype(np.int64)
+            measures = measures_in(family.sums.values())
+            figures = np.frombuffer(bytes_of_sums(family.sums.values(), measures), "<i8")
+            table.figures = figures.reshape(-1, measures).T.astype(np.int64)
             table.missed = np.array([family.missed.get(key, 0) for key in known], np.int64)
             if family.seen is not None:
                 table.times = np.array([family.seen[key] for key in known], np.int64).T.copy()
@@ -354,7 +385,7 @@ def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, KeyTotals]:
 def _write_back(table: KeyTotals, name: str, keys: Keys, family: HeavyHitters) -> None:
     """Put what a table has counted into its family."""
     known = list(keys.codings[name].decode(table.codes))
-    sums = sums_of_bytes(table.figures.T.astype("<i8").tobytes())
+    sums = sums_of_bytes(table.figures.T.astype("<i8").tobytes(), len(table.figures))
     seen = zip(*table.times.tolist(), strict=True) if table.times is not None else ()
     family.fill(known, sums, table.missed.tolist(), seen)
     family.rest, family.floor = to_sums(table.rest), table.floor

@@ -45,7 +45,8 @@ DENIED, ALLOWED = {"Status": equals("Denied")}, {"Status": equals("Allowed")}
 TWICE = "A flow between two logged interfaces stands in both logs, outbound at one and inbound at the other."
 STATED_BYTES = (
     "Bytes and packets are those that the log states: version 1 has none, NSG logs lack those of inbound TCP "
-    "rules of one's own unless the network has a flow timeout, VNet logs can state some twice."
+    "rules of one's own unless the network has a flow timeout. What VNet logs state twice is taken out "
+    "(`BytesRestated`), as far as can be told (`BytesDoubtful`, `RestartsLost`)."
 )
 _NO_BYTES = "What was denied has no bytes and no packets: the log doesn't state any."
 _NO_SOURCE_PORTS = "Source ports are not kept: flows that differ in them alone are one conversation."

@@ -13,6 +13,7 @@ from typing import Any
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Record
 from shared.flowlog.rejects import Reject, reject_tuples
+from shared.flowlog.restarts import Correction, Restarts
 from shared.flowlog.tuples import FlowTuple, read_tuple
 from shared.tally.families import DIMENSIONS, FAMILIES, Predicate, dimensions_of
 from shared.tally.heavy_hitters import HeavyHitters, Key
@@ -21,6 +22,7 @@ from shared.tally.measures import (
     Sums,
     add_sums,
     add_to,
+    corrected,
     figures_of,
     to_figures,
     to_sums,
@@ -46,9 +48,12 @@ class HourCounts:
         }
         self._plans: dict[tuple[str, str], _Plan] = {}
 
-    def count(self, flow: FlowTuple, mac: str, acl_group: str, rule: str) -> None:
-        """Count one tuple in every family that it belongs to."""
-        sums = to_sums(figures_of(flow))
+    def count(
+        self, flow: FlowTuple, mac: str, acl_group: str, rule: str, correction: Correction | None = None
+    ) -> None:
+        """Count one tuple in every family that it belongs to, as far as it has to be changed, corrected."""
+        figures = figures_of(flow)
+        sums = to_sums(corrected(figures, correction) if correction else figures)
         time_ms, direction, status = flow.time_ms, flow.direction, flow.status
         add_to(self.traffic, (time_ms % HOUR_MS // BUCKET_MS, direction, status), sums)
         values = dimensions_of(flow, mac, acl_group, rule)
@@ -109,7 +114,7 @@ type _Plan = list[tuple[HeavyHitters, Callable[[tuple[Any, ...]], Key], list[tup
 
 @dataclass(slots=True)
 class BlobCounts:
-    """All that is counted of one blob up to its offset."""
+    """All that is counted of one blob up to its offset, and what of its flows has still to be followed."""
 
     records: int = 0
     tuples: int = 0
@@ -117,6 +122,7 @@ class BlobCounts:
     garbled_bytes: int = 0
     last_record_time: datetime | None = None
     shares: dict[int, HourCounts] = field(default_factory=dict)
+    restarts: Restarts = field(default_factory=Restarts)
 
     def count_record(self, record: Record, hour: datetime, mac: str, acl_group: str) -> list[Reject]:
         """Count a whole record of the blob of ``hour``, and give what of it is rejected.
@@ -129,15 +135,22 @@ class BlobCounts:
         for group in record.groups:
             acl = group.acl_group or acl_group
             seen_by = group.mac_in(mac)
+            flows: list[FlowTuple | None] = []
             for element in group.tuples:
                 try:
                     flow = read_tuple(element, record.grammar)
-                    share = self._share((flow.time_ms - hour_start_ms) // HOUR_MS)
+                    self._share((flow.time_ms - hour_start_ms) // HOUR_MS)
                 except Rejected as verdict:
                     rejected.append((element, verdict.reason))
+                    flows.append(None)
                     continue
-                share.count(flow, seen_by, acl, group.rule)
-                self.tuples += 1
+                flows.append(flow)
+            corrections = self.restarts.follow(group.tuples, flows) if record.grammar == "vnet-v4" else {}
+            for number, counted in enumerate(flows):
+                if counted:
+                    share = self._share((counted.time_ms - hour_start_ms) // HOUR_MS)
+                    share.count(counted, seen_by, acl, group.rule, corrections.get(number))
+                    self.tuples += 1
         self.records += 1
         self.malformed += len(rejected)
         self.note_time(record.time, hour)

@@ -13,13 +13,14 @@ smallest estimate are dropped, as ``HeavyHitters.settle`` does.
 Nothing here saturates: who calls makes sure that no sum comes near 2**63.
 """
 
+from operator import add
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.flowlog.texts import Flags, Ints
-from shared.tally.measures import MEASURES, Weight
+from shared.tally.measures import MEASURES, PLAIN, Weight
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,9 +73,10 @@ class Marks:
 
 
 class KeyTotals:
-    """One family's keys and figures. ``figures`` has a row for each measure, a column for each key.
+    """One family's keys and figures. ``figures`` has a row for each measure, a column for each key; as long
+    as nothing was restarted, only the plain measures have rows.
 
-    ``first`` and ``last``: the times of each key's first and last tuple, if they are wanted.
+    ``times``: the times of each key's first and last tuple, if they are wanted.
     """
 
     def __init__(self, weight: Weight, capacity: int, marks: Marks, *, times: bool = False) -> None:
@@ -82,7 +84,7 @@ class KeyTotals:
         self.weight = weight
         self.capacity = capacity
         self.codes: Codes = np.zeros(0, np.int64)
-        self.figures: Matrix = np.zeros((len(MEASURES), 0), np.int64)
+        self.figures: Matrix = np.zeros((len(PLAIN), 0), np.int64)
         self.missed: Ints = np.zeros(0, np.int64)
         self.times: Matrix | None = np.zeros((2, 0), np.int64) if times else None
         self.rest = [0] * len(MEASURES)
@@ -91,18 +93,25 @@ class KeyTotals:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def add(self, codes: Codes, figures: Matrix, sums: Ints, times: Ints) -> None:
-        """Count a batch of tuples: their codes, figures (and the sums of those) and times; then settle."""
+    def add(self, codes: Codes, figures: dict[int, Ints], times: Ints) -> None:
+        """Count a batch of tuples: their codes, their figures by the places of the measures (without those
+        that are 0 in all of them), and their times; then settle.
+        """
         known = len(self)
+        if len(self.figures) == len(PLAIN) and max(figures) >= len(PLAIN):
+            of_restarts = np.zeros((len(MEASURES) - len(PLAIN), known), np.int64)
+            self.figures = np.concatenate([self.figures, of_restarts])
         slots, _, self.codes = self.marks.slots(self.codes, codes) or _slots(self.codes, codes)
         new = len(self) - known
         if new:
-            self.figures = np.concatenate([self.figures, np.zeros((len(MEASURES), new), np.int64)], axis=1)
+            self.figures = np.concatenate(
+                [self.figures, np.zeros((len(self.figures), new), np.int64)], axis=1
+            )
             self.missed = np.concatenate([self.missed, np.full(new, self.floor)])
             if self.times is not None:
                 self.times = np.concatenate([self.times, np.full((2, new), [[_LATEST], [-1]])], axis=1)
-        for measure in np.flatnonzero(sums).tolist():
-            np.add.at(self.figures[measure], slots, figures[measure])
+        for measure, numbers in figures.items():
+            np.add.at(self.figures[measure], slots, numbers)
         if self.times is not None:
             np.minimum.at(self.times[0], slots, times)
             np.maximum.at(self.times[1], slots, times)
@@ -115,7 +124,7 @@ class KeyTotals:
         keep = _largest(estimates, self.capacity)
         self.floor = max(self.floor, int(estimates[~keep].max()))
         dropped = self.figures[:, ~keep].sum(axis=1).tolist()
-        self.rest = [one + other for one, other in zip(self.rest, dropped, strict=True)]
+        self.rest[: len(dropped)] = map(add, self.rest, dropped)
         self.codes, self.figures, self.missed = self.codes[keep], self.figures[:, keep], self.missed[keep]
         if self.times is not None:
             self.times = self.times[:, keep]

@@ -1,11 +1,13 @@
 """The measures: what is summed for every key, everywhere under the same names.
 
-A key's *figures* are eight whole numbers in the order of ``MEASURES``: tuples, flows, packets and bytes. They
-are what a signed 64-bit column holds: a sum beyond it stays at the largest number there is.
+A key's *figures* are whole numbers in the order of ``MEASURES``: tuples, flows, packets and bytes, and last
+what restarts change of them (see ``flowlog/restarts.py``). They are what a signed 64-bit column holds: a sum
+beyond it stays at the largest number there is.
 
 Where much is added up, figures are one number, their *sums*: 64 bits for each, the first one lowest. To add
-two of them is one addition: none of the eight gets beyond its 64 bits, and if the uppermost of those is set,
-it has become too large for a column.
+two of them is one addition: none of them gets beyond its 64 bits, and if the uppermost of those is set, it
+has become too large for a column. Restarts are rare, and their measures come last: sums without any are
+short, and so is all that is made of them.
 """
 
 import struct
@@ -14,9 +16,10 @@ from dataclasses import dataclass, field
 from functools import partial, reduce
 from operator import or_
 
+from shared.flowlog.restarts import Correction
 from shared.flowlog.tuples import INT64_MAX, FlowTuple
 
-MEASURES = (
+PLAIN = (
     "Tuples",
     "FlowsAllowed",
     "FlowsDenied",
@@ -26,25 +29,40 @@ MEASURES = (
     "PacketsDestToSrc",
     "BytesDestToSrc",
 )
+"""What every log states. Flows, packets and bytes are those that really were: without what is restated."""
+
+MEASURES = (
+    *PLAIN,
+    "FlowsRestarted",
+    "PacketsSrcToDestRestated",
+    "BytesSrcToDestRestated",
+    "PacketsDestToSrcRestated",
+    "BytesDestToSrcRestated",
+    "BytesDoubtful",
+    "RestartsLost",
+)
+
+OF_RESTARTS = ("FlowsRestarted", "BytesRestated", "BytesDoubtful", "RestartsLost")
+COLUMNS = (*PLAIN, *OF_RESTARTS)
+"""How rows show the measures: restated bytes as one number, both ways together."""
 
 type Figures = list[int]
 type Sums = int
 
-SUMS_BYTES = 8 * len(MEASURES)
-
 _FIELDS = struct.Struct(f"<{len(MEASURES)}Q")
-_EACH = struct.Struct(f"{SUMS_BYTES}s")
 _number_of = partial(int.from_bytes, byteorder="little")
 _TOP_BITS = sum(1 << 64 * place + 63 for place in range(len(MEASURES)))
+_FIRST_OF_RESTARTS = 1 << 64 * len(PLAIN)
+_NO_RESTARTS = [0] * (len(MEASURES) - len(PLAIN))
 
 
 def no_figures() -> Figures:
-    """Eight zeros."""
+    """As many zeros as there are measures."""
     return [0] * len(MEASURES)
 
 
 def figures_of(flow: FlowTuple) -> Figures:
-    """What one tuple adds."""
+    """What one tuple adds as it is stated."""
     return [
         1,
         flow.flows_allowed,
@@ -54,7 +72,29 @@ def figures_of(flow: FlowTuple) -> Figures:
         flow.bytes_src_to_dest,
         flow.packets_dest_to_src,
         flow.bytes_dest_to_src,
+        *_NO_RESTARTS,
     ]
+
+
+def corrected(figures: Figures, correction: Correction) -> Figures:
+    """What a tuple of these figures adds where restarts change something of it."""
+    tuples, allowed, denied, ended, *counters = figures[: len(PLAIN)]
+    restarted = ended if correction.restart else 0
+    if correction.restart:
+        allowed = ended = 0
+    restated = correction.restated
+    return [
+        *(tuples, allowed, denied, ended),
+        *(counter - before for counter, before in zip(counters, restated, strict=True)),
+        *(restarted, *restated, correction.doubtful, correction.lost),
+    ]
+
+
+def to_columns(figures: Sequence[int]) -> dict[str, int]:
+    """Figures under the names of ``COLUMNS``."""
+    restarted, _, sent, _, received, doubtful, lost = figures[len(PLAIN) :]
+    of_restarts = restarted, min(sent + received, INT64_MAX), doubtful, lost
+    return dict(zip(COLUMNS, (*figures[: len(PLAIN)], *of_restarts), strict=True))
 
 
 def add_figures(into: Figures, figures: Sequence[int]) -> None:
@@ -64,7 +104,7 @@ def add_figures(into: Figures, figures: Sequence[int]) -> None:
 
 
 def to_sums(figures: Iterable[int]) -> Sums:
-    """Eight figures as one number; ``ValueError`` if one is too large for a column."""
+    """Figures as one number; ``ValueError`` if one is too large for a column."""
     sums = int.from_bytes(_FIELDS.pack(*figures), "little")
     if sums & _TOP_BITS:
         raise ValueError("a figure is too large for a column")
@@ -73,7 +113,7 @@ def to_sums(figures: Iterable[int]) -> Sums:
 
 def to_figures(sums: Sums) -> Figures:
     """What the number stands for."""
-    return [*_FIELDS.unpack(sums.to_bytes(SUMS_BYTES, "little"))]
+    return [*_FIELDS.unpack(sums.to_bytes(_FIELDS.size, "little"))]
 
 
 def add_sums(one: Sums, other: Sums) -> Sums:
@@ -91,14 +131,19 @@ def _saturated(sums: Sums) -> Sums:
     return to_sums(min(figure, INT64_MAX) for figure in to_figures(sums))
 
 
-def bytes_of_sums(many: Iterable[Sums]) -> bytes:
-    """Figures of many keys, ``SUMS_BYTES`` for each: 64-bit numbers, little endian."""
-    return b"".join([sums.to_bytes(SUMS_BYTES, "little") for sums in many])
+def measures_in(many: Iterable[Sums]) -> int:
+    """How many of the measures, from the first on, it takes to hold all of these."""
+    return len(PLAIN) if reduce(or_, many, 0) < _FIRST_OF_RESTARTS else len(MEASURES)
 
 
-def sums_of_bytes(data: bytes | bytearray) -> list[Sums]:
+def bytes_of_sums(many: Iterable[Sums], measures: int) -> bytes:
+    """The first figures of many keys: so many numbers for each, of 64 bits, little endian."""
+    return b"".join([sums.to_bytes(8 * measures, "little") for sums in many])
+
+
+def sums_of_bytes(data: bytes | bytearray, measures: int) -> list[Sums]:
     """What ``bytes_of_sums`` made these bytes of, if no figure is too large for a column."""
-    return [*map(_number_of, [each for (each,) in _EACH.iter_unpack(data)])]
+    return [*map(_number_of, [each for (each,) in struct.iter_unpack(f"{8 * measures}s", data)])]
 
 
 def bits_of_sums(many: Iterable[Sums]) -> Figures:

@@ -6,9 +6,9 @@ The layout, version 1, inside one zlib stream::
     header     JSON: numbers of rows and widths of columns, remainders, floors, exact traffic
     columns    one after another, each a run of unsigned numbers as byte planes: all lowest bytes first
 
-A column takes as many planes as its largest number needs, so that small numbers take little and zlib meets
-like with like. Texts stand once, in a table of their own; keys refer to them by number. Rows stand in the
-order in which their keys were admitted: it decides which of equal ones is dropped.
+A column takes as many planes as its largest number needs, so that small numbers take little, zeros nothing,
+and zlib meets like with like. Texts stand once, in a table of their own; keys refer to them by number. Rows
+stand in the order in which their keys were admitted: it decides which of equal ones is dropped.
 """
 
 import json
@@ -24,10 +24,10 @@ from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import (
     MEASURES,
-    SUMS_BYTES,
     Sums,
     bits_of_sums,
     bytes_of_sums,
+    measures_in,
     sums_of_bytes,
     to_figures,
     to_sums,
@@ -86,7 +86,7 @@ def _pack(shares: Mapping[int, HourCounts], sizes: dict[_Place, int]) -> bytes:
     texts = _Texts()
     header: dict[str, Any] = {"packing": PACKING, "shares": {}}
     for share, counts in sorted(shares.items()):
-        traffic = sorted([*key, *to_figures(sums)] for key, sums in counts.traffic.items())
+        traffic = sorted([*key, *_shortened(to_figures(sums))] for key, sums in counts.traffic.items())
         families: dict[str, Any] = {}
         header["shares"][share] = {"traffic": traffic, "families": families}
         for name, family in counts.families.items():
@@ -94,7 +94,7 @@ def _pack(shares: Mapping[int, HourCounts], sizes: dict[_Place, int]) -> bytes:
                 known = len(texts)
                 families[name] = _pack_family(family, columns, texts)
                 new = islice(reversed(texts), len(texts) - known)
-                sizes[share, name] = len(family) * sum(families[name]["widths"]) + sum(map(len, new))
+                sizes[share, name] = len(family) * _bytes_a_row(families[name]) + sum(map(len, new))
     joined = "".join(texts).encode("utf-8", "surrogatepass")
     header["texts"] = [len(texts), len(joined), *columns.add([[*map(len, texts)]])]
     encoded = json.dumps(header, separators=(",", ":")).encode()
@@ -151,10 +151,23 @@ class _ColumnWriter:
     def add_sums(self, sums: Collection[Sums]) -> list[int]:
         """Add the columns of figures; returns how many planes each took."""
         widths = [*map(_width_of, bits_of_sums(sums))]
-        numbers = bytes_of_sums(sums)
+        measures = measures_in(sums)
+        numbers = bytes_of_sums(sums, measures)
         for place, width in enumerate(widths):
-            self.planes += [numbers[8 * place + plane :: SUMS_BYTES] for plane in range(width)]
-        return widths
+            self.planes += [numbers[8 * place + plane :: 8 * measures] for plane in range(width)]
+        return _shortened(widths)
+
+
+def _shortened(numbers: list[int]) -> list[int]:
+    """Without the zeros at the end: most counts have nothing of restarts."""
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return numbers
+
+
+def _lengthened(numbers: list[int]) -> list[int]:
+    """What ``_shortened`` has shortened."""
+    return [*numbers, *[0] * (len(MEASURES) - len(numbers))]
 
 
 def _width_of(largest: int) -> int:
@@ -174,10 +187,13 @@ class _ColumnReader:
         return [self._take(rows, width) for width in widths]
 
     def take_sums(self, rows: int, widths: Sequence[int]) -> list[Sums]:
-        numbers = bytearray(SUMS_BYTES * rows)
+        measures = len(widths)
+        if measures > len(MEASURES):
+            raise ValueError(f"{measures} measures")
+        numbers = bytearray(8 * measures * rows)
         for place, width in enumerate(widths):
-            self._fill(numbers, 8 * place, SUMS_BYTES, width)
-        return sums_of_bytes(numbers)
+            self._fill(numbers, 8 * place, 8 * measures, width)
+        return sums_of_bytes(numbers, measures)
 
     def _take(self, rows: int, width: int) -> tuple[int, ...]:
         if not width:
@@ -198,14 +214,29 @@ class _ColumnReader:
 
 
 def _pack_family(family: HeavyHitters, columns: _ColumnWriter, texts: _Texts) -> dict[str, Any]:
+    """Put a family's rows into the columns; gives how many there are, the columns' widths, and what else
+    there is to know of the family.
+    """
     keys, missed, seen = family.sums.keys(), family.missed, family.seen
-    widths: list[int] = []
+    packed: dict[str, Any] = {
+        "rows": len(keys),
+        "floor": family.floor,
+        "rest": _shortened(to_figures(family.rest)),
+    }
     if keys:
-        widths += columns.add(_numbered(column, texts) for column in zip(*keys, strict=True))
-        widths += columns.add_sums(family.sums.values())
-        widths += columns.add([[missed.get(key, 0) for key in keys] if missed else (0,) * len(keys)])
-        widths += columns.add(zip(*map(seen.__getitem__, keys), strict=True) if seen else ())
-    return {"rows": len(keys), "widths": widths, "floor": family.floor, "rest": to_figures(family.rest)}
+        packed["key"] = columns.add(_numbered(column, texts) for column in zip(*keys, strict=True))
+        packed["sums"] = columns.add_sums(family.sums.values())
+        packed["missed"] = columns.add([[missed.get(key, 0) for key in keys] if missed else (0,) * len(keys)])
+        packed["seen"] = columns.add(zip(*map(seen.__getitem__, keys), strict=True) if seen else ())
+    return packed
+
+
+_COLUMNS = ("key", "sums", "missed", "seen")
+"""A family's columns, in their order."""
+
+
+def _bytes_a_row(packed: dict[str, Any]) -> int:
+    return sum(sum(packed.get(name, ())) for name in _COLUMNS)
 
 
 def _numbered(column: Sequence[Any], texts: _Texts) -> Sequence[int]:
@@ -225,7 +256,9 @@ def _unpack_shares(header: dict[str, Any], body: bytes, at: int) -> dict[int, Ho
     shares: dict[int, HourCounts] = {}
     for share, packed in header["shares"].items():
         counts = shares[int(share)] = HourCounts()
-        counts.traffic = {(row[0], row[1], row[2]): to_sums(row[3:]) for row in packed["traffic"]}
+        counts.traffic = {
+            (row[0], row[1], row[2]): to_sums(_lengthened(row[3:])) for row in packed["traffic"]
+        }
         for name, family in packed["families"].items():
             _unpack_family(counts, name, family, reader, texts)
     return shares
@@ -247,17 +280,15 @@ def _unpack_family(
 ) -> None:
     """Put the rows of a family back."""
     family = counts.families[name]
-    family.floor, family.rest = packed["floor"], to_sums(packed["rest"])
-    rows, widths = packed["rows"], packed["widths"]
-    reader.check(rows, widths)
+    family.floor, family.rest = packed["floor"], to_sums(_lengthened(packed["rest"]))
+    rows = packed["rows"]
+    reader.check(rows, [width for name in _COLUMNS for width in packed.get(name, ())])
     if not rows:
         return
-    titles = FAMILIES[name].columns
-    figures_at, missed_at = len(titles), len(titles) + len(MEASURES)
     parts: list[Iterable[str | int]] = []
-    for title, column in zip(titles, reader.take(rows, widths[:figures_at]), strict=True):
+    for title, column in zip(FAMILIES[name].columns, reader.take(rows, packed["key"]), strict=True):
         parts.append(column if title in OF_PORT else map(texts.__getitem__, column))
     keys: list[Key] = [*zip(*parts, strict=True)]
-    sums = reader.take_sums(rows, widths[figures_at:missed_at])
-    missed, *seen = reader.take(rows, widths[missed_at:])
-    family.fill(keys, sums, missed, zip(*seen, strict=True))
+    sums = reader.take_sums(rows, packed["sums"])
+    (missed,) = reader.take(rows, packed["missed"])
+    family.fill(keys, sums, missed, zip(*reader.take(rows, packed["seen"]), strict=True))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from shared.tally.families import FAMILIES, STATED_BYTES, TWICE, Family
-from shared.tally.measures import MEASURES
+from shared.tally.measures import COLUMNS
 
 Grain = Literal["5m", "hour", "day"]
 
@@ -50,7 +50,7 @@ class Question:
     order: str
     grains: tuple[Grain, ...]
     unknown: tuple[str, ...]
-    measures: tuple[str, ...] = MEASURES
+    measures: tuple[str, ...] = COLUMNS
     extremes: Mapping[str, Callable[[list[Any]], Any]] = field(default_factory=dict)
 
     @property

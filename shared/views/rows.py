@@ -8,7 +8,15 @@ from typing import Any
 from shared.flowlog.blob_name import key_join
 from shared.tally.heavy_hitters import HeavyHitters, Row
 from shared.tally.hour_counts import HourCounts
-from shared.tally.measures import MEASURES, Figures, Sums, add_figures, add_to, to_figures
+from shared.tally.measures import (
+    OF_RESTARTS,
+    Figures,
+    Sums,
+    add_figures,
+    add_to,
+    to_columns,
+    to_figures,
+)
 from shared.times import to_moment
 from shared.views.questions import HEALTH_COLUMNS, RANKED_ROWS, Grain, Question
 
@@ -89,9 +97,15 @@ class _View:
         return {
             **_head(self.scope, self.question.name, self.grain, period, key),
             **dict(zip(self.question.key, dimensions, strict=False)),
-            **dict(zip(MEASURES, figures, strict=True)),
+            **_measures(figures),
             **more,
         }
+
+
+def _measures(figures: Figures) -> dict[str, int]:
+    """The measures' columns; those of restarts only where there were any."""
+    columns = to_columns(figures)
+    return {name: value for name, value in columns.items() if value or name not in OF_RESTARTS}
 
 
 def _head(scope: str, view: str, grain: Grain, period: datetime, key: str) -> ViewRow:

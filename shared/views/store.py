@@ -19,7 +19,7 @@ from shared.ledger.entry import from_chunks, to_chunks
 from shared.tables import END, Columns, Found, Tables, query, write_batches
 from shared.tally.families import OF_PORT
 from shared.tally.hour_counts import HourCounts
-from shared.tally.measures import MEASURES
+from shared.tally.measures import OF_RESTARTS, PLAIN
 from shared.tally.packing import pack_within, unpack
 from shared.times import day_key, hour_key
 from shared.views.questions import HEALTH_COLUMNS, HEALTH_MEASURES, QUESTIONS, Grain
@@ -54,9 +54,14 @@ def _types_of(view: str) -> tuple[dict[bool, dict[str, type]], dict[str, type]]:
     if question.name == "health":
         rest |= _HEALTH_TYPES[0]
         return {True: rest, False: rest}, _HEALTH_TYPES[1]
-    rest |= dict.fromkeys(MEASURES, int)
+    rest |= dict.fromkeys(PLAIN, int)
     key: dict[str, type] = {name: int if name in OF_PORT else str for name in question.key}
-    optional: dict[str, type] = {"IsRest": bool, "FirstSeen": datetime, "LastSeen": datetime}
+    optional: dict[str, type] = {
+        **dict.fromkeys(OF_RESTARTS, int),
+        "IsRest": bool,
+        "FirstSeen": datetime,
+        "LastSeen": datetime,
+    }
     counted = {"Rank": int, "Missed": int}
     if question.bounded:
         rest |= {"Missed": int, "IsRest": bool}
