@@ -101,12 +101,12 @@ def _established(flow: Flow, rng: random.Random, at_ms: int, parted: float) -> l
     """Begin in one of four ways; be restarted, mostly once; end."""
     life = _Life(flow, rng, parted)
     way = rng.random()
-    if way < 0.5:  # in the millisecond of its restart
+    if way < 0.7:  # in the millisecond of its restart
         life.begin(at_ms)
-    elif way < 0.7:  # a while before
+    elif way < 0.8:  # a while before
         life.begin(at_ms)
         at_ms += rng.randint(1, 60_000)
-    elif way < 0.85:  # a while before, and it has stated counters since
+    elif way < 0.9:  # a while before, and it has stated counters since
         life.begin(at_ms)
         for _ in range(rng.randint(1, 2)):
             life.passes(_answered(rng))
@@ -114,7 +114,7 @@ def _established(flow: Flow, rng: random.Random, at_ms: int, parted: float) -> l
             life.goes_on(at_ms)
         at_ms += rng.randint(1, 60_000)
     else:  # long before the log
-        sent, received = rng.randint(1_000, 50_000), rng.randint(1_000, 50_000)
+        sent, received = (int(10 ** rng.uniform(1, 4.5)) for _ in range(2))
         life.is_old((sent, 90 * sent, received, 130 * received))
     life.passes(_answered(rng))
     life.restart(at_ms)
