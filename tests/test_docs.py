@@ -18,6 +18,7 @@ from shared.views.query import (
     read_parameters,
     read_query,
 )
+from tools import plain_sum
 from tools import question_pages as questions
 from tools.commands import ELLIPSIS, ROOT, Command, find_commands
 
@@ -49,6 +50,11 @@ def give(words: Sequence[str]) -> None:
 def test_the_page_of_questions_is_what_the_registry_says() -> None:
     assert questions.PAGE.read_text() == questions.page(), "run `python -m tools.question_pages`"
     assert questions.TABLES.read_text() == questions.tables(), "run `python -m tools.question_pages`"
+
+
+def test_the_page_of_truth_has_the_figures_that_are_measured() -> None:
+    assert plain_sum.PAGE.read_text() == plain_sum.page(), f"run `{plain_sum.COMMAND}`"
+    assert plain_sum.COMMAND in plain_sum.PAGE.read_text()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=str)

@@ -1,7 +1,8 @@
 """The main job, shown at work: ``make demo``.
 
 Starts Azurite, lets a Network Watcher in fast motion write flow logs, counts them meanwhile with the very
-command that people use, and holds the writer's own count against what was counted and rejected.
+command that people use, and compares the writer's own count with what was counted and rejected: every tuple
+and every byte that it wrote, and what of it is true of the traffic.
 """
 
 import argparse
@@ -10,17 +11,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tools.azurite import azurite, settings_for
+from tools.network_watcher.truth import Truth, bytes_of
 
 FLOWTALLY = str(Path(sys.executable).with_name("flowtally"))
 NICS, HOURS, SEED = 6, 2, 7
 
 
 def main() -> int:
-    """Run the demo; 0 if every tuple that was written was counted or rejected."""
+    """Run the demo; 0 if all that was written was counted or rejected, and the truth is within what was."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--keep", action="store_true", help="leave Azurite up until Ctrl-C")
     keep = parser.parse_args().keep
@@ -54,12 +58,12 @@ def main() -> int:
     return 0 if held else 1
 
 
-def write_and_sweep(environment: Mapping[str, str]) -> dict[str, int]:
+def write_and_sweep(environment: Mapping[str, str]) -> Truth:
     """Write logs while a sweep watches, and give the writer's own count."""
     writer = subprocess.Popen(
         [
             *(sys.executable, "-m", "tools.network_watcher", "--nics", str(NICS), "--hours", str(HOURS)),
-            *("--seed", str(SEED), "--seconds-per-minute", "0.1", "--garbled", "0.02"),
+            *("--seed", str(SEED), "--seconds-per-minute", "0.1", "--garbled", "0.02", "--scans", "0.002"),
         ],
         env=environment,
         stdout=subprocess.PIPE,
@@ -85,30 +89,49 @@ def write_and_sweep(environment: Mapping[str, str]) -> dict[str, int]:
             if writer.poll() is not None:
                 break
         sweeper.terminate()
-        counted: dict[str, int] = json.loads(writer.stdout.read())
-    return counted
+        written = json.loads(writer.stdout.read())
+    return Truth(**{each.name: written[each.name] for each in fields(Truth)})
 
 
-def hold_against(written: Mapping[str, int], environment: Mapping[str, str]) -> bool:
-    """One line that holds the writer's count against the ledger's."""
-    status = subprocess.run(
-        [FLOWTALLY, "status", "-o", "json"], env=environment, capture_output=True, text=True, check=False
+def hold_against(written: Truth, environment: Mapping[str, str]) -> bool:
+    """Compare the writer's count with the ledger's, and the truth with what is counted; a line for each."""
+    blobs = answer_of(environment, "status")["rows"]
+    tuples, rejected, garbled = (
+        sum(row[name] for row in blobs) for name in ("Tuples", "Malformed", "GarbledBytes")
     )
-    rows = json.loads(status.stdout)["rows"]
-    counted, rejected, garbled = (
-        sum(row[name] for row in rows) for name in ("Tuples", "Malformed", "GarbledBytes")
-    )
-    held = (counted, rejected, garbled) == (
-        written["tuples"],
-        written["malformed"],
-        written["garbled_bytes"],
-    )
+    complete = (tuples, rejected, garbled) == (written.tuples, written.malformed, written.garbled_bytes)
     say(
-        f"written: {written['tuples']:,} tuples, {written['malformed']:,} malformed ones, "
-        f"{written['garbled_bytes']:,} garbled bytes · counted: {counted:,} tuples, {rejected:,} rejected, "
-        f"{garbled:,} bytes garbled · {'nothing lost, nothing twice' if held else 'THESE DIFFER'}"
+        f"written: {written.tuples:,} tuples, {written.malformed:,} malformed ones, "
+        f"{written.garbled_bytes:,} garbled bytes · counted: {tuples:,} tuples, {rejected:,} rejected, "
+        f"{garbled:,} bytes garbled · {'nothing lost, nothing twice' if complete else 'THESE DIFFER'}"
     )
-    return held
+    total = answer_of(environment, "show", "traffic", "--grain", "day", "--since", "2d")["total"]
+    counted = total["BytesSrcToDest"] + total["BytesDestToSrc"]
+    logged = bytes_of(written.passed) + bytes_of(written.restated)
+    conserved = logged == counted + total["BytesRestated"]
+    say(
+        f"bytes that the logs state: {logged:,} · counted: {counted:,}, stated before: "
+        f"{total['BytesRestated']:,} · {'together the same' if conserved else 'THESE DIFFER'}"
+    )
+    visible = bytes_of(written.passed) + bytes_of(written.unseen)
+    true = counted - total["BytesDoubtful"] <= visible <= counted and not total["RestartsLost"]
+    flows, doubtful = total["FlowsAllowed"], total["BytesDoubtful"]
+    true = true and flows == written.began + written.parted
+    say(
+        f"what really passed: {bytes_of(written.passed):,} bytes, {written.began:,} flows; stated again by "
+        f"restarts that no reader can see, being in two records: {bytes_of(written.unseen):,} bytes, "
+        f"{written.parted:,} flows · counted: {counted:,} bytes, {doubtful:,} of them doubtful, {flows:,} flows "
+        f"· {'the truth is within' if true else 'THE TRUTH IS NOT WITHIN'}"
+    )
+    return complete and conserved and true
+
+
+def answer_of(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
+    """Run a command, and read its answer."""
+    command = [FLOWTALLY, *arguments, "-o", "json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
 
 
 def flowtally(environment: Mapping[str, str], *arguments: str) -> None:
