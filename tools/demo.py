@@ -120,8 +120,8 @@ def hold_against(written: Truth, environment: Mapping[str, str]) -> bool:
     say(
         f"what really passed: {bytes_of(written.passed):,} bytes, {written.began:,} flows; stated again by "
         f"restarts that no reader can see, being in two records: {bytes_of(written.unseen):,} bytes, "
-        f"{written.parted:,} flows · counted: {counted:,} bytes, {doubtful:,} of them doubtful, {flows:,} flows "
-        f"· {'the truth is within' if true else 'THE TRUTH IS NOT WITHIN'}"
+        f"{written.parted:,} flows · counted: {counted:,} bytes, {doubtful:,} of them doubtful, "
+        f"{flows:,} flows · {'the truth is within' if true else 'THE TRUTH IS NOT WITHIN'}"
     )
     return complete and conserved and true
 
