@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tools.bench.counting import bulk, floods, packing, small, windows
+from tools.bench.counting import bulk, floods, packing, restarts, small, windows
 from tools.bench.hosting import at_once, instance
 from tools.bench.logs import BUSY, FLOODED
 from tools.bench.measuring import Row, table
@@ -22,6 +22,7 @@ type Section = Callable[[argparse.Namespace], Iterator[Row]]
 
 SECTIONS: dict[str, Section] = {
     "bulk": lambda given: bulk(given.megabytes, given.rounds, given.tuples),
+    "restarts": lambda given: restarts(given.rounds, given.tuples),
     "floods": lambda given: floods(given.rounds, min(FLOODED, 40 * given.tuples)),
     "small": lambda given: small(8 * given.rounds),
     "packing": lambda given: packing(4 * given.rounds, given.tuples),

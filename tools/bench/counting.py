@@ -4,15 +4,17 @@ The *floor* is ``orjson.loads`` of the same bytes, the fastest way to look at al
 Python. The *reference* is the plain reading, one tuple at a time, doing the same counts.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from operator import add
 from statistics import median
 from typing import get_args
 
 import orjson
 
 from shared.blobs import WINDOW
-from shared.tally.hour_counts import BlobCounts
+from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.packing import pack, unpack
 from tools.bench.logs import (
     BUSY,
@@ -50,12 +52,22 @@ def bulk(megabytes: Sequence[int], rounds: int, tuples_per_minute: int = BUSY) -
                 what = f"{form}, {size} MB{', keys in any order' if shuffled else ''}"
                 yield Row(
                     *("bulk", what, "× floor", ratios(counted, floor)),
-                    None if shuffled else 4.5 if size <= 10 else 3.0,
+                    None if shuffled else 4.5 if size <= 10 else 3.2,
                     aside={"MB/s": len(blob) / median(counted) / 1e6},
                 )
                 if not shuffled:
                     faster = ratios(plainly, counted, share)
                     yield Row("bulk", what, "× faster than the reference", faster, 8, at_least=True)
+
+
+def restarts(rounds: int, tuples_per_minute: int = BUSY) -> Iterator[Row]:
+    """A VNet log of which half the tuples are restarts, against one without any."""
+    without, half = (
+        repeated(hour_blob("vnet-v4", tuples_per_minute, restarts=share), 10**7) for share in (0, 0.5)
+    )
+    of_half, of_none = by_turns(rounds, partial(count, half), partial(count, without))
+    figures = ratios(of_half, of_none, len(without) / len(half))
+    yield Row("restarts", "vnet-v4, half of the tuples", "× no restarts", figures, 2.0)
 
 
 def floods(rounds: int, tuples: int = FLOODED) -> Iterator[Row]:
@@ -65,7 +77,7 @@ def floods(rounds: int, tuples: int = FLOODED) -> Iterator[Row]:
         of_many, of_few = by_turns(rounds, partial(count, many), partial(count, few))
         figures = ratios(of_many, of_few, len(few) / len(many))
         yield Row(
-            *("floods", f"{form}, 100,000 sources", "× few keys", figures, 1.5),
+            *("floods", f"{form}, 100,000 sources", "× few keys", figures, 1.7),
             aside={"MB": len(many) / 1e6, "MB/s": len(many) / median(of_many) / 1e6},
         )
 
@@ -95,17 +107,45 @@ def _into(known: list[BlobCounts], count: Callable[[bytes, BlobCounts], BlobCoun
 
 
 def packing(rounds: int, tuples_per_minute: int = BUSY) -> Iterator[Row]:
-    """Packing and unpacking a typical entity and a full one, in milliseconds."""
+    """Packing and unpacking a small entity and a full one, against the same rows as JSON in zlib."""
     for form in FORMATS:
         full = count(hour_blob(form, tuples_per_minute)).shares
-        for what, shares, target in (("typical", shares_with(form, 200), 2.0), ("full", full, 25.0)):
-            packed = pack(shares)
-            packs, unpacks = by_turns(rounds, partial(pack, shares), partial(unpack, packed))
-            both = tuple(1e3 * (a + b) for a, b in zip(packs, unpacks, strict=True))
-            yield Row(
-                *("packing", f"{form}, {what}: {keys_of(shares):,} keys", "ms", both, target),
-                aside={"KB packed": len(packed) / 1e3},
+        for what, shares, target in (("small", shares_with(form, 200), None), ("full", full, 2.0)):
+            packed, rows = pack(shares), _rows_of(shares)
+            as_json = _to_json(rows)
+            packs, unpacks, writes, reads = by_turns(
+                rounds,
+                partial(pack, shares),
+                partial(unpack, packed),
+                partial(_to_json, rows),
+                partial(_of_json, as_json),
             )
+            both, plainly = ([*map(add, *each)] for each in ((packs, unpacks), (writes, reads)))
+            yield Row(
+                *("packing", f"{form}, {what}: {keys_of(shares):,} keys", "× JSON and zlib"),
+                *(ratios(both, plainly), target),
+                aside={"ms": 1e3 * median(both), "KB": len(packed) / 1e3, "KB as JSON": len(as_json) / 1e3},
+            )
+
+
+type _JsonRows = dict[str, list[list[object]]]
+
+
+def _rows_of(shares: Mapping[int, HourCounts]) -> _JsonRows:
+    """Each family's rows as lists: key, figures, missed."""
+    return {
+        f"{share} {name}": [[*row.key, *row.figures, row.missed] for row in family.rows()]
+        for share, hour in shares.items()
+        for name, family in hour.families.items()
+    }
+
+
+def _to_json(rows: _JsonRows) -> bytes:
+    return zlib.compress(orjson.dumps(rows), level=1)
+
+
+def _of_json(written: bytes) -> object:
+    return orjson.loads(zlib.decompress(written))
 
 
 def windows(megabytes: int, rounds: int, tuples_per_minute: int = BUSY) -> Iterator[Row]:
