@@ -160,9 +160,10 @@ class _ColumnWriter:
 
 def _shortened(numbers: list[int]) -> list[int]:
     """Without the zeros at the end: most counts have nothing of restarts."""
-    while numbers and not numbers[-1]:
-        numbers.pop()
-    return numbers
+    length = len(numbers)
+    while length and not numbers[length - 1]:
+        length -= 1
+    return numbers[:length]
 
 
 def _lengthened(numbers: list[int]) -> list[int]:
