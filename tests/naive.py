@@ -34,9 +34,6 @@ DIMENSIONS = {
 }
 RANKED_BY_DENIALS = {"denied-sources", "denied-ports", "denied-conversations"}
 RANKED_BY_TRAFFIC = {"talkers", "allowed-ports", "conversations"}
-ENCRYPTIONS = (
-    "X NX NX_HW_NOT_SUPPORTED NX_SW_NOT_READY NX_NOT_ACCEPTED NX_NOT_SUPPORTED NX_LOCAL_DST NX_FALLBACK"
-)
 
 type Key = tuple[Any, ...]
 type Figures = list[int]
@@ -270,7 +267,7 @@ def read(record: dict[str, Any], text: str, hour: datetime) -> Flow | None:
     counters = fields[9:]
     if version == 4:
         state, denied = verdict, verdict == "D"
-        valid = verdict in {"B", "C", "E", "D"} and extra in ENCRYPTIONS.split()
+        valid = verdict in {"B", "C", "E", "D"} and _is_encryption(extra)
     else:
         state, denied = extra or "B", verdict == "D"
         valid = verdict in {"A", "D"} and (version == 1 or extra in {"B", "C", "E"})
@@ -299,10 +296,17 @@ def read(record: dict[str, Any], text: str, hour: datetime) -> Flow | None:
         "DestPort": int(port),
         "L4Protocol": {"T": "TCP", "U": "UDP", "6": "TCP", "17": "UDP"}.get(protocol, protocol),
     }
+    key["Encryption"] = extra if version == 4 else ""
     began = state == "B" and not denied
     stated = [int(given or 0) for given in counters or "0000"]
     figures = [1, began, denied, state == "E", *stated, 0, 0, 0, 0]
     return time_ms, key, [int(figure) for figure in figures]
+
+
+def _is_encryption(text: str) -> bool:
+    """Encrypted, or not for a reason, whatever it is: Microsoft may add some."""
+    letters = text.replace("_", "a")
+    return text == "X" or (text[:2] == "NX" and len(text) <= 62 and letters.isalnum() and letters.isascii())
 
 
 def _is_address(text: str) -> bool:
@@ -324,8 +328,8 @@ def _count_flow(
     figures: Figures,
 ) -> None:
     inbound, denied = flow["Direction"] == "Inbound", flow["Status"] == "Denied"
-    remote = flow["SrcIp"] if inbound else flow["DestIp"]
-    flow = {**flow, "AclGroup": acl, "AclRule": rule, "Mac": mac, "RemoteIp": remote}
+    local, remote = (flow["DestIp"], flow["SrcIp"]) if inbound else (flow["SrcIp"], flow["DestIp"])
+    flow = {**flow, "AclGroup": acl, "AclRule": rule, "Mac": mac, "LocalIp": local, "RemoteIp": remote}
     views = ["traffic", "rules", "nics"]
     if denied:
         views += ["denied-ports", "denied-conversations", *(["denied-sources"] if inbound else [])]

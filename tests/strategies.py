@@ -33,6 +33,8 @@ ENCRYPTIONS = (
     "NX_NOT_SUPPORTED",
     "NX_LOCAL_DST",
     "NX_FALLBACK",
+    "NX_NEW_IN_2027",
+    "NX_" + 59 * "z",
 )
 
 layouts = st.sampled_from(LAYOUTS)
@@ -88,6 +90,7 @@ class Ending:
     began: bool = False
     ended: bool = False
     counts: bool = False
+    encryption: str = ""
 
 
 ENDINGS: dict[Layout, list[Ending]] = {
@@ -102,10 +105,10 @@ ENDINGS: dict[Layout, list[Ending]] = {
         ending
         for code in ENCRYPTIONS
         for ending in (
-            Ending(("B", code), began=True),
-            Ending(("C", code), counts=True),
-            Ending(("E", code), counts=True, ended=True),
-            Ending(("D", code), denied=True),
+            Ending(("B", code), began=True, encryption=code),
+            Ending(("C", code), counts=True, encryption=code),
+            Ending(("E", code), counts=True, ended=True, encryption=code),
+            Ending(("D", code), denied=True, encryption=code),
         )
     ],
 }
@@ -139,6 +142,7 @@ def good_tuple(  # noqa: PLR0917 -- these are the parts of a tuple, in its order
             protocol=protocol[1],
             direction="Inbound" if way == "I" else "Outbound",
             status="Denied" if ending.denied else "Allowed",
+            encryption=ending.encryption,
             flows_allowed=int(ending.began),
             flows_denied=int(ending.denied),
             flows_ended=int(ending.ended),
@@ -173,6 +177,7 @@ NO_ADDRESSES = (
 )
 NO_PORTS = ("", "-1", "65536", "99999", "100000", "x", "80.0", "+80", " 80", "٨٠", "²")
 NO_PROTOCOLS = ("", "256", "999", "1000", "-1", "t", "TCP", "X", "٦")
+NO_ENCRYPTIONS = ("", "x", "B", "XX", "nx", "NX-", "NX_A B", "NX\n", "NX_É", "NX_" + 60 * "A")
 NO_COUNTERS = ("-1", str(2**63), str(2**64), "9" * 5000, "1.0", "1e3", "x", " 1", "٣", "NaN")
 
 _TIME, _ADDRESS, _PORT = "time is neither 10 nor 13 digits", "not an address", "not a port"
@@ -188,7 +193,7 @@ def bad_values(layout: Layout) -> list[tuple[int, str, str]]:
     broken += [(6, value, "unknown direction") for value in ("", "i", "o", "X", "IO", "Inbound")]
     if layout == "vnet-v4":
         broken += [(7, value, "unknown state") for value in ("", "A", "b", "BC", "X")]
-        broken += [(8, value, "unknown encryption") for value in ("", "x", "B", "NX_", "NX_OTHER")]
+        broken += [(8, value, "unknown encryption") for value in NO_ENCRYPTIONS]
     else:
         broken += [(7, value, "unknown decision") for value in ("", "a", "B", "AD", "X")]
     if layout == "nsg-v2":

@@ -88,6 +88,7 @@ def _event(rng: random.Random) -> Event:
         protocol="TCP",
         direction=rng.choice(["Inbound", "Inbound", "Outbound"]),
         status="Denied" if denied else "Allowed",
+        encryption="",
         flows_allowed=int(not denied),
         flows_denied=int(denied),
         flows_ended=0,
@@ -305,7 +306,7 @@ def test_lists_by_period_add_up_to_the_sum(world: list[Event], query: Query, gra
 
 
 def test_an_exact_view_is_ordered_and_cut_by_what_is_asked() -> None:
-    flow = FlowTuple(0, "10.0.0.1", "192.0.2.1", 5, 22, "TCP", "Inbound", "Allowed", 1, 0, 0, 1, 10, 0, 0)
+    flow = FlowTuple(0, "10.0.0.1", "192.0.2.1", 5, 22, "TCP", "Inbound", "Allowed", "", 1, 0, 0, 1, 10, 0, 0)
     world = [
         Event(
             5,
@@ -325,7 +326,7 @@ def test_an_exact_view_is_ordered_and_cut_by_what_is_asked() -> None:
 
 def test_what_a_row_may_lack_is_no_more_than_it_has_to_be() -> None:
     """Two rows are kept of each hour; the third of the first hour is the first of the second."""
-    flow = FlowTuple(0, "10.0.0.1", "192.0.2.1", 5, 22, "TCP", "Inbound", "Denied", 0, 1, 0, 0, 0, 0, 0)
+    flow = FlowTuple(0, "10.0.0.1", "192.0.2.1", 5, 22, "TCP", "Inbound", "Denied", "", 0, 1, 0, 0, 0, 0, 0)
     world = [
         Event(hour, SCOPES[0], flow._replace(src_ip=f"10.0.0.{host}", time_ms=_at(hour)), "a", "D")
         for hour, denied in ((5, {1: 9, 2: 5, 3: 3, 4: 1}), (6, {3: 7, 1: 2, 2: 1}))

@@ -331,7 +331,7 @@ ODD_COUNTERS = (
     "-1",
     "1.0",
 )
-ENCRYPTIONS = ("X", "NX", "NX_HW_NOT_SUPPORTED", "NX_LOCAL_DST")
+ENCRYPTIONS = ("X", "NX", "NX_HW_NOT_SUPPORTED", "NX_NEW")
 RULES = ("UserRule_a", "UserRule_ü", 'x"flowTuples":["', "DefaultRule_]}{", "UserRule_a\\", "\ud800", "")
 
 
@@ -372,7 +372,7 @@ def strange_tuple(form: Format, rng: random.Random, oddity: float) -> object:
         pick(rng, "IO", ("", "i", "IO"), oddity),
     ]
     if form == "vnet-v4":
-        fields += [pick(rng, "BCED", ("", "A"), oddity), pick(rng, ENCRYPTIONS, ("", "nx", "NX_"), oddity)]
+        fields += [pick(rng, "BCED", ("", "A"), oddity), pick(rng, ENCRYPTIONS, ("", "nx", "NX-"), oddity)]
     elif form == "nsg-v2":
         fields += [pick(rng, "AD", ("", "a"), oddity), pick(rng, "BCE", ("", "D"), oddity)]
     else:
@@ -567,6 +567,25 @@ def test_numbers_that_run_out_begin_anew() -> None:
         found = by_engine([data])
         patch.setattr(keys, "MOST_ADDRESSES", 10)
         assert_agree(data, found, by_engine([data]))
+
+
+@pytest.mark.parametrize("rules", [1, 400])
+@pytest.mark.parametrize(("kinds", "places"), [(1 << 15, 1 << 22), (500, 1 << 22), (1 << 15, 20_000)])
+def test_a_code_that_is_another_in_each_tuple_is_counted(
+    rules: int, kinds: int, places: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kinds run out of numbers now and then, or of places for them."""
+    lines = [f"{HOUR_S},203.0.113.9,10.0.0.4,1,22,6,I,B,NX_{each},,,," for each in range(3000)]
+    lines += [f"{HOUR_S},203.0.113.9,10.0.0.4,1,22,6,I,D,NX,,,,"] * 300
+    records = [
+        _record_of("vnet-v4", lines[at : at + 50]).replace(b'"R"', b'"R%d"' % (at % rules))
+        for at in range(0, len(lines), 50)
+    ]
+    data = b",".join(records)
+    monkeypatch.setattr(keys, "_MOST_KINDS", kinds)
+    monkeypatch.setattr(keys, "_MOST_PLACES", places)
+    with bounds(batch=30_000):
+        assert_agree(data, by_engine([data]), by_engine(cut(data, [70_000, 150_000]), reload_after=[True]))
 
 
 def test_sums_stay_at_the_largest_number() -> None:

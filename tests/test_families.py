@@ -50,6 +50,15 @@ ADDED = (
         where={"DestPort": is_low, "RemoteIp": is_not_ours, "L4Protocol": lambda given: given == "TCP"},
         ranked=False,
     ),
+    # Of what only some logs have, and of the interface's own side.
+    Family(
+        "codes",
+        ("Encryption", "LocalIp"),
+        tuples,
+        "Which codes does an address have?",
+        where={"Encryption": bool},
+        ranked=False,
+    ),
     # One that has more keys than it keeps.
     Family("pairs", ("SrcIp", "DestIp"), flows_denied, "Who knocks at whom?", keys=FEW, times=True),
 )
@@ -68,14 +77,16 @@ def data() -> bytes:
 
 
 def by_hand(data: bytes) -> dict[str, dict[tuple[Any, ...], Figures]]:
-    """The three families of the blob's own hour, from the tuples as the naive count reads them."""
+    """The added families of the blob's own hour, from the tuples as the naive count reads them."""
     counted: dict[str, dict[tuple[Any, ...], Figures]] = {family.name: {} for family in ADDED}
     for rule, flow, figures in tuples_of(data):
-        remote = flow["SrcIp"] if flow["Direction"] == "Inbound" else flow["DestIp"]
+        inbound = flow["Direction"] == "Inbound"
+        remote, local = (flow["SrcIp"], flow["DestIp"]) if inbound else (flow["DestIp"], flow["SrcIp"])
         port, protocol = flow["DestPort"], flow["L4Protocol"]
         keys: dict[str, tuple[Any, ...]] = {
             "rule-ports": (rule, port, remote, protocol),
             "pairs": (flow["SrcIp"], flow["DestIp"]),
+            "codes": (flow["Encryption"], local),
         }
         if port < 1024 and protocol == "TCP" and not remote.startswith("10."):
             keys["low-ports"] = (port, NIC.mac)
@@ -120,7 +131,7 @@ def test_they_are_counted_packed_and_made_rows_of(
     counts = read(data, monkeypatch)
     assert counts.tuples > 1000
     for hour in (counts.shares[0], unpack(pack(counts.shares))[0]):
-        for name in ("rule-ports", "low-ports"):
+        for name in ("rule-ports", "low-ports", "codes"):
             assert truth[name]
             assert figures_by_key(hour.families[name]) == truth[name]
         assert_laws(hour.families["pairs"], FEW, truth["pairs"])
@@ -147,7 +158,7 @@ def test_they_are_answered(stores: Stores, data: bytes) -> None:
     stores.rollup()
     truth = by_hand(data)
     parameters = {"since": [f"{HOUR:%Y-%m-%dT%H:%M}"], "until": [f"{HOUR:%Y-%m-%dT06:00}"], "limit": ["1000"]}
-    for name in ("rule-ports", "low-ports", "pairs"):
+    for name in ("rule-ports", "low-ports", "codes", "pairs"):
         answer = json.loads(http_api.show(stores.views, name)(parameters, datetime.now(UTC)).body)
         rows = [row for row in answer["rows"] if not row.get("IsRest")]
         assert rows

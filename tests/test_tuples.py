@@ -196,7 +196,9 @@ def test_directions(layout: Layout, written: str, read: str) -> None:
 
 @pytest.mark.parametrize("encryption", ENCRYPTIONS)
 def test_encryption_codes(encryption: str) -> None:
-    assert read_tuple(changed("vnet-v4", 8, encryption), "vnet-v4") == read_tuple(V4, "vnet-v4")
+    """A code that nobody knows yet is kept as it is written."""
+    expected = read_tuple(V4, "vnet-v4")._replace(encryption=encryption)
+    assert read_tuple(changed("vnet-v4", 8, encryption), "vnet-v4") == expected
 
 
 @pytest.mark.parametrize(

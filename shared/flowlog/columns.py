@@ -49,6 +49,10 @@ fields as they should, where tuples start, and where they end.
 """
 
 
+type Trait = tuple[str, str, str, str]
+"""Protocol, direction, status and encryption."""
+
+
 @dataclass(slots=True)
 class Columns:
     """A batch of tuples, one row each; rows in ``odd`` have no meaning before the reference has read them.
@@ -80,10 +84,11 @@ class Verdicts:
     """What the fields protocol to state or encryption say together, by number.
 
     The arrays have an element for each number: whether it is ``known`` to the grammar, whether it
-    ``needs_counters``, the flows it counts, and its *trait*: protocol, direction and status, numbered.
+    ``needs_counters``, the flows it counts, and its *trait*: protocol, direction, status and encryption,
+    numbered.
     """
 
-    def __init__(self, grammar: Grammar, traits: dict[tuple[str, str, str], int]) -> None:
+    def __init__(self, grammar: Grammar, traits: dict[Trait, int]) -> None:
         self.grammar = grammar
         self._texts = Texts()
         self._traits = traits
@@ -121,8 +126,8 @@ class Verdicts:
             verdict = read_verdict(self.grammar, *fields)
         except Rejected:
             return unknown
-        trait = self._traits.setdefault(verdict[:3], len(self._traits))
-        return True, verdict.needs_counters, trait, *verdict[3:6]
+        trait = self._traits.setdefault(verdict[:4], len(self._traits))
+        return True, verdict.needs_counters, trait, *verdict[4:7]
 
 
 def read_columns(contents: list[bytes], verdicts: Verdicts, addresses: Addresses) -> Columns:

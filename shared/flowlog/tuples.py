@@ -11,9 +11,11 @@ field      NSG version 1 (8 fields)     NSG version 2 (13 fields)               
 5          protocol: ``T``, ``U`` or the IANA number 0–255
 6          direction: ``I`` inbound, ``O`` outbound
 7          decision ``A`` or ``D``      decision ``A`` or ``D``                    state ``B C E D``
-8          –                            state ``B C E``                            encryption
+8          –                            state ``B C E``                            encryption: ``X``, ``NX…``
 9–12       –                            packets and bytes source → destination, packets and bytes back
 =========  ===========================  =========================================  ====================
+
+The codes behind ``NX`` are Microsoft's to add to: all of up to 62 letters, digits and underscores are taken.
 
 The counters say what went by since the previous tuple of the flow. ``C`` (continuing) and ``E`` (ended)
 have all four; ``B`` (began) and denied flows may leave them empty.
@@ -22,6 +24,7 @@ Source: Microsoft Learn, "Flow logging for network security groups", "Virtual ne
 """
 
 import ipaddress
+import re
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -44,14 +47,13 @@ _FIELDS: dict[Grammar, frozenset[int]] = {
     "nsg-v2": frozenset({13}),
     "vnet-v4": frozenset({13}),
 }
-_ENCRYPTIONS = frozenset(
-    {"X", "NX", "NX_HW_NOT_SUPPORTED", "NX_SW_NOT_READY", "NX_NOT_ACCEPTED", "NX_NOT_SUPPORTED"}
-    | {"NX_LOCAL_DST", "NX_FALLBACK"}
-)
+_ENCRYPTION = re.compile(r"X|NX[0-9A-Za-z_]{0,60}")
 
 
 class FlowTuple(NamedTuple):
-    """One tuple, read. ``time_ms``: milliseconds since 1970 UTC; counters: packets and bytes."""
+    """One tuple, read. ``time_ms``: milliseconds since 1970 UTC; ``encryption``: its code, empty where the
+    version has none; counters: packets and bytes.
+    """
 
     time_ms: int
     src_ip: str
@@ -61,6 +63,7 @@ class FlowTuple(NamedTuple):
     protocol: str
     direction: Direction
     status: Status
+    encryption: str
     flows_allowed: int
     flows_denied: int
     flows_ended: int
@@ -78,6 +81,7 @@ class Verdict(NamedTuple):
     protocol: str
     direction: Direction
     status: Status
+    encryption: str
     flows_allowed: int
     flows_denied: int
     flows_ended: int
@@ -121,23 +125,24 @@ def read_verdict(
     if direction not in _DIRECTIONS:
         raise Rejected(Reason.DIRECTION)
     if grammar == "vnet-v4":
-        state, encryption = decision, rest
+        state, encryption = decision, rest or ""
         if state not in {"B", "C", "E", "D"}:
             raise Rejected(Reason.STATE)
-        if encryption not in _ENCRYPTIONS:
+        if not _ENCRYPTION.fullmatch(encryption):
             raise Rejected(Reason.ENCRYPTION)
         denied = state == "D"
     else:
         if decision not in {"A", "D"}:
             raise Rejected(Reason.DECISION)
         denied = decision == "D"
-        state = "B" if rest is None else rest
+        state, encryption = "B" if rest is None else rest, ""
         if state not in {"B", "C", "E"}:
             raise Rejected(Reason.STATE)
     return Verdict(
         protocol=known_protocol,
         direction=_DIRECTIONS[direction],
         status="Denied" if denied else "Allowed",
+        encryption=encryption,
         flows_allowed=int(state == "B" and not denied),
         flows_denied=int(denied),
         flows_ended=int(state == "E"),

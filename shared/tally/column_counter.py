@@ -80,7 +80,7 @@ class _Tuples:
     port: Ints
     kind: Ints
     figures: dict[int, Ints]
-    remote: Ints | None = field(init=False, default=None)
+    addresses: dict[str, Ints] | None = field(init=False, default=None)
 
     def of(self, rows: Ints) -> "_Tuples":
         """These rows of it."""
@@ -125,7 +125,10 @@ class ColumnCounter:
             return None
         rejected: Rejections = {}
         if arrays.contents:
-            tuples, flows, pairs = self._read(items, arrays, rejected)
+            try:
+                tuples, flows, pairs = self._read(items, arrays, rejected)
+            except NumbersRanOutError:
+                return None
             if not self._is_small(tuples):
                 return None
             if flows:
@@ -250,7 +253,8 @@ class ColumnCounter:
         tuples.buckets[row] = (flow.time_ms - self._from_ms) // BUCKET_MS
         tuples.src[row], tuples.dest[row] = self._keys.addresses.addresses_of([flow.src_ip, flow.dest_ip])
         tuples.port[row] = flow.dest_port
-        tuples.kind[row] = traits.setdefault((flow.protocol, flow.direction, flow.status), len(traits))
+        trait = flow.protocol, flow.direction, flow.status, flow.encryption
+        tuples.kind[row] = traits.setdefault(trait, len(traits))
         for place, figure in enumerate(figures_of(flow)[: len(PLAIN)]):
             tuples.figures[place][row] = figure
 
@@ -287,9 +291,11 @@ class ColumnCounter:
 
     def _addresses_of(self, tuples: _Tuples) -> dict[str, Ints]:
         """The numbers of the tuples' addresses, by the names of the dimensions."""
-        if tuples.remote is None:
-            tuples.remote = np.where(self._keys.inbound[tuples.kind], tuples.src, tuples.dest)
-        return {"SrcIp": tuples.src, "DestIp": tuples.dest, "RemoteIp": tuples.remote}
+        if tuples.addresses is None:
+            src, dest, inbound = tuples.src, tuples.dest, self._keys.inbound[tuples.kind]
+            remote, local = np.where(inbound, src, dest), np.where(inbound, dest, src)
+            tuples.addresses = {"SrcIp": src, "DestIp": dest, "RemoteIp": remote, "LocalIp": local}
+        return tuples.addresses
 
     # What the columns can't do.
 

@@ -17,11 +17,11 @@ from shared.tally.measures import Weight, flows_denied, traffic, tuples
 KEYS = 1_000
 """How many keys a family keeps at least, if it has so many."""
 
-OF_KIND = ("Direction", "Status", "L4Protocol", "AclGroup", "AclRule", "Mac")
-"""Dimensions of few values, which many tuples share."""
+OF_KIND = ("Direction", "Status", "L4Protocol", "Encryption", "AclGroup", "AclRule", "Mac")
+"""Dimensions of few values, which many tuples share. ``Encryption`` is empty where the log has none."""
 
-OF_ADDRESS = ("SrcIp", "DestIp", "RemoteIp")
-"""Dimensions that are addresses; the remote one is the side that is not the interface."""
+OF_ADDRESS = ("SrcIp", "DestIp", "RemoteIp", "LocalIp")
+"""Dimensions that are addresses; the local one is the side that is the interface, the remote one isn't."""
 
 OF_PORT = ("DestPort",)
 
@@ -95,17 +95,19 @@ class Family:
 def dimensions_of(flow: FlowTuple, mac: str, acl_group: str, rule: str) -> tuple[Any, ...]:
     """A tuple's values in the order of ``DIMENSIONS``."""
     source, destination, direction = flow.src_ip, flow.dest_ip, flow.direction
-    remote = source if direction == "Inbound" else destination
+    remote, local = (source, destination) if direction == "Inbound" else (destination, source)
     return (  # fmt: skip -- in the order of DIMENSIONS, a kind of dimension a line
         direction,
         flow.status,
         flow.protocol,
+        flow.encryption,
         acl_group,
         rule,
         mac,
         source,
         destination,
         remote,
+        local,
         flow.dest_port,
     )
 

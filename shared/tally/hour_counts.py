@@ -46,7 +46,7 @@ class HourCounts:
             family.name: HeavyHitters(family.weight, keys or family.keys, times=family.times)
             for family in FAMILIES.values()
         }
-        self._plans: dict[tuple[str, str], _Plan] = {}
+        self._plans: dict[tuple[str, str, bool], _Plan] = {}
 
     def count(
         self, flow: FlowTuple, mac: str, acl_group: str, rule: str, correction: Correction | None = None
@@ -55,11 +55,14 @@ class HourCounts:
         figures = figures_of(flow)
         sums = to_sums(corrected(figures, correction) if correction else figures)
         time_ms, direction, status = flow.time_ms, flow.direction, flow.status
+        has_encryption = flow.encryption != ""
         add_to(self.traffic, (time_ms % HOUR_MS // BUCKET_MS, direction, status), sums)
         values = dimensions_of(flow, mac, acl_group, rule)
-        plan = self._plans.get((direction, status))
+        plan = self._plans.get((direction, status, has_encryption))
         if plan is None:
-            plan = self._plans[direction, status] = self._plan(direction, status)
+            plan = self._plans[direction, status, has_encryption] = self._plan(
+                direction, status, has_encryption=has_encryption
+            )
         for family, key_of, conditions in plan:
             if conditions and not all(holds(values[place]) for place, holds in conditions):
                 continue
@@ -90,9 +93,9 @@ class HourCounts:
         """The figures of everything counted in this hour."""
         return to_figures(reduce(add_sums, self.traffic.values(), 0))
 
-    def _plan(self, direction: str, status: str) -> "_Plan":
+    def _plan(self, direction: str, status: str, *, has_encryption: bool) -> "_Plan":
         """The families in which tuples of this direction and status may count, with the other conditions."""
-        given = {"Direction": direction, "Status": status}
+        given = {"Direction": direction, "Status": status, **({} if has_encryption else {"Encryption": ""})}
         return [
             (
                 self.families[family.name],

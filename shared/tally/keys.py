@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shared.flowlog.columns import Verdicts
+from shared.flowlog.columns import Trait, Verdicts
 from shared.flowlog.texts import Addresses, Flags, Ints
 from shared.flowlog.tuples import Grammar
 from shared.tally.families import FAMILIES, OF_ADDRESS, OF_KIND, OF_PORT, Family, Predicate
@@ -23,7 +23,13 @@ _ADDRESS_BITS, _PORT_BITS = 18, 16
 _ADDRESS, _PORT = (1 << _ADDRESS_BITS) - 1, (1 << _PORT_BITS) - 1
 MOST_ADDRESSES = 1 << _ADDRESS_BITS
 
-_TRAITS = 1 << 10  # 256 protocols, 2 directions, 2 statuses
+_MOST_KINDS = 1 << 15
+"""So many kinds, traits or texts of verdicts, and numbering begins anew: a log may make up codes without
+end.
+"""
+
+_MOST_PLACES = 1 << 22
+"""The size of the table of kinds at the most: a place for each rule and trait."""
 
 type Rule = tuple[str, str]
 
@@ -59,7 +65,7 @@ class Keys:
     """All that is numbered. ``mac`` is the interface's, ``acl_group`` that of the rules that don't name one.
 
     A *kind* is what a tuple has beside addresses and port: ACL and rule, and the trait that its verdict gives
-    it (protocol, direction, status). ``denied`` and ``inbound`` say of each kind what it is.
+    it (protocol, direction, status, encryption). ``denied`` and ``inbound`` say of each kind what it is.
     """
 
     def __init__(self, mac: str, acl_group: str) -> None:
@@ -67,11 +73,11 @@ class Keys:
         self._acl_group = acl_group
         self.addresses = Addresses()
         self.groups: Numbers[Rule] = Numbers()
-        self.traits: dict[tuple[str, str, str], int] = {}
+        self.traits: dict[Trait, int] = {}
         self.marks = Marks()
         self.codings = {family.name: Coding(family, self.addresses) for family in FAMILIES.values()}
         self._verdicts: dict[Grammar, Verdicts] = {}
-        self._kinds: npt.NDArray[np.int32] = np.zeros(0, np.int32)
+        self._kinds: npt.NDArray[np.int32] = np.zeros((0, 0), np.int32)
         self._known: list[tuple[bool, bool]] = []
         self.denied: Flags = np.zeros(0, np.bool_)
         self.inbound: Flags = np.zeros(0, np.bool_)
@@ -83,36 +89,56 @@ class Keys:
         return self._verdicts[grammar]
 
     def kinds(self, groups: Ints, traits: Ints) -> Ints:
-        """The kinds of tuples, by the numbers of their rules' groups and their traits."""
-        if len(self._kinds) < len(self.groups.things) * _TRAITS:
-            grown = np.full(2 * len(self.groups.things) * _TRAITS, -1, np.int32)
-            grown[: len(self._kinds)] = self._kinds
-            self._kinds = grown
-        places = groups * _TRAITS + traits
-        kinds: Ints = self._kinds[places].astype(np.int64)
+        """The kinds of tuples, by the numbers of their rules' groups and their traits.
+
+        ``NumbersRanOutError`` if there are too many of both.
+        """
+        self._make_room()
+        table, columns = self._kinds.reshape(-1), self._kinds.shape[1]
+        places = groups * columns + traits
+        kinds: Ints = table[places].astype(np.int64)
         new = places[kinds < 0]
         if new.size:
+            known_traits = [*self.traits]
             for place in np.unique(new).tolist():
-                self._kinds[place] = self._learn(place // _TRAITS, place % _TRAITS)
+                group, trait = self.groups.things[place // columns], known_traits[place % columns]
+                table[place] = self._learn(group, trait)
             denied, inbound = zip(*self._known, strict=True)
             self.denied, self.inbound = np.array(denied, np.bool_), np.array(inbound, np.bool_)
             for coding in self.codings.values():
                 coding.take_kinds()
-            kinds = self._kinds[places].astype(np.int64)
+            kinds = table[places].astype(np.int64)
         return kinds
 
     def full(self, more_addresses: int) -> bool:
         """Whether numbers may run out with so many more addresses."""
-        return self.addresses.size + more_addresses > MOST_ADDRESSES or any(
-            coding.full for coding in self.codings.values()
+        many = max(len(self._known), len(self.traits), sum(map(len, self._verdicts.values())))
+        return (
+            self.addresses.size + more_addresses > MOST_ADDRESSES
+            or many > _MOST_KINDS
+            or any(coding.full for coding in self.codings.values())
         )
 
-    def _learn(self, group: int, trait: int) -> int:
-        acl_group, rule = self.groups.things[group]
-        protocol, direction, status = list(self.traits)[trait]
-        kind = direction, status, protocol, acl_group or self._acl_group, rule, self._mac
+    def _make_room(self) -> None:
+        """Make the table of kinds large enough for all rules and traits."""
+        rows, columns = self._kinds.shape
+        if rows < len(self.groups.things):
+            rows = 2 * len(self.groups.things)
+        if columns < len(self.traits):
+            columns = 2 * len(self.traits)
+        if rows * columns > _MOST_PLACES:
+            raise NumbersRanOutError
+        if (rows, columns) != self._kinds.shape:
+            grown = np.full((rows, columns), -1, np.int32)
+            grown[: self._kinds.shape[0], : self._kinds.shape[1]] = self._kinds
+            self._kinds = grown
+
+    def _learn(self, group: Rule, trait: Trait) -> int:
+        acl_group, rule = group
+        protocol, direction, status, encryption = trait
+        kind = direction, status, protocol, encryption, acl_group or self._acl_group, rule, self._mac
         for coding in self.codings.values():
-            coding.learn(dict(zip(OF_KIND, kind, strict=True)))
+            coding.learn(kind)
         self._known.append((status == "Denied", direction == "Inbound"))
         return len(self._known) - 1
 
@@ -124,6 +150,10 @@ class Coding:
         self.family = family
         self._addresses = addresses
         self._of_kind = [column for column in family.columns if column in OF_KIND]
+        self._places = [*map(OF_KIND.index, self._of_kind)]
+        self._conditions = [
+            (OF_KIND.index(name), holds) for name, holds in family.where.items() if name in OF_KIND
+        ]
         self._of_address = [column for column in family.columns if column in OF_ADDRESS]
         self._port_at = _ADDRESS_BITS * len(self._of_address)
         self._has_port = not {*OF_PORT}.isdisjoint(family.columns)
@@ -141,11 +171,10 @@ class Coding:
         """Whether codes have no room for as many combinations as there are."""
         return len(self._combinations.things) > 1 << 64 - self._kind_at
 
-    def learn(self, kind: dict[str, str]) -> None:
-        """Take in another kind of tuples, by the names of its dimensions."""
-        number = self._combinations.number(tuple(kind[column] for column in self._of_kind))
-        conditions = [(kind[name], holds) for name, holds in self.family.where.items() if name in OF_KIND]
-        self._known.append((number, all(holds(value) for value, holds in conditions)))
+    def learn(self, kind: tuple[str, ...]) -> None:
+        """Take in another kind of tuples: its values, in the order of ``OF_KIND``."""
+        number = self._combinations.number(tuple([kind[place] for place in self._places]))
+        self._known.append((number, all(holds(kind[place]) for place, holds in self._conditions)))
 
     def take_kinds(self) -> None:
         """Make arrays of what was learnt."""
@@ -156,13 +185,15 @@ class Coding:
         """The rows of the tuples that count in this family; ``None`` if all do."""
         if not self.condition:
             return None
-        chosen = self._counts[kinds]
+        if not self._counts.any():
+            return np.zeros(0, np.int64)
+        rows = np.flatnonzero(self._counts[kinds])
         for name, holds in self.family.where.items():
             if name in OF_ADDRESS:
-                chosen = chosen & self._judge(holds, addresses[name])
+                rows = rows[self._judge(holds, addresses[name][rows])]
             elif name in OF_PORT:
-                chosen = chosen & self._judge(holds, ports, of_ports=True)
-        return np.flatnonzero(chosen)
+                rows = rows[self._judge(holds, ports[rows], of_ports=True)]
+        return None if len(rows) == len(kinds) else rows
 
     def encode(self, kinds: Ints, addresses: dict[str, Ints], ports: Ints) -> Codes:
         """The codes of tuples, by their kinds, the numbers of their addresses and their ports."""

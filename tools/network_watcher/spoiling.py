@@ -69,7 +69,7 @@ _BAD: tuple[tuple[str, _Spoil], ...] = (
     _set("direction", "X", "IO", ""),
     _set("decision", "X", "AD", ""),
     _set("state", "X", "BE", ""),
-    _set("encryption", "Y", "NX_", ""),
+    _set("encryption", "Y", "nx", ""),
     ("packets sent", _counter_missing),
     ("packets sent", _counter_too_large),
 )
