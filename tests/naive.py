@@ -28,12 +28,26 @@ DIMENSIONS = {
     "talkers": ("RemoteIp", "Direction"),
     "denied-ports": ("L4Protocol", "DestPort", "Direction"),
     "allowed-ports": ("L4Protocol", "DestPort", "Direction"),
-    "conversations": ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
-    "denied-conversations": ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
+    "conversations": ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclGroup", "AclRule"),
+    "denied-conversations": ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclGroup", "AclRule"),
     "nics": ("Mac", "Direction", "Status"),
+    "addresses": ("Mac", "LocalIp"),
+    "exposed-ports": ("L4Protocol", "DestPort", "LocalIp", "AclGroup", "AclRule"),
+    "encryption": ("Encryption", "Direction"),
 }
 RANKED_BY_DENIALS = {"denied-sources", "denied-ports", "denied-conversations"}
 RANKED_BY_TRAFFIC = {"talkers", "allowed-ports", "conversations"}
+RANKED_BY_TUPLES = {"exposed-ports"}
+RANKED = RANKED_BY_DENIALS | RANKED_BY_TRAFFIC | RANKED_BY_TUPLES
+NOT_OF_THE_INTERNET = [
+    ipaddress.ip_network(text)
+    for text in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"),  # private
+        *("100.64.0.0/10", "169.254.0.0/16", "fe80::/10"),  # shared; link-local
+        *("127.0.0.0/8", "::1/128", "224.0.0.0/4", "ff00::/8"),  # loopback; multicast
+        "168.63.129.16/32",  # Azure's own
+    )
+]
 
 type Key = tuple[Any, ...]
 type Figures = list[int]
@@ -317,6 +331,14 @@ def _is_address(text: str) -> bool:
     return True
 
 
+def is_internet(text: str) -> bool:
+    """Whether an address belongs to the internet; a mapped one is what it maps."""
+    address = ipaddress.ip_address(text)
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return not any(address in network for network in NOT_OF_THE_INTERNET)
+
+
 def _count_flow(
     result: Count,
     scope: str,
@@ -330,7 +352,11 @@ def _count_flow(
     inbound, denied = flow["Direction"] == "Inbound", flow["Status"] == "Denied"
     local, remote = (flow["DestIp"], flow["SrcIp"]) if inbound else (flow["SrcIp"], flow["DestIp"])
     flow = {**flow, "AclGroup": acl, "AclRule": rule, "Mac": mac, "LocalIp": local, "RemoteIp": remote}
-    views = ["traffic", "rules", "nics"]
+    views = ["traffic", "rules", "nics", "addresses"]
+    if flow["Encryption"]:
+        views.append("encryption")
+    if inbound and not denied and is_internet(flow["SrcIp"]):
+        views.append("exposed-ports")
     if denied:
         views += ["denied-ports", "denied-conversations", *(["denied-sources"] if inbound else [])]
     else:
@@ -356,8 +382,10 @@ def _count_flow(
 
 
 def weight(view: str, figures: Sequence[int]) -> int:
-    """What a ranked view ranks by: denials, or bytes both ways and tuples."""
+    """What a view ranks by: denials, or bytes both ways and tuples, or tuples alone."""
     named = dict(zip(MEASURES, figures, strict=True))
     if view in RANKED_BY_DENIALS:
         return named["FlowsDenied"]
-    return named["BytesSrcToDest"] + named["BytesDestToSrc"] + named["Tuples"]
+    if view in RANKED_BY_TRAFFIC:
+        return named["BytesSrcToDest"] + named["BytesDestToSrc"] + named["Tuples"]
+    return named["Tuples"]

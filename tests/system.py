@@ -238,7 +238,7 @@ def assert_views_say(stats: Rows, truth: naive.Count, *, exact: bool = True) -> 
             _assert_row_is_true(period, row, keys.get(key), exact=exact)
         total = [min(sum(column), naive.LARGEST) for column in zip(*map(_figures, rows), strict=True)]
         assert total == truth.total(period), f"{period}: rows + rest differ from the total"
-        if period[1] in naive.RANKED_BY_DENIALS | naive.RANKED_BY_TRAFFIC:
+        if period[1] in naive.RANKED:
             _assert_ranks(period, rows, keys, exact=exact)
         elif exact:
             assert shown.keys() == keys.keys(), period

@@ -21,6 +21,7 @@ from shared.views.asking import find_scopes
 from shared.views.query import PARAMETERS, Given, Query, Range, ceil, floor, read_query
 from shared.views.questions import QUESTIONS, Grain, Question
 from shared.views.rows import view_rows
+from tests.naive import is_internet
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2026, 10, 30, tzinfo=UTC)
@@ -28,6 +29,7 @@ NOW = START + 3 * DAY
 SCOPES = ("nsg~one", "vnet~two")
 COUNTED = [question for question in QUESTIONS.values() if question.name != "health"]
 BUSY = (0, 23, 24, 25)
+SOURCES = ("10.0.0", "10.0.0", "203.0.113")
 
 type Figures = list[int]
 
@@ -56,7 +58,9 @@ class Event:
             "SrcIp": flow.src_ip,
             "DestIp": flow.dest_ip,
             "RemoteIp": flow.src_ip if inbound else flow.dest_ip,
+            "LocalIp": flow.dest_ip if inbound else flow.src_ip,
             "DestPort": flow.dest_port,
+            "Encryption": flow.encryption,
             "L4Protocol": flow.protocol,
             "Mac": self.mac,
         }
@@ -67,7 +71,11 @@ class Event:
             return denied and inbound
         if question.startswith("denied"):
             return denied
-        return question in ("traffic", "rules", "nics") or not denied
+        if question == "exposed-ports":
+            return inbound and not denied and is_internet(self.flow.src_ip)
+        if question == "encryption":
+            return bool(self.flow.encryption)
+        return question in ("traffic", "rules", "nics", "addresses") or not denied
 
 
 def world_of(seed: int, size: int) -> list[Event]:
@@ -81,14 +89,14 @@ def _event(rng: random.Random) -> Event:
     bytes_out = 0 if denied else rng.randrange(500)
     flow = FlowTuple(
         time_ms=_at(hour) + rng.randrange(3_600_000),
-        src_ip=f"10.0.0.{min(rng.randrange(1, 9), rng.randrange(1, 9))}",
+        src_ip=f"{rng.choice(SOURCES)}.{min(rng.randrange(1, 9), rng.randrange(1, 9))}",
         dest_ip=rng.choice(["192.0.2.1", "192.0.2.9", "2001:db8::1"]),
         src_port=50_000,
         dest_port=rng.choice([22, 443]),
         protocol="TCP",
         direction=rng.choice(["Inbound", "Inbound", "Outbound"]),
         status="Denied" if denied else "Allowed",
-        encryption="",
+        encryption=rng.choice(["", "X", "NX"]),
         flows_allowed=int(not denied),
         flows_denied=int(denied),
         flows_ended=0,

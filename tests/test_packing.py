@@ -310,7 +310,7 @@ def test_a_pause_between_two_batches_makes_no_difference(
 
 
 def full_hour(random: Random, keys: int, *, restarts: bool = True) -> HourCounts:
-    """Every family full of keys and figures that can't be compressed."""
+    """Every family full of keys and figures that can't be compressed: in 100 groups, rules of their own."""
     hour = HourCounts()
 
     def add(name: str, *key: str | int) -> None:
@@ -321,6 +321,7 @@ def full_hour(random: Random, keys: int, *, restarts: bool = True) -> HourCounts
     def ip() -> str:
         return ":".join(f"{random.randrange(4096, 65_536):x}" for _ in range(8))
 
+    groups = [f"/subscriptions/{random.getrandbits(256):064x}" for _ in range(100)]
     for number in range(keys):
         port, direction, status = random.randrange(65_536), "Inbound", "Allowed"
         rule = f"UserRule_{random.getrandbits(128):032x}"
@@ -330,7 +331,10 @@ def full_hour(random: Random, keys: int, *, restarts: bool = True) -> HourCounts
         for name in ("denied-ports", "allowed-ports"):
             add(name, str(number % 256), port, direction)
         for name in ("denied-conversations", "conversations"):
-            add(name, ip(), ip(), port, "TCP", direction, rule)
+            add(name, ip(), ip(), port, "TCP", direction, random.choice(groups), rule)
+        add("addresses", f"{random.getrandbits(48):012X}", ip())
+        add("exposed-ports", "TCP", port, ip(), random.choice(groups), rule)
+        add("encryption", f"NX_{random.getrandbits(228):057x}", direction)
     start = HOUR_MS
     for key in hour.families["rules"].sums:
         hour.families["rules"].see(key, start + random.randrange(10**6), start + 3_599_999)

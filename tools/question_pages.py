@@ -22,6 +22,9 @@ _EXAMPLES = {
     "conversations": "--from 10.0.0.0/8 --order-by Packets",
     "denied-conversations": "--to 10.0.0.4 --port 1433",
     "nics": "--status denied",
+    "addresses": "--ip 10.0.0.4",
+    "exposed-ports": "--port 22 --since 7d",
+    "encryption": "--scope hub --order-by Bytes",
     "health": "--scope all --grain hour",
 }
 _COUNTS = {"traffic": "all tuples", "health": "what was read (see below)"}

@@ -26,6 +26,10 @@ _NOTHING = np.uint64(2**64 - 1)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_HIGH = np.uint64(0xC2B2AE3D27D4EB4F)
 _56 = np.uint64(56)
+_DOTS = np.uint64(0x2E2E2E2E2E2E2E2E)
+_ONES = np.uint64(0x0101010101010101)
+_HIGH_BITS = np.uint64(0x8080808080808080)
+_ONE, _7 = np.uint64(1), np.uint64(7)
 
 
 def windows(buffer: bytes) -> Words:
@@ -170,6 +174,20 @@ class Addresses(Texts):
         numbers = self.numbers_of([text.encode() for text in texts])
         self._judge()
         return self.canonical[numbers]
+
+    def first_two_numbers(self, numbers: Ints) -> tuple[list[str], Ints]:
+        """How IPv4 addresses begin: the distinct first two of their four numbers (``10.0``), empty for other
+        addresses; and which of these each address has.
+        """
+        words = self._words[0][numbers]
+        dots = words ^ _DOTS
+        dots = (dots - _ONES) & ~dots & _HIGH_BITS  # the upper bit of each byte that is a dot
+        dots &= dots - _ONE
+        second = dots & -dots
+        words &= (second >> _7) - _ONE
+        words[second == 0] = 0
+        firsts, places = np.unique(words, return_inverse=True)
+        return [first.tobytes().rstrip(b"\0").decode() for first in firsts.astype("<u8")], places
 
     def _judge(self) -> None:
         """Look at the texts that are new."""

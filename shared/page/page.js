@@ -317,7 +317,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
 
   /* Tables */
 
-  const TITLES = { AclRule: "Rule", SrcIp: "Source", DestIp: "Destination", RemoteIp: "Remote address", DestPort: "Port", Direction: "Direction",
+  const TITLES = { AclRule: "Rule", SrcIp: "Source", DestIp: "Destination", RemoteIp: "Remote address", LocalIp: "Address", Encryption: "Encryption", DestPort: "Port", Direction: "Direction",
     Status: "Status", Mac: "Interface", FlowsAllowed: "Allowed", FlowsDenied: "Denied", Bytes: "Bytes", Flows: "Flows", Tuples: "Tuples", FirstSeen: "First seen",
     LastSeen: "Last seen", GarbledBytes: "Garbled", Malformed: "Rejected", LastRecordTime: "Last record", LagSeconds: "Lag" };
 
@@ -337,10 +337,19 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const has = (name) => question.key.includes(name), columns = [];
     const several = new Set(rows.map((row) => row.Scope).filter(Boolean)).size > 1;
     const ip = (name) => (row) => filterLink("ip", row[name], row[name]);
-    if (has("SrcIp") && has("DestIp")) columns.push({ title: "From, to", class: "name", cell: (row) => [make("div", {}, ip("SrcIp")(row)), make("div", { class: row.DestIp.includes(":") ? "" : "whole" }, make("span", { class: "faint" }, "to "), ip("DestIp")(row))] });
+    const mac = (row) => filterLink("mac", row.Mac, row.Mac.replace(/(..)(?=.)/g, "$1-"));
+    const port = (row) => [filterLink("port", row.DestPort, String(row.DestPort)), `/${row.L4Protocol}`];
+    const service = (row) => SERVICES[row.DestPort];
+    /* Two lines, the second one an address. */
+    const above = (first, word, name) => (row) => [make("div", {}, first(row)), make("div", { class: row[name].includes(":") ? "" : "whole" }, make("span", { class: "faint" }, `${word} `), ip(name)(row))];
+    if (has("SrcIp") && has("DestIp")) columns.push({ title: "From, to", class: "name", cell: above(ip("SrcIp"), "to", "DestIp") });
     else for (const name of ["SrcIp", "DestIp", "RemoteIp"]) if (has(name)) columns.push({ title: TITLES[name], class: "name", cell: ip(name) });
-    if (has("Mac")) columns.push({ title: TITLES.Mac, cell: (row) => filterLink("mac", row.Mac, row.Mac.replace(/(..)(?=.)/g, "$1-")) });
-    if (has("DestPort")) columns.push({ title: TITLES.DestPort, cell: (row) => [filterLink("port", row.DestPort, String(row.DestPort)), `/${row.L4Protocol}`], sub: (row) => SERVICES[row.DestPort] });
+    if (has("Mac") && has("LocalIp")) columns.push({ title: "Interface, address", class: "name", cell: above(mac, "has", "LocalIp") });
+    else if (has("DestPort") && has("LocalIp")) columns.push({ title: "Port, at", class: "name", cell: above(port, "at", "LocalIp"), sub: service });
+    else if (has("Mac")) columns.push({ title: TITLES.Mac, cell: mac });
+    else if (has("DestPort")) columns.push({ title: TITLES.DestPort, cell: port, sub: service });
+    else if (has("LocalIp")) columns.push({ title: TITLES.LocalIp, class: "name", cell: ip("LocalIp") });
+    if (has("Encryption")) columns.push({ title: TITLES.Encryption, class: "name", cell: (row) => breakable(row.Encryption) });
     if (has("AclRule")) columns.push({ title: TITLES.AclRule, class: "name", cell: (row) => breakable(row.AclRule), sub: (row) => has("AclGroup") && String(row.AclGroup).split("/").pop() });
     const ways = { Inbound: "in", Outbound: "out" };
     if (has("Direction") && has("Status")) columns.push({ title: TITLES.Status, cell: (row) => make("span", { class: `status ${row.Status === "Denied" ? "denied" : ""}` }, `${row.Status.toLowerCase()} ${ways[row.Direction]}`) });

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from operator import itemgetter
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from shared.flowlog.tuples import FlowTuple
+from shared.tally.address_ranges import is_internet
 from shared.tally.heavy_hitters import Key
 from shared.tally.measures import Weight, flows_denied, traffic, tuples
 
@@ -34,6 +35,21 @@ MOST_ADDRESSES = 2
 type Predicate = Callable[[Any], bool]
 
 
+@runtime_checkable
+class PredicateOfRanges(Protocol):
+    """A predicate of addresses that is asked once for many IPv4 addresses where much is counted: ``of_all``
+    is what holds for all that begin with two numbers (``10.0``), ``None`` if that depends on the rest.
+    """
+
+    def __call__(self, address: str) -> bool:
+        """Whether it holds for an address."""
+        ...
+
+    def of_all(self, first_two: str) -> bool | None:
+        """Whether it holds for all of these."""
+        ...
+
+
 @cache
 def equals(value: str) -> Predicate:
     """Whether a dimension has this value. The same object each time, so that equal conditions are equal."""
@@ -49,6 +65,10 @@ STATED_BYTES = (
     "(`BytesRestated`), as far as can be told (`BytesDoubtful`, `RestartsLost`)."
 )
 _NO_BYTES = "What was denied has no bytes and no packets: the log doesn't state any."
+_FROM_INTERNET = (
+    "From the internet is what comes from neither private, shared, link-local, loopback nor multicast "
+    "addresses nor Azure's 168.63.129.16: what comes through a proxy or a gateway counts as from there."
+)
 _NO_SOURCE_PORTS = "Source ports are not kept: flows that differ in them alone are one conversation."
 
 
@@ -168,18 +188,18 @@ FAMILIES = {
         ),
         Family(
             "conversations",
-            ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
+            ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclGroup", "AclRule"),
             traffic,
-            "Who talks to whom: addresses, port and rule of allowed flows, by traffic.",
+            "Who talks to whom: addresses, port, rule and its group of allowed flows, by traffic.",
             (_NO_SOURCE_PORTS, TWICE, STATED_BYTES),
             ALLOWED,
             "allowed tuples",
         ),
         Family(
             "denied-conversations",
-            ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclRule"),
+            ("SrcIp", "DestIp", "DestPort", "L4Protocol", "Direction", "AclGroup", "AclRule"),
             flows_denied,
-            "Who is kept from whom, by which rule: addresses, port and rule of denied flows.",
+            "Who is kept from whom, by which rule: addresses, port, rule and its group of denied flows.",
             (_NO_SOURCE_PORTS, _NO_BYTES),
             DENIED,
             "denied tuples",
@@ -191,6 +211,47 @@ FAMILIES = {
             "Which network interfaces see what.",
             ("An interface is its MAC address: the log doesn't name the machine.",),
             keys=10_000,
+            ranked=False,
+        ),
+        # Ranked by tuples: what is allowed and what is denied tells an address equally well.
+        Family(
+            "addresses",
+            ("Mac", "LocalIp"),
+            tuples,
+            "Which addresses does an interface have: those at its side of the flows.",
+            (
+                "An address that nothing came from or went to has no row.",
+                "An interface that forwards traffic, as a firewall's does, has the addresses of others, too.",
+            ),
+            ranked=False,
+        ),
+        # Ranked by tuples: how often a port was reached; most that knocks at an open one moves no bytes.
+        Family(
+            "exposed-ports",
+            ("L4Protocol", "DestPort", "LocalIp", "AclGroup", "AclRule"),
+            tuples,
+            "Which ports were reached from the internet: allowed inbound flows, by address and rule.",
+            (
+                "A port that is open to the internet and that nobody tried has no row.",
+                "An allowed flow need not have been answered: the port may be closed behind the rule.",
+                _FROM_INTERNET,
+            ),
+            {**ALLOWED, "Direction": equals("Inbound"), "SrcIp": is_internet},
+            "allowed inbound tuples whose source is of the internet",
+        ),
+        # Ranked by tuples: a code stands in each tuple, of denied flows, too, which have no bytes.
+        Family(
+            "encryption",
+            ("Encryption", "Direction"),
+            tuples,
+            "How much is encrypted by the virtual network, and why the rest isn't: by code.",
+            (
+                "The code is about the virtual network's own encryption: that of applications isn't seen.",
+                "NSG logs have no such code: they have no row here.",
+                STATED_BYTES,
+            ),
+            {"Encryption": bool},
+            "tuples with a code, that is of VNet logs",
             ranked=False,
         ),
     )

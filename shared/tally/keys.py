@@ -6,7 +6,7 @@ the port, then the addresses. The numbers last until the tables are written back
 done, and numbering begins anew.
 """
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,15 @@ import numpy.typing as npt
 from shared.flowlog.columns import Trait, Verdicts
 from shared.flowlog.texts import Addresses, Flags, Ints
 from shared.flowlog.tuples import Grammar
-from shared.tally.families import FAMILIES, OF_ADDRESS, OF_KIND, OF_PORT, Family, Predicate
+from shared.tally.families import (
+    FAMILIES,
+    OF_ADDRESS,
+    OF_KIND,
+    OF_PORT,
+    Family,
+    Predicate,
+    PredicateOfRanges,
+)
 from shared.tally.heavy_hitters import Key
 from shared.tally.key_totals import Codes, Marks
 
@@ -32,6 +40,9 @@ _MOST_PLACES = 1 << 22
 """The size of the table of kinds at the most: a place for each rule and trait."""
 
 type Rule = tuple[str, str]
+
+type _Kinds = Mapping[str, Sequence[str]]
+"""Kinds of tuples as columns: their values by the names of the dimensions, each of ``OF_KIND``."""
 
 
 class NumbersRanOutError(Exception):
@@ -78,7 +89,6 @@ class Keys:
         self.codings = {family.name: Coding(family, self.addresses) for family in FAMILIES.values()}
         self._verdicts: dict[Grammar, Verdicts] = {}
         self._kinds: npt.NDArray[np.int32] = np.zeros((0, 0), np.int32)
-        self._known: list[tuple[bool, bool]] = []
         self.denied: Flags = np.zeros(0, np.bool_)
         self.inbound: Flags = np.zeros(0, np.bool_)
 
@@ -99,20 +109,15 @@ class Keys:
         kinds: Ints = table[places].astype(np.int64)
         new = places[kinds < 0]
         if new.size:
-            known_traits = [*self.traits]
-            for place in np.unique(new).tolist():
-                group, trait = self.groups.things[place // columns], known_traits[place % columns]
-                table[place] = self._learn(group, trait)
-            denied, inbound = zip(*self._known, strict=True)
-            self.denied, self.inbound = np.array(denied, np.bool_), np.array(inbound, np.bool_)
-            for coding in self.codings.values():
-                coding.take_kinds()
+            new = np.unique(new)
+            table[new] = np.arange(len(self.denied), len(self.denied) + len(new))
+            self._learn((new // columns).tolist(), (new % columns).tolist())
             kinds = table[places].astype(np.int64)
         return kinds
 
     def full(self, more_addresses: int) -> bool:
         """Whether numbers may run out with so many more addresses."""
-        many = max(len(self._known), len(self.traits), sum(map(len, self._verdicts.values())))
+        many = max(len(self.denied), len(self.traits), sum(map(len, self._verdicts.values())))
         return (
             self.addresses.size + more_addresses > MOST_ADDRESSES
             or many > _MOST_KINDS
@@ -133,14 +138,26 @@ class Keys:
             grown[: self._kinds.shape[0], : self._kinds.shape[1]] = self._kinds
             self._kinds = grown
 
-    def _learn(self, group: Rule, trait: Trait) -> int:
-        acl_group, rule = group
-        protocol, direction, status, encryption = trait
-        kind = direction, status, protocol, encryption, acl_group or self._acl_group, rule, self._mac
+    def _learn(self, groups: list[int], traits: list[int]) -> None:
+        """Take in kinds, by the numbers of their rules' groups and their traits."""
+        known_traits = [*self.traits]
+        acl_groups, rules = zip(*map(self.groups.things.__getitem__, groups), strict=True)
+        protocols, directions, statuses, encryptions = zip(
+            *map(known_traits.__getitem__, traits), strict=True
+        )
+        kinds: _Kinds = {
+            "Direction": directions,
+            "Status": statuses,
+            "L4Protocol": protocols,
+            "Encryption": encryptions,
+            "AclGroup": [acl_group or self._acl_group for acl_group in acl_groups],
+            "AclRule": rules,
+            "Mac": [self._mac] * len(rules),
+        }
         for coding in self.codings.values():
-            coding.learn(kind)
-        self._known.append((status == "Denied", direction == "Inbound"))
-        return len(self._known) - 1
+            coding.learn(kinds)
+        self.denied = np.concatenate([self.denied, np.array(statuses) == "Denied"])
+        self.inbound = np.concatenate([self.inbound, np.array(directions) == "Inbound"])
 
 
 class Coding:
@@ -150,16 +167,12 @@ class Coding:
         self.family = family
         self._addresses = addresses
         self._of_kind = [column for column in family.columns if column in OF_KIND]
-        self._places = [*map(OF_KIND.index, self._of_kind)]
-        self._conditions = [
-            (OF_KIND.index(name), holds) for name, holds in family.where.items() if name in OF_KIND
-        ]
+        self._conditions = [(name, holds) for name, holds in family.where.items() if name in OF_KIND]
         self._of_address = [column for column in family.columns if column in OF_ADDRESS]
         self._port_at = _ADDRESS_BITS * len(self._of_address)
         self._has_port = not {*OF_PORT}.isdisjoint(family.columns)
         self._kind_at = self._port_at + _PORT_BITS * self._has_port
         self._combinations: Numbers[tuple[str, ...]] = Numbers()
-        self._known: list[tuple[int, bool]] = []
         self._number: Codes = np.zeros(0, np.int64)
         self._counts: Flags = np.zeros(0, np.bool_)
         self._judged: dict[Predicate, npt.NDArray[np.int8]] = {}
@@ -171,15 +184,17 @@ class Coding:
         """Whether codes have no room for as many combinations as there are."""
         return len(self._combinations.things) > 1 << 64 - self._kind_at
 
-    def learn(self, kind: tuple[str, ...]) -> None:
-        """Take in another kind of tuples: its values, in the order of ``OF_KIND``."""
-        number = self._combinations.number(tuple([kind[place] for place in self._places]))
-        self._known.append((number, all(holds(kind[place]) for place, holds in self._conditions)))
-
-    def take_kinds(self) -> None:
-        """Make arrays of what was learnt."""
-        numbers, counts = zip(*self._known, strict=True)
-        self._number, self._counts = np.array(numbers, np.int64), np.array(counts, np.bool_)
+    def learn(self, kinds: _Kinds) -> None:
+        """Take in more kinds of tuples."""
+        counts = np.ones(len(kinds["Mac"]), np.bool_)
+        for name, holds in self._conditions:
+            verdicts = {value: bool(holds(value)) for value in {*kinds[name]}}
+            counts &= [*map(verdicts.__getitem__, kinds[name])]
+        self._counts = np.concatenate([self._counts, counts])
+        if self._of_kind:
+            combinations = [*zip(*map(kinds.__getitem__, self._of_kind), strict=True)]
+            numbers = np.array(self._combinations.numbers(combinations), np.int64)
+            self._number = np.concatenate([self._number, numbers])
 
     def choose(self, kinds: Ints, addresses: dict[str, Ints], ports: Ints) -> Ints | None:
         """The rows of the tuples that count in this family; ``None`` if all do."""
@@ -247,6 +262,11 @@ class Coding:
         if len(known) < size:
             known = self._judged[holds] = np.concatenate([known, np.full(size - len(known), -1, np.int8)])
         new = np.unique(numbers[known[numbers] < 0])
+        if isinstance(holds, PredicateOfRanges):
+            firsts, places = self._addresses.first_two_numbers(new)
+            verdicts = [holds.of_all(first) if first else None for first in firsts]
+            known[new] = np.array([-1 if each is None else each for each in verdicts], np.int8)[places]
+            new = new[known[new] < 0]
         values: list[Any] = new.tolist() if of_ports else self._addresses.texts(new)
         known[new] = [holds(value) for value in values]
         return known[numbers] > 0

@@ -284,7 +284,7 @@ FILTERS = (
         "Only this address, or this range (10.0.0.0/8), on either side.",
         _network,
         _TEXT,
-        columns=("SrcIp", "DestIp", "RemoteIp"),
+        columns=("SrcIp", "DestIp", "RemoteIp", "LocalIp"),
     ),
     Parameter("from", "Only this source address, or this range.", _network, _TEXT, columns=("SrcIp",)),
     Parameter("to", "Only this destination address, or this range.", _network, _TEXT, columns=("DestIp",)),
