@@ -26,14 +26,14 @@ from shared.views.query import Condition
 type FlowRow = dict[str, Any]
 
 COLUMNS = (
-    *("Time", "Scope", "Mac", "Direction", "Status", "State", "L4Protocol"),
+    *("Time", "Scope", "Mac", "Direction", "Status", "State", "Encryption", "L4Protocol"),
     *("SrcIp", "SrcPort", "DestIp", "DestPort", "AclGroup", "AclRule"),
     *PLAIN[4:],
     *("Rejected", "ByteFrom", "ByteTo", "Sample"),
 )
 REJECT_COLUMNS = ("Hour", "Scope", "Mac", "BlobName", "ByteFrom", "ByteTo", "Reason", "Sample")
 DECISION_COLUMNS = (
-    *("Status", "AclRule", "AclGroup", "Scope", "Direction", "Ports", "Tuples"),
+    *("Status", "AclRule", "AclGroup", "Encryption", "Scope", "Direction", "Ports", "Tuples"),
     *("FlowsAllowed", "FlowsDenied", "BytesSrcToDest", "BytesDestToSrc", "FirstSeen", "LastSeen"),
 )
 
@@ -236,6 +236,7 @@ def _row(blob: BlobName, flow: FlowTuple) -> FlowRow:
         "Direction": flow.direction,
         "Status": flow.status,
         "State": "" if flow.flows_denied else state,
+        "Encryption": flow.encryption,
         "L4Protocol": flow.protocol,
         "SrcIp": flow.src_ip,
         "SrcPort": flow.src_port,
@@ -271,10 +272,11 @@ def _reject_row(blob: BlobName, reject: Reject) -> FlowRow:
 
 
 def decisions(flows: Iterable[Mapping[str, Any]]) -> list[FlowRow]:
-    """Who decided on these flows: a row of ``DECISION_COLUMNS`` for each scope, group, rule, direction and
-    status, the one that decided last first. ``Ports``: the destination ports, the first few that occurred.
+    """Who decided on these flows: a row of ``DECISION_COLUMNS`` for each scope, group, rule, direction,
+    status and encryption, the one that decided last first. ``Ports``: the destination ports, the first few
+    that occurred.
     """
-    key = ("Status", "AclRule", "AclGroup", "Scope", "Direction")
+    key = ("Status", "AclRule", "AclGroup", "Encryption", "Scope", "Direction")
     found: dict[tuple[Any, ...], FlowRow] = {}
     for flow in flows:
         row = found.setdefault(

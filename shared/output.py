@@ -31,7 +31,7 @@ _BOTH_WAYS = ("BytesSrcToDest", "BytesDestToSrc")
 _LEFT_OUT_FIRST = (
     *("FlowsRestarted", "RestartsLost", "BytesDoubtful", "BytesRestated"),
     *("FlowsEnded", "PacketsDestToSrc", "PacketsSrcToDest", "GarbledBytes", "FirstSeen", "FlowsAllowed"),
-    *(BEFORE + "Missed", "Records", "Kind", "Length", "FirstPeriod", "State", "SrcPort"),
+    *(BEFORE + "Missed", "Records", "Kind", "Length", "FirstPeriod", "Encryption", "State", "SrcPort"),
 )
 _LEFT_OUT_THEN = (
     *(*_BOTH_WAYS, "LagSeconds", "Mac", "AclGroup", "ByteFrom", "ByteTo", "L4Protocol", "Rank", "Tuples"),

@@ -332,6 +332,24 @@ def test_an_exact_view_is_ordered_and_cut_by_what_is_asked() -> None:
     assert (answer.rest["Tuples"], answer.missed, answer.notes[1:]) == (6, 0, ())
 
 
+def test_rules_and_codes_are_explained_where_they_are_listed() -> None:
+    flow = FlowTuple(
+        0, "10.0.0.1", "192.0.2.1", 5, 22, "TCP", "Inbound", "Allowed", "X", 1, 0, 0, 1, 10, 0, 0
+    )
+    rules = ("PlatformRule", "UserRule_web", "DefaultRule_DenyAllInBound")
+    world = [Event(5, SCOPES[1], flow._replace(time_ms=_at(5)), rule, "D") for rule in rules]
+    for question, filters, named in (
+        ("rules", {}, ["PlatformRule", "DefaultRule_DenyAllInBound"]),
+        ("rules", {"rule": ["platform"]}, ["PlatformRule"]),
+        ("conversations", {}, []),
+        ("encryption", {}, ["X"]),
+    ):
+        query = read_query(question, {"since": ["2026-10-30"], **filters}, NOW)
+        notes = views_of(world, query.question, 1000, 100).answer(query).notes
+        names = [note.partition(":")[0] for note in notes]
+        assert {*names} & {*rules, "X"} == {*named}, question
+
+
 def test_what_a_row_may_lack_is_no_more_than_it_has_to_be() -> None:
     """Two rows are kept of each hour; the third of the first hour is the first of the second."""
     flow = FlowTuple(0, "10.0.0.1", "192.0.2.1", 5, 22, "TCP", "Inbound", "Denied", "", 0, 1, 0, 0, 0, 0, 0)

@@ -23,6 +23,7 @@ from shared.views.formats import pieces
 from tests import naive
 from tests.system import HOUR, NIGHT, Call, Stores, blob_of, flow, record
 from tests.test_bad_input import mutated_blobs
+from tests.test_malformed import vnet_record
 from tools.network_watcher import Nic, demo_nics, hour_of, whole_blob
 from tools.proxy import Traffic
 
@@ -366,6 +367,34 @@ def test_why_names_the_rule_that_decided(stores: Stores, call: Call) -> None:
         "why", "--from", "203.0.113.9", "--to", "10.0.0.4", "--since", "2026-01-01", "--until", "2026-01-02"
     )
     assert "there is no log of that time" in gone.stderr
+
+
+def test_why_says_where_encryption_is_the_reason(stores: Stores, call: Call) -> None:
+    """Then the log names neither a rule nor a group, and the tuple's code says what was wrong."""
+    ends = f"{int(NIGHT.timestamp())}000,10.0.0.9,10.0.0.4,50000,443,6,I"
+    good = f"{ends},E,NX_FALLBACK,1,2,3,4"
+    dropped, unsaid = f"{ends},D,NX_NOT_ACCEPTED,,,,", f"{ends},D,NX_LATER,,,,"
+    platform = {"rule": "PlatformRule", "acl": "00000000-0000-0000-0000-000000000000"}
+
+    def asked(*items: bytes) -> tuple[str, Any]:
+        blob = stores.put(Nic("vnet-v4", "000D3A000001", "flowlog-hub"), NIGHT, blob_of(*items))
+        done = call("why", "--from", "10.0.0.9", "--to", "10.0.0.4", *NIGHT_HOUR, "-o", "json")
+        (first, *_) = json.loads(call("flows", blob.name, "-o", "json").stdout)["rows"]
+        return done.stderr, (json.loads(done.stdout), first["Encryption"])
+
+    said, (found, code) = asked(vnet_record(dropped, rule="unspecified", acl="unspecified"))
+    assert "denied because of encryption, not by a rule; NX_NOT_ACCEPTED: dropped" in said
+    assert (found["rows"][0]["Encryption"], code) == ("NX_NOT_ACCEPTED", "NX_NOT_ACCEPTED")
+    assert any(note.startswith("NX_NOT_ACCEPTED: dropped") for note in found["notes"])
+    said, (found, _) = asked(vnet_record(unsaid, rule="unspecified", acl="unspecified"))
+    assert "its code, NX_LATER, doesn't say why" in said
+    said, (found, _) = asked(vnet_record(dropped, rule="UserRule_deny"), vnet_record(good, **platform))
+    assert {row["AclRule"]: row["Status"] for row in found["rows"]} == {
+        "UserRule_deny": "Denied",
+        "PlatformRule": "Allowed",
+    }
+    assert "encryption" not in said
+    assert "note: PlatformRule: Azure's platform decided" in said
 
 
 def test_why_and_flows_say_what_they_need(logged: Stores, call: Call) -> None:

@@ -26,6 +26,12 @@ from shared.flows import (
 )
 from shared.output import Output, for_people, human_bytes, print_rows
 from shared.times import HOUR
+from shared.views.explanations import (
+    explain_codes,
+    explain_denial,
+    explain_rules,
+    is_denied_by_encryption,
+)
 from shared.views.formats import plain
 from shared.views.query import (
     RAW_PARAMETERS,
@@ -161,7 +167,8 @@ def why(given: Given, output: Output) -> None:
     \b
     Read from the raw log, so it says what was logged, and no more:
     - a flow stands there under the side that opened it (for the other way round, ask the other way round);
-    - the log names the rule that decided, not its priority, nor other rules that would have;
+    - the log names the rule that decided, not its priority, nor other rules that would have; where it
+      names none, encryption may be the reason, and its code says why;
     - what never reached a logged interface, or was stopped before it, is not in there.
     """
     now = datetime.now(UTC)
@@ -184,18 +191,23 @@ def why(given: Given, output: Output) -> None:
                 yield row
 
     rows = decisions(readable())
-    print_rows(DECISION_COLUMNS, rows, output, lambda: _beyond(wanted, looked))
+    notes = [*explain_rules(rows), *explain_codes(filter(is_denied_by_encryption, rows))]
+    print_rows(DECISION_COLUMNS, rows, output, lambda: _beyond(wanted, looked) | {"notes": notes})
     if rows:
-        last = rows[0]
-        say(
-            f"last decision, {for_people('LastSeen', last['LastSeen'])}: {last['Status'].lower()} by "
-            f"{last['AclRule']} of {last['AclGroup'].rpartition('/')[2]}"
-        )
+        say(f"last decision, {for_people('LastSeen', rows[0]['LastSeen'])}: {_decided(rows[0])}")
+        for note in notes:
+            say(f"note: {note}")
     else:
         say(_nothing(blobs, looked))
     if unread:
         say(f"note: {unread:,} of the log's entries can't be read; `flowtally rejects` shows them")
     _say_looked(wanted, looked, len(blobs))
+
+
+def _decided(row: FlowRow) -> str:
+    if is_denied_by_encryption(row):
+        return f"denied {explain_denial(row['Encryption'])}"
+    return f"{row['Status'].lower()} by {row['AclRule']} of {row['AclGroup'].rpartition('/')[2]}"
 
 
 def _choose_blobs(

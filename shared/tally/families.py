@@ -143,6 +143,7 @@ FAMILIES = {
             (
                 "A rule that has decided nothing has no row: the log doesn't name it.",
                 "NSG logs name the rule, but not its priority or what it says.",
+                "VNet logs may have traffic of one's own under PlatformRule: one's own rules lack it.",
             ),
             times=True,
             ranked=False,

@@ -27,6 +27,7 @@ from typing import Any
 
 from shared.tally.measures import Figures, add_figures
 from shared.times import HOUR
+from shared.views.explanations import explain_codes, explain_rules
 from shared.views.query import Query, Range, Span
 from shared.views.questions import Question
 
@@ -260,7 +261,7 @@ def make_answer(
         missed=missed,
         unit=question.unit,
         as_of=as_of,
-        notes=tuple(_notes(query, scopes, unnamed, missed, as_of)),
+        notes=(*_notes(query, scopes, unnamed, missed, as_of), *_explanations(question, rows)),
         why_empty=""
         if any(row["IsRest"] is False for row in rows)
         else _why_empty(query, scopes, everything, as_of),
@@ -327,6 +328,12 @@ def _notes(
         yield "NSG logs and VNet logs of the same machines record the same traffic: it may be in here twice"
     if as_of and as_of < query.span().end - _FRESH:
         yield f"nothing is counted after {as_of:%Y-%m-%d %H:%M:%SZ}"
+
+
+def _explanations(question: Question, rows: Iterable[AnswerRow]) -> Iterator[str]:
+    """What the rows are of, where their names don't tell."""
+    explain = {"rules": explain_rules, "encryption": explain_codes}.get(question.name)
+    return explain(row for row in rows if not row["IsRest"]) if explain else iter(())
 
 
 def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Figures, as_of: datetime | None) -> str:
