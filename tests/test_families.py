@@ -26,7 +26,7 @@ from tools import question_pages as questions
 from tools.network_watcher import Nic, hour_of, whole_blob
 
 HOUR = datetime(2026, 11, 22, 5, tzinfo=UTC)
-NIC = Nic("nsg-v2", "000D3AF87856", "bench")
+NIC = Nic("vnet-v4", "000D3AF87856", "bench")
 FEW = 5
 
 
@@ -73,7 +73,7 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def data() -> bytes:
-    return whole_blob(hour_of(NIC, HOUR, seed=3, tuples_per_minute=80, minutes=30))[0]
+    return whole_blob(hour_of(NIC, HOUR, seed=3, tuples_per_minute=80, minutes=30, restarts=0))[0]
 
 
 def by_hand(data: bytes) -> dict[str, dict[tuple[Any, ...], Figures]]:
