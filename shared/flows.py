@@ -17,8 +17,16 @@ from shared.flowlog.blob_name import UNKNOWN_MAC, BlobName
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Garbled, Record, RecordReader, RuleTuples
 from shared.flowlog.rejects import Reject, TuplePlaces, reject_garbled
+from shared.flowlog.restarts import Correction, Restarts
 from shared.flowlog.tuples import FlowTuple, read_tuple
-from shared.tally.measures import PLAIN, add_figures, figures_of
+from shared.tally.measures import (
+    PLAIN,
+    add_figures,
+    corrected,
+    figures_of,
+    no_figures,
+    to_columns,
+)
 from shared.times import HOUR, HOUR_MS, floor_hour, to_moment
 from shared.views.asking import find_scopes
 from shared.views.query import Condition
@@ -113,9 +121,13 @@ def read_flows(
 ) -> Iterator[FlowRow]:
     """Rows of ``COLUMNS``, blob by blob in the order of the log: flows, and what can't be read (``Rejected``
     says why). ``looked`` is kept up to date.
+
+    A row has the figures that the log states; those that are counted are its ``Counted``, which is no column.
     """
+    carried: dict[tuple[str, str, datetime], Restarts] = {}
     for blob in blobs:
         looked.blobs += 1
+        restarts = carried.pop((blob.scope, blob.mac, blob.hour), Restarts())
         for item in _items(flow_logs, blob, looked):
             if isinstance(item, Garbled):
                 looked.garbled_bytes += item.end - item.start
@@ -126,7 +138,8 @@ def read_flows(
             if item.time and item.time - LATE >= wanted.until:
                 break
             looked.records += 1
-            yield from _rows(blob, item, wanted, looked)
+            yield from _rows(blob, item, restarts, wanted, looked)
+        carried[blob.scope, blob.mac, blob.hour + HOUR] = restarts.carried(blob.hour)
 
 
 def read_rejects(
@@ -143,7 +156,7 @@ def read_rejects(
         for item in _items(flow_logs, blob, looked):
             if isinstance(item, Record):
                 looked.records += 1
-                for _, read in _read_tuples(blob, item, looked):
+                for _, read, _ in _read_tuples(blob, item, Restarts(), looked):
                     if isinstance(read, Reject):
                         yield _reject_row(blob, read)
             elif item.reason is not Reason.UNREAD or blob.hour + HOUR + LATE <= now:
@@ -181,10 +194,12 @@ def _items(flow_logs: FlowLogs, blob: BlobName, looked: Progress) -> Iterator[Re
         yield left
 
 
-def _rows(blob: BlobName, record: Record, wanted: Wanted, looked: Progress) -> Iterator[FlowRow]:
+def _rows(
+    blob: BlobName, record: Record, restarts: Restarts, wanted: Wanted, looked: Progress
+) -> Iterator[FlowRow]:
     since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (wanted.since, wanted.until))
     written = record.time is None or wanted.since <= record.time
-    for group, read in _read_tuples(blob, record, looked):
+    for group, read, correction in _read_tuples(blob, record, restarts, looked):
         source = {
             "Mac": group.mac_in(blob.mac),
             "AclGroup": group.acl_group or blob.resource_id,
@@ -195,29 +210,33 @@ def _rows(blob: BlobName, record: Record, wanted: Wanted, looked: Progress) -> I
             if written and wanted.may_hold(row):
                 yield row
         elif since_ms <= read.time_ms < until_ms:
-            row = _row(blob, read) | source
+            row = _row(blob, read, correction) | source
             if all(each.holds(row) for each in wanted.conditions):
                 yield row
 
 
 def _read_tuples(
-    blob: BlobName, record: Record, looked: Progress
-) -> Iterator[tuple[RuleTuples, FlowTuple | Reject]]:
-    """A record's tuples, each with its group, read or rejected."""
+    blob: BlobName, record: Record, restarts: Restarts, looked: Progress
+) -> Iterator[tuple[RuleTuples, FlowTuple | Reject, Correction | None]]:
+    """A record's tuples, each with its group, read or rejected; last, what has to be changed to count it."""
     hour_ms = int(blob.hour.timestamp() * 1000)
     places = TuplePlaces(record)
-    number = -1
+    first = 0
     for group in record.groups:
-        for element in group.tuples:
-            number += 1
+        elements = group.tuples
+        reads: list[FlowTuple | Reject] = []
+        for number, element in enumerate(elements, start=first):
             try:
-                flow = _read(element, record, hour_ms)
-            except Rejected as verdict:
-                looked.rejected += 1
-                yield group, places.reject(number, element, verdict.reason)
-            else:
+                reads.append(_read(element, record, hour_ms))
                 looked.tuples += 1
-                yield group, flow
+            except Rejected as verdict:
+                reads.append(places.reject(number, element, verdict.reason))
+                looked.rejected += 1
+        flows = [read if isinstance(read, FlowTuple) else None for read in reads]
+        corrections = restarts.follow(elements, flows) if record.grammar == "vnet-v4" else {}
+        for place, read in enumerate(reads):
+            yield group, read, corrections.get(place)
+        first += len(elements)
 
 
 def _read(element: object, record: Record, hour_ms: int) -> FlowTuple:
@@ -227,8 +246,12 @@ def _read(element: object, record: Record, hour_ms: int) -> FlowTuple:
     return flow
 
 
-def _row(blob: BlobName, flow: FlowTuple) -> FlowRow:
+def _row(blob: BlobName, flow: FlowTuple, correction: Correction | None) -> FlowRow:
     state = "Ended" if flow.flows_ended else "Began" if flow.flows_allowed else "Continues"
+    if correction and correction.restart:
+        state = "Restarted"
+    stated = figures_of(flow)
+    counted = corrected(stated, correction) if correction else stated
     return {
         "Time": to_moment(flow.time_ms),
         "Scope": blob.scope,
@@ -242,7 +265,8 @@ def _row(blob: BlobName, flow: FlowTuple) -> FlowRow:
         "SrcPort": flow.src_port,
         "DestIp": flow.dest_ip,
         "DestPort": flow.dest_port,
-        **dict(zip(PLAIN, figures_of(flow), strict=False)),
+        **dict(zip(PLAIN, stated, strict=False)),
+        "Counted": counted,
     }
 
 
@@ -274,7 +298,7 @@ def _reject_row(blob: BlobName, reject: Reject) -> FlowRow:
 def decisions(flows: Iterable[Mapping[str, Any]]) -> list[FlowRow]:
     """Who decided on these flows: a row of ``DECISION_COLUMNS`` for each scope, group, rule, direction,
     status and encryption, the one that decided last first. ``Ports``: the destination ports, the first few
-    that occurred.
+    that occurred. Figures are those that are counted.
     """
     key = ("Status", "AclRule", "AclGroup", "Encryption", "Scope", "Direction")
     found: dict[tuple[Any, ...], FlowRow] = {}
@@ -283,13 +307,13 @@ def decisions(flows: Iterable[Mapping[str, Any]]) -> list[FlowRow]:
             tuple(flow[name] for name in key),
             {
                 **{name: flow[name] for name in key},
-                "Figures": [0] * len(PLAIN),
+                "Figures": no_figures(),
                 "Ports": {},
                 "FirstSeen": flow["Time"],
                 "LastSeen": flow["Time"],
             },
         )
-        add_figures(row["Figures"], [flow[name] for name in PLAIN])
+        add_figures(row["Figures"], flow["Counted"])
         row["Ports"][f"{flow['L4Protocol']} {flow['DestPort']}"] = None
         row["FirstSeen"] = min(row["FirstSeen"], flow["Time"])
         row["LastSeen"] = max(row["LastSeen"], flow["Time"])
@@ -302,6 +326,6 @@ def _decision(Figures: list[int], Ports: Iterable[str], **row: Any) -> FlowRow: 
     more = f" and {len(ports) - _MOST_PORTS} more" if len(ports) > _MOST_PORTS else ""
     return {
         **row,
-        **dict(zip(PLAIN, Figures, strict=True)),
+        **to_columns(Figures),
         "Ports": ", ".join(ports[:_MOST_PORTS]) + more,
     }

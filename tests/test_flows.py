@@ -19,6 +19,7 @@ from shared.flowlog.rejects import Reject, RejectCounts, reject_garbled
 from shared.flows import COLUMNS, Progress, Wanted, find_blobs, read_flows, read_rejects
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
+from shared.tally.measures import add_figures, to_columns
 from shared.views.formats import pieces
 from tests import naive
 from tests.system import HOUR, NIGHT, Call, Stores, blob_of, flow, record
@@ -52,15 +53,20 @@ def test_every_tuple_of_the_log_is_a_row_once_good_or_rejected(logged: Stores) -
     rows, looked = read(logged, ALWAYS)
     good = [row for row in rows if "Rejected" not in row]
     truth = naive.count(logged.blobs())
-    by_rule = Counter[tuple[Any, ...]]()
+    by_rule: dict[tuple[Any, ...], naive.Figures] = {}
     for row in good:
-        by_rule[row["Scope"], row["AclGroup"], row["AclRule"], row["Direction"], row["Status"]] += 1
-    counted = Counter[tuple[Any, ...]]()
+        key = row["Scope"], row["AclGroup"], row["AclRule"], row["Direction"], row["Status"]
+        add_figures(
+            by_rule.setdefault(key, [0] * len(naive.MEASURES)), [*to_columns(row["Counted"]).values()]
+        )
+    counted: dict[tuple[Any, ...], naive.Figures] = {}
     for (scope, view, grain, _), keys in truth.rows.items():
         if (view, grain) == ("rules", "day"):
-            for key, figures in keys.items():
-                counted[scope, *key] += figures[0]
+            for rule, figures in keys.items():
+                add_figures(counted.setdefault((scope, *rule), [0] * len(naive.MEASURES)), figures)
     assert by_rule == counted
+    restarts = sum(figures[naive.MEASURES.index("FlowsRestarted")] for figures in counted.values())
+    assert sum(row["State"] == "Restarted" for row in good) == 2 * restarts > 0
     health = [each for (scope, _), each in truth.health.items() if scope == "all"]
     assert len(rows) - len(good) == looked.rejected == sum(each.malformed for each in health) > 0
     assert looked.tuples == len(good) == sum(each.tuples for each in health)

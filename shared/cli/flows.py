@@ -63,9 +63,10 @@ Examples:
 def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     """The raw log of a scope, or of one blob: a row for each tuple, as it was logged.
 
-    Read straight from the blobs, blob by blob, in the order of the log. A tuple that can't be read is a row,
-    too, that says why; it is left out only where a filter rules it out. A blob's container may stand before
-    its name, with a slash.
+    Where a VNet log ends a flow and begins it again in one millisecond, the state of both tuples is
+    Restarted; their figures are those of the log, too. Read straight from the blobs, blob by blob, in the
+    order of the log. A tuple that can't be read is a row, too, that says why; it is left out only where a
+    filter rules it out. A blob's container may stand before its name, with a slash.
     """
     now = datetime.now(UTC)
     values = read_parameters(RAW_PARAMETERS, given, now)
@@ -169,7 +170,8 @@ def why(given: Given, output: Output) -> None:
     - a flow stands there under the side that opened it (for the other way round, ask the other way round);
     - the log names the rule that decided, not its priority, nor other rules that would have; where it
       names none, encryption may be the reason, and its code says why;
-    - what never reached a logged interface, or was stopped before it, is not in there.
+    - what never reached a logged interface, or was stopped before it, is not in there;
+    - flows and bytes are counted as in all answers: what a VNet log states twice is counted once.
     """
     now = datetime.now(UTC)
     values = read_parameters(WHY_PARAMETERS, given, now)
