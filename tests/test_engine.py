@@ -27,11 +27,12 @@ from shared.tally import blob_counter, keys
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
-from shared.tally.measures import PLAIN, no_figures
+from shared.tally.measures import MEASURES, PLAIN, no_figures
 from shared.tally.packing import pack, unpack
 from tests import naive
-from tests.strategies import assert_laws, figures_by_key, shrink_families, traffic_of
+from tests.strategies import assert_laws, figures_by_key, shrink_families, summed, traffic_of
 from tools.network_watcher import Format, Nic, hour_of, whole_blob
+from tools.network_watcher.hours import Dials
 
 HOUR = datetime(2026, 1, 1, 12, tzinfo=UTC)
 HOUR_S = int(HOUR.timestamp())
@@ -155,10 +156,21 @@ some_cuts = st.lists(st.integers(0, 10**7), max_size=4)
 
 
 @lru_cache(maxsize=64)
-def generated(form: Format, seed: int, tuples: int, bad: float, garbled: float) -> bytes:
+def generated(
+    form: Format, seed: int, tuples: int, bad: float, garbled: float, restarts: float = 0.04
+) -> bytes:
     """A blob as Network Watcher writes it, with what should not be in it."""
     nic = Nic(form, "000D3A00BE0C", "bench")
-    minutes = hour_of(nic, HOUR, seed=seed, tuples_per_minute=tuples, minutes=20, bad=bad, garbled=garbled)
+    minutes = hour_of(
+        nic,
+        HOUR,
+        seed=seed,
+        tuples_per_minute=tuples,
+        minutes=20,
+        bad=bad,
+        garbled=garbled,
+        restarts=restarts,
+    )
     return whole_blob(minutes)[0]
 
 
@@ -170,6 +182,7 @@ generated_blobs = st.builds(
     st.sampled_from([3, 40]),
     st.sampled_from([0.0, 0.05]),
     st.sampled_from([0.0, 0.3]),
+    st.sampled_from([0.04, 0.5]),
 )
 
 SPLINTERS = (
@@ -268,6 +281,34 @@ def test_equals_the_reference(
         pieces = cut(data, places)
         found = by_engine(pieces, last=last), by_engine(pieces, reload_after=reloads)
         assert_agree(data, by_reference(pieces), *found)
+
+
+@pytest.mark.parametrize(
+    ("form", "dials"),
+    [
+        ("vnet-v4", {"restarts": 0.5, "parted": 0.1}),
+        ("vnet-v4", {"restarts": 0.5, "record_types": "CED"}),
+        ("vnet-v4", {"restarts": 0.5, "record_types": "BE"}),
+        ("vnet-v4", {"scans": 0.1}),
+        ("nsg-v2", {"version_1_from": 7}),
+    ],
+)
+def test_equals_the_reference_on_logs_of_all_kinds(form: Format, dials: Dials) -> None:
+    nic = Nic(form, "000D3A00BE0C", "bench")
+    data = whole_blob(hour_of(nic, HOUR, seed=1, **dials))[0]
+    with bounds():
+        pieces = cut(data, [len(data) // 3, len(data) // 2])
+        found = by_engine([data]), by_engine(pieces, reload_after=[True, False])
+        assert_agree(data, *found)
+    shares = found[0].shares.values()
+    figures = dict(
+        zip(MEASURES, summed(row for share in shares for row in traffic_of(share).values()), strict=True)
+    )
+    restated = figures["BytesSrcToDestRestated"] + figures["BytesDestToSrcRestated"]
+    counted = naive.count({nic.blob_name(HOUR): data})
+    [day] = [period for period in counted.rows if period[1:3] == ("traffic", "day")]
+    truth = dict(zip(naive.MEASURES, counted.total(day), strict=True))
+    assert truth == {name: restated if name == "BytesRestated" else figures[name] for name in truth}
 
 
 # Records of few tuples with everything in them that is good, bad or strange.
