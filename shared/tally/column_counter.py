@@ -30,6 +30,7 @@ from shared.tally.measures import (
     MEASURES,
     PLAIN,
     add_to,
+    bits_of_sums,
     bytes_of_sums,
     figures_of,
     measures_in,
@@ -378,7 +379,7 @@ def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, KeyTotals]:
         known = list(family.sums)
         if known:
             table.codes = keys.codings[name].encode_known(known)
-            measures = measures_in(family.sums.values())
+            measures = measures_in(bits_of_sums(family.sums.values()))
             figures = np.frombuffer(bytes_of_sums(family.sums.values(), measures), "<i8")
             table.figures = figures.reshape(-1, measures).T.astype(np.int64)
             table.missed = np.array([family.missed.get(key, 0) for key in known], np.int64)

@@ -64,12 +64,14 @@ class HourCounts:
                 direction, status, has_encryption=has_encryption
             )
         for family, key_of, conditions in plan:
-            if conditions and not all(holds(values[place]) for place, holds in conditions):
-                continue
-            key = key_of(values)
-            family.add(key, sums)
-            if family.seen is not None:
-                family.see(key, time_ms, time_ms)
+            for place, holds in conditions:
+                if not holds(values[place]):
+                    break
+            else:
+                key = key_of(values)
+                family.add(key, sums)
+                if family.seen is not None:
+                    family.see(key, time_ms, time_ms)
 
     def merge(self, other: "HourCounts") -> None:
         """Count what ``other`` counted."""
@@ -138,20 +140,21 @@ class BlobCounts:
         for group in record.groups:
             acl = group.acl_group or acl_group
             seen_by = group.mac_in(mac)
+            elements = group.tuples
             flows: list[FlowTuple | None] = []
-            for element in group.tuples:
+            shares: list[HourCounts | None] = []
+            for element in elements:
                 try:
                     flow = read_tuple(element, record.grammar)
-                    self._share((flow.time_ms - hour_start_ms) // HOUR_MS)
+                    shares.append(self._share((flow.time_ms - hour_start_ms) // HOUR_MS))
+                    flows.append(flow)
                 except Rejected as verdict:
                     rejected.append((element, verdict.reason))
+                    shares.append(None)
                     flows.append(None)
-                    continue
-                flows.append(flow)
-            corrections = self.restarts.follow(group.tuples, flows) if record.grammar == "vnet-v4" else {}
-            for number, counted in enumerate(flows):
-                if counted:
-                    share = self._share((counted.time_ms - hour_start_ms) // HOUR_MS)
+            corrections = self.restarts.follow(elements, flows) if record.grammar == "vnet-v4" else {}
+            for number, (counted, share) in enumerate(zip(flows, shares, strict=True)):
+                if counted and share:
                     share.count(counted, seen_by, acl, group.rule, corrections.get(number))
                     self.tuples += 1
         self.records += 1

@@ -131,9 +131,14 @@ def _saturated(sums: Sums) -> Sums:
     return to_sums(min(figure, INT64_MAX) for figure in to_figures(sums))
 
 
-def measures_in(many: Iterable[Sums]) -> int:
-    """How many of the measures, from the first on, it takes to hold all of these."""
-    return len(PLAIN) if reduce(or_, many, 0) < _FIRST_OF_RESTARTS else len(MEASURES)
+def bits_of_sums(many: Iterable[Sums]) -> Sums:
+    """Of each measure, the bits that are set in any of these: as long as the largest figure."""
+    return reduce(or_, many, 0)
+
+
+def measures_in(bits: Sums) -> int:
+    """How many of the measures, from the first on, it takes to hold sums of which these are the bits."""
+    return len(PLAIN) if bits < _FIRST_OF_RESTARTS else len(MEASURES)
 
 
 def bytes_of_sums(many: Iterable[Sums], measures: int) -> bytes:
@@ -144,11 +149,6 @@ def bytes_of_sums(many: Iterable[Sums], measures: int) -> bytes:
 def sums_of_bytes(data: bytes | bytearray, measures: int) -> list[Sums]:
     """What ``bytes_of_sums`` made these bytes of, if no figure is too large for a column."""
     return [*map(_number_of, [each for (each,) in struct.iter_unpack(f"{8 * measures}s", data)])]
-
-
-def bits_of_sums(many: Iterable[Sums]) -> Figures:
-    """Of each measure, the bits that are set in any of these: as long as the largest figure."""
-    return to_figures(reduce(or_, many, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,19 +143,24 @@ class _ColumnWriter:
         """Add columns of numbers from 0 on; returns how many planes each took."""
         widths = []
         for column in columns:
-            widths.append(_width_of(max(column, default=0)))
-            numbers = struct.pack(f"<{len(column)}q", *column)
-            self.planes += [numbers[plane::8] for plane in range(widths[-1])]
+            width = _width_of(max(column, default=0))
+            widths.append(width)
+            if width == 1:  # most of them
+                self.planes.append(bytes(column))
+            elif width:
+                numbers = struct.pack(f"<{len(column)}q", *column)
+                self.planes += [numbers[plane::8] for plane in range(width)]
         return widths
 
     def add_sums(self, sums: Collection[Sums]) -> list[int]:
         """Add the columns of figures; returns how many planes each took."""
-        widths = [*map(_width_of, bits_of_sums(sums))]
-        measures = measures_in(sums)
+        bits = bits_of_sums(sums)
+        measures = measures_in(bits)
         numbers = bytes_of_sums(sums, measures)
+        widths = _shortened([*map(_width_of, to_figures(bits))])
         for place, width in enumerate(widths):
             self.planes += [numbers[8 * place + plane :: 8 * measures] for plane in range(width)]
-        return _shortened(widths)
+        return widths
 
 
 def _shortened(numbers: list[int]) -> list[int]:
@@ -199,6 +204,9 @@ class _ColumnReader:
     def _take(self, rows: int, width: int) -> tuple[int, ...]:
         if not width:
             return (0,) * rows
+        if width == 1:
+            self.at += rows
+            return tuple(self.body[self.at - rows : self.at])
         numbers = bytearray(8 * rows)
         self._fill(numbers, 0, 8, width)
         return struct.unpack(f"<{rows}q", numbers)
@@ -227,7 +235,7 @@ def _pack_family(family: HeavyHitters, columns: _ColumnWriter, texts: _Texts) ->
     if keys:
         packed["key"] = columns.add(_numbered(column, texts) for column in zip(*keys, strict=True))
         packed["sums"] = columns.add_sums(family.sums.values())
-        packed["missed"] = columns.add([[missed.get(key, 0) for key in keys] if missed else (0,) * len(keys)])
+        packed["missed"] = columns.add([[missed.get(key, 0) for key in keys] if missed else ()])
         packed["seen"] = columns.add(zip(*map(seen.__getitem__, keys), strict=True) if seen else ())
     return packed
 
