@@ -34,6 +34,7 @@ from shared.ledger.entry import Entry
 from shared.ledger.store import Ledger, Loaded
 from shared.tally.blob_counter import MOST_REJECTS, BlobCounter
 from shared.tally.packing import pack_within
+from shared.tally.states import States
 from shared.times import HOUR
 
 UPDATE_BYTES = 64 * 1024 * 1024
@@ -219,6 +220,7 @@ def _read_update(
             blob_created=first.created,
             records=counts.records,
             tuples=counts.tuples,
+            states=States(*counts.states),
             malformed=counts.malformed,
             garbled_bytes=counts.garbled_bytes + unread_bytes,
             unread_bytes=unread_bytes,

@@ -345,6 +345,7 @@ def _health(posted: Posted) -> Health:
         entry.offset,
         entry.records,
         entry.tuples,
+        *entry.states,
         entry.malformed,
         entry.garbled_bytes,
         last,

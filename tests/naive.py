@@ -73,6 +73,10 @@ class Health:
     bytes: int = 0
     records: int = 0
     tuples: int = 0
+    begins: int = 0
+    continues: int = 0
+    ends: int = 0
+    denials: int = 0
     malformed: int = 0
     garbled_bytes: int = 0
     last_record_time: datetime | None = None
@@ -133,10 +137,12 @@ def _count_blob(
     pending = carried.get((scope, mac, hour), {})
     for record in records:
         time = datetime.fromisoformat(record["time"])
-        for acl, rule, flow in _read_all(record, nsg, hour, pending):
+        for acl, rule, text, flow in _read_all(record, nsg, hour, pending):
             for health in kinds:
                 health.tuples += flow is not None
                 health.malformed += flow is None
+                if flow:
+                    _count_state(health, text)
             if flow:
                 _count_flow(result, scope, mac.upper(), acl, rule, *flow)
         for health in kinds:
@@ -146,6 +152,20 @@ def _count_blob(
 
 def _restarted_since(moment: datetime, pending: Pending) -> Pending:
     return {flow: each for flow, each in pending.items() if each[0] >= moment.timestamp() * 1000}
+
+
+def _count_state(health: Health, text: str) -> None:
+    """Count a good tuple by the state that it says; before version 4, what is allowed has it in a field more,
+    and before version 2 it has none: then something begins.
+    """
+    fields = text.split(",")
+    letter = fields[7]
+    if letter == "A":
+        letter = fields[8] if len(fields) > 8 else "B"
+    health.begins += letter == "B"
+    health.continues += letter == "C"
+    health.ends += letter == "E"
+    health.denials += letter == "D"
 
 
 def _scope(root: str, path: str) -> str:
@@ -164,14 +184,14 @@ def lowered(value: Any) -> Any:
 
 def _read_all(
     record: dict[str, Any], nsg: str, hour: datetime, pending: Pending
-) -> Iterator[tuple[str, str, Flow | None]]:
-    """Group of rules, rule, and what there is to count of every tuple."""
+) -> Iterator[tuple[str, str, str, Flow | None]]:
+    """Group of rules, rule, text, and what there is to count of every tuple."""
     for acl, rule, texts in arrays(record, nsg):
         flows = [read(record, text, hour) for text in texts]
         if "flowrecords" in record:
             flows = without_restated(texts, flows, pending)
-        for flow in flows:
-            yield acl, rule, flow
+        for text, flow in zip(texts, flows, strict=True):
+            yield acl, rule, text, flow
 
 
 def arrays(record: dict[str, Any], nsg: str) -> Iterator[tuple[str, str, list[str]]]:

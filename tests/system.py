@@ -254,7 +254,9 @@ def assert_health_says(stats: Rows, truth: naive.Count) -> None:
     rows = [row for row in stats.values() if row["View"] == "health" and row["Blobs"]]
     said = {
         (row["Scope"], row["Period"]): naive.Health(
-            *(row[name] for name in ("Blobs", "Bytes", "Records", "Tuples", "Malformed", "GarbledBytes")),
+            *(row[name] for name in ("Blobs", "Bytes", "Records", "Tuples")),
+            *(row[name] for name in ("Begins", "Continues", "Ends", "Denials")),
+            *(row[name] for name in ("Malformed", "GarbledBytes")),
             *(row[name] for name in ("LastRecordTime",) if name in row),
         )
         for row in rows

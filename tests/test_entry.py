@@ -24,6 +24,7 @@ from shared.ledger.entry import (
     to_columns,
 )
 from shared.tally.packing import COUNTS_BYTES, pack
+from shared.tally.states import States
 from shared.times import hour_key
 from tests.strategies import Written, hour_records, plain
 from tests.test_hour_counts import counted
@@ -45,6 +46,7 @@ entries = st.builds(
     blob_etag=st.text(),
     records=int64,
     tuples=int64,
+    states=st.builds(States, int64, int64, int64, int64),
     malformed=int64,
     garbled_bytes=int64,
     unread_bytes=int64,
@@ -94,6 +96,7 @@ def test_the_counts_of_an_entry_are_those_that_it_was_made_of(written: list[Writ
         NAME,
         records=counts.records,
         tuples=counts.tuples,
+        states=States(*counts.states),
         malformed=counts.malformed,
         garbled_bytes=7 + 5,
         unread_bytes=5,
@@ -103,6 +106,7 @@ def test_the_counts_of_an_entry_are_those_that_it_was_made_of(written: list[Writ
     back = entry.counts()
     assert plain(back.shares) == plain(counts.shares)
     assert (back.records, back.tuples, back.malformed) == (counts.records, counts.tuples, counts.malformed)
+    assert back.states == counts.states
     assert (back.last_record_time, back.garbled_bytes) == (counts.last_record_time, 7)
     for share in back.shares.values():  # objects of their own
         share.traffic.clear()

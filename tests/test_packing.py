@@ -21,6 +21,7 @@ from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import MEASURES, PLAIN, Figures, Sums, add_sums, to_figures, to_sums
 from shared.tally.packing import COUNTS_BYTES, KEYS_LEFT_ALONE, PACKING, pack, pack_within, unpack
+from shared.tally.states import States
 from tests.strategies import (
     HOUR,
     HOUR_MS,
@@ -452,7 +453,8 @@ def test_a_damaged_entity_is_noticed_and_never_miscounted(data: st.DataObject) -
     counts = BlobCounts()
     for record in records_of(data.draw(hour_records())):
         counts.count_record(record, HOUR, "000D3AF87856", "acl")
-    entry = Entry("name", tuples=counts.tuples, packed=pack_within(counts.shares))
+    states, packed_counts = States(*counts.states), pack_within(counts.shares)
+    entry = Entry("name", tuples=counts.tuples, states=states, packed=packed_counts)
     packed, at = bytearray(entry.packed), data.draw(st.integers(0, len(entry.packed) - 1))
     match data.draw(st.sampled_from(["flip", "cut", "behind", "double", "none"])):
         case "flip":

@@ -12,6 +12,7 @@ from shared.flowlog.rejects import RejectCounts
 from shared.flowlog.restarts import MOST_PACKED, Restarts
 from shared.tally.hour_counts import BlobCounts
 from shared.tally.packing import unpack
+from shared.tally.states import NO_STATES, STATES, States
 from shared.times import HOUR, hour_key
 
 SCHEMA = 1
@@ -30,6 +31,7 @@ class Entry:
     - ``blob_etag``: the version that was read to its end; empty if there was more to read.
     - ``blob_created``: when the blob was created, as its storage says.
     - ``records``, ``tuples``, ``malformed``: up to ``offset``, whole records, tuples counted and rejected.
+    - ``states``: of ``tuples``, how many of each state.
     - ``garbled_bytes``: bytes that are no record; ``unread_bytes`` of them lie beyond ``offset`` and will be
       looked at again when the blob has grown.
     - ``tuples_before``, ``tuples_after``: how many of ``tuples`` belong to the hour before the blob's own,
@@ -49,6 +51,7 @@ class Entry:
     blob_created: datetime | None = None
     records: int = 0
     tuples: int = 0
+    states: States = NO_STATES
     malformed: int = 0
     garbled_bytes: int = 0
     unread_bytes: int = 0
@@ -73,6 +76,7 @@ class Entry:
             counts = BlobCounts(
                 records=self.records,
                 tuples=self.tuples,
+                states=[*self.states],
                 malformed=self.malformed,
                 garbled_bytes=self.garbled_bytes - self.unread_bytes,
                 last_record_time=self.last_record_time,
@@ -86,6 +90,11 @@ class Entry:
             raise MalformedInput(
                 f"the ledger's entity of {self.blob_name} is damaged: "
                 f"it has the counts of {packed} tuples, and says {self.tuples}"
+            )
+        if sum(self.states) != self.tuples:
+            raise MalformedInput(
+                f"the ledger's entity of {self.blob_name} is damaged: "
+                f"it says {self.tuples} tuples, and {sum(self.states)} by state"
             )
         return counts
 
@@ -125,6 +134,7 @@ def to_columns(entry: Entry, partition: str, account: str) -> dict[str, Any]:
         "Offset": entry.offset,
         "Records": entry.records,
         "Tuples": entry.tuples,
+        **dict(zip(STATES, entry.states, strict=True)),
         "Malformed": entry.malformed,
         "GarbledBytes": entry.garbled_bytes,
         "UnreadBytes": entry.unread_bytes,
@@ -157,7 +167,7 @@ _WANTED: dict[str, type] = {
     **dict.fromkeys(("BlobName", "BlobETag", "ResourceId", "TargetResourceId"), str),
     **dict.fromkeys(("Pending", "CarriedIn"), str),
     **dict.fromkeys(("Offset", "Records", "Tuples", "Malformed", "GarbledBytes", "UnreadBytes"), int),
-    **dict.fromkeys(("TuplesBefore", "TuplesAfter", "Rewrites"), int),
+    **dict.fromkeys(("TuplesBefore", "TuplesAfter", "Rewrites", *STATES), int),
 }
 
 
@@ -185,6 +195,7 @@ def from_columns(columns: Mapping[str, Any]) -> Entry:
         blob_created=columns.get("BlobCreated"),
         records=columns["Records"],
         tuples=columns["Tuples"],
+        states=States(*(columns[name] for name in STATES)),
         malformed=columns["Malformed"],
         garbled_bytes=columns["GarbledBytes"],
         unread_bytes=columns["UnreadBytes"],

@@ -16,7 +16,7 @@ from datetime import datetime
 import numpy as np
 
 from shared.flowlog.batches import NotPlainError, is_plain
-from shared.flowlog.columns import Columns, read_columns
+from shared.flowlog.columns import Columns, Verdicts, read_columns
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Garbled, Record
 from shared.flowlog.restarts import is_in_ms
@@ -39,6 +39,7 @@ from shared.tally.measures import (
     to_sums,
 )
 from shared.tally.restart_columns import FlowColumns, Pairs, correct, find_pairs
+from shared.tally.states import BEGINS, CONTINUES, DENIALS, ENDS, STATES, state_of
 from shared.times import HOUR_MS
 
 _ENOUGH = 2**60
@@ -71,7 +72,8 @@ class _Arrays:
 @dataclass(slots=True)
 class _Tuples:
     """A batch's clean tuples as columns: what they count, when, and their keys. ``figures`` by the places of
-    the measures, without those that are 0 in all tuples.
+    the measures, without those that are 0 in all tuples. ``states``: how many there are of each state, if it
+    is the whole batch.
     """
 
     time_ms: Ints
@@ -82,6 +84,7 @@ class _Tuples:
     kind: Ints
     figures: dict[int, Ints]
     addresses: dict[str, Ints] | None = field(init=False, default=None)
+    states: list[int] = field(init=False, default_factory=list)
 
     def of(self, rows: Ints) -> "_Tuples":
         """These rows of it."""
@@ -136,6 +139,8 @@ class ColumnCounter:
                 correct(tuples.figures, flows, pairs, self._counts.restarts, self._keys)
             self._count_tuples(tuples)
             self._counts.tuples += len(tuples.time_ms)
+            for state, more in enumerate(tuples.states):
+                self._counts.states[state] += more
         return rejected
 
     def _arrays(self, items: Items) -> _Arrays:
@@ -173,6 +178,7 @@ class ColumnCounter:
         since = columns.time_ms - self._from_ms
         clean = since.view(np.uint64) < 3 * HOUR_MS
         clean[columns.odd] = False
+        states = _count_states(verdicts, columns.verdict[clean])
         flows = (flows.take(columns.verdict) for flows in verdicts.flows)
         tuples = _Tuples(
             columns.time_ms,
@@ -188,6 +194,7 @@ class ColumnCounter:
         for row, flow in good:
             self._put(tuples, columns, row, flow)
             clean[row] = True
+            states[state_of(flow)] += 1
         with_flows, pairs = None, Pairs.none()
         vnet = _are_vnet(items, arrays)
         if vnet.any():
@@ -210,6 +217,7 @@ class ColumnCounter:
         else:
             tuples.figures = {place: numbers for place, numbers in tuples.figures.items() if numbers.any()}
         tuples.kind = self._keys.kinds(groups, tuples.kind)
+        tuples.states = states
         return tuples, with_flows, pairs
 
     def _read_odd(
@@ -354,6 +362,15 @@ def _are_vnet(items: Items, arrays: _Arrays) -> Flags:
     """Which arrays are of VNet logs: they alone restate."""
     of_items = [isinstance(item, Record) and item.grammar == "vnet-v4" for item in items]
     return np.array([of_items[number] for number in arrays.items], np.bool_)
+
+
+def _count_states(verdicts: Verdicts, numbers: Ints) -> list[int]:
+    """How many tuples with these verdicts there are of each state."""
+    allowed, denied, ended = verdicts.flows > 0
+    of_verdict = np.select([denied, allowed, ended], [DENIALS, BEGINS, ENDS], CONTINUES)
+    states = np.zeros(len(STATES), np.int64)
+    np.add.at(states, of_verdict, np.bincount(numbers, minlength=len(verdicts)))
+    return states.tolist()
 
 
 def _likely_addresses(arrays: _Arrays) -> int:

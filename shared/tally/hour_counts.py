@@ -27,6 +27,7 @@ from shared.tally.measures import (
     to_figures,
     to_sums,
 )
+from shared.tally.states import STATES, state_of
 from shared.times import DAY, HOUR_MS
 
 BUCKET_MS = 300_000
@@ -119,10 +120,14 @@ type _Plan = list[tuple[HeavyHitters, Callable[[tuple[Any, ...]], Key], list[tup
 
 @dataclass(slots=True)
 class BlobCounts:
-    """All that is counted of one blob up to its offset, and what of its flows has still to be followed."""
+    """All that is counted of one blob up to its offset, and what of its flows has still to be followed.
+
+    ``states``: of the tuples, how many of each state.
+    """
 
     records: int = 0
     tuples: int = 0
+    states: list[int] = field(default_factory=lambda: [0] * len(STATES))
     malformed: int = 0
     garbled_bytes: int = 0
     last_record_time: datetime | None = None
@@ -157,6 +162,7 @@ class BlobCounts:
                 if counted and share:
                     share.count(counted, seen_by, acl, group.rule, corrections.get(number))
                     self.tuples += 1
+                    self.states[state_of(counted)] += 1
         self.records += 1
         self.malformed += len(rejected)
         self.note_time(record.time, hour)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from shared.tally.families import FAMILIES, STATED_BYTES, TWICE, Family
 from shared.tally.measures import COLUMNS
+from shared.tally.states import STATES
 
 Grain = Literal["5m", "hour", "day"]
 
@@ -26,7 +27,7 @@ _SUMS: Mapping[str, tuple[str, ...]] = {
 }
 """What can be ordered by beside the measures themselves: sums of them."""
 
-HEALTH_MEASURES = ("Blobs", "Bytes", "Records", "Tuples", "Malformed", "GarbledBytes")
+HEALTH_MEASURES = ("Blobs", "Bytes", "Records", "Tuples", *STATES, "Malformed", "GarbledBytes")
 HEALTH_COLUMNS = (*HEALTH_MEASURES, "LastRecordTime", "LagSeconds")
 
 
@@ -113,7 +114,7 @@ QUESTIONS = {
         *map(question_of, FAMILIES.values()),
         Question(
             "health",
-            "Is it all there: blobs, bytes, records, tuples, rejects, last record, lag.",
+            "Is it all there: blobs, bytes, records, tuples by state, rejects, last record, lag.",
             (),
             None,
             "",

@@ -126,12 +126,19 @@ def _joined(key: Iterable[Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What was read of an hour's blobs. ``lag``: from a blob's last record to its commit, the longest."""
+    """What was read of an hour's blobs. ``lag``: from a blob's last record to its commit, the longest.
+
+    Each of the ``tuples`` begins a flow, continues or ends one, or is a denial.
+    """
 
     blobs: int = 0
     bytes: int = 0
     records: int = 0
     tuples: int = 0
+    begins: int = 0
+    continues: int = 0
+    ends: int = 0
+    denials: int = 0
     malformed: int = 0
     garbled_bytes: int = 0
     last_record_time: datetime | None = None
@@ -143,6 +150,10 @@ class Health:
             self.bytes + other.bytes,
             self.records + other.records,
             self.tuples + other.tuples,
+            self.begins + other.begins,
+            self.continues + other.continues,
+            self.ends + other.ends,
+            self.denials + other.denials,
             self.malformed + other.malformed,
             self.garbled_bytes + other.garbled_bytes,
             max(filter(None, (self.last_record_time, other.last_record_time)), default=None),
@@ -152,7 +163,9 @@ class Health:
     def columns(self) -> dict[str, Any]:
         """As an entity's columns; what isn't known has none."""
         values = (
-            *(self.blobs, self.bytes, self.records, self.tuples, self.malformed, self.garbled_bytes),
+            *(self.blobs, self.bytes, self.records, self.tuples),
+            *(self.begins, self.continues, self.ends, self.denials),
+            *(self.malformed, self.garbled_bytes),
             self.last_record_time,
             None if self.lag is None else int(self.lag.total_seconds()),
         )

@@ -28,6 +28,7 @@ from shared.settings import Connection
 from shared.sweep import sweep
 from shared.tables import Tables, to_entity
 from shared.tally.packing import pack
+from shared.tally.states import States
 from shared.times import floor_hour
 from shared.views.store import Views
 from tools.azurite import ACCOUNT, Azurite, azurite
@@ -267,7 +268,9 @@ def fill(at: Host, nics: int) -> None:
         nic = Nic("vnet-v4", f"000D3B{number:06X}", f"flowlog-{number % 10}")
         name = nic.blob_name(hour)
         etag = blobs.get_blob_client(name).upload_blob(data)["etag"].strip('"')
-        entry = Entry(name, offset=len(data) - 2, blob_etag=etag, records=1, tuples=5, packed=packed)
+        entry = Entry(
+            name, len(data) - 2, blob_etag=etag, records=1, tuples=5, states=States(5), packed=packed
+        )
         ledger.create_entity(to_entity(to_columns(entry, partition_of(parse_blob_name(name)), ACCOUNT)))
 
     data, _ = whole_blob(
