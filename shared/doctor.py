@@ -32,12 +32,14 @@ from shared.advice import (
 from shared.blobs import FlowLogs
 from shared.connection import REQUEST_ID, credential, storage_errors
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
-from shared.flowlog.blob_name import CONTAINERS
+from shared.flowlog.blob_name import CONTAINERS, kind_of
 from shared.ledger.store import Ledger
+from shared.record_types import Hours, first_hour_of_day, notice_left_out
 from shared.settings import Connection, Settings, check_service_uri, read_settings
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
 from shared.times import HOUR, floor_hour
+from shared.views.rows import Health
 from shared.views.store import Views
 
 Outcome = Literal["ok", "note", "failed", "skipped"]
@@ -45,6 +47,10 @@ Outcome = Literal["ok", "note", "failed", "skipped"]
 COLUMNS = ("Where", "Step", "Outcome", "Found", "ToDo")
 LOOKS_BACK = timedelta(hours=2)
 ROLLED_UP_WITHIN = timedelta(minutes=30)
+DENIALS_SINCE = timedelta(days=30)
+"""So far back the last denial is looked for."""
+MOST_LOOKED_BACK = 10
+"""Scopes for which that is done; it costs a query each."""
 
 NO_ANSWER = (requests.RequestException, urllib3.exceptions.HTTPError, ValueError)
 """What a request raises that gets no answer; some names make urllib3 raise a ``ValueError`` of its own."""
@@ -132,7 +138,11 @@ def _examine(environment: Mapping[str, str], where: Where) -> Iterator[Finding]:
         )
         reached[service] = reached[service] and finding.outcome != "failed"
         yield finding
-    for step, attempt in (("counting", stores.compare), ("views", stores.check_views)):
+    for step, attempt in (
+        ("counting", stores.compare),
+        ("views", stores.check_views),
+        ("record types", stores.check_record_types),
+    ):
         yield _attempt(step, attempt, RESULTS, where) if all(reached.values()) else _skipped(step)
     by_identity = any(
         name.startswith(f"{HOST_BLOBS.connection}__") and environment[name] for name in environment
@@ -353,6 +363,30 @@ class _Stores:
             to_do = "look for the rollup's errors: docs/operate.md; flowtally rollup does it meanwhile"
             return Finding(step, "failed", f"last rolled up {_ago(age)}", to_do)
         return Finding(step, "ok", f"last rolled up {_ago(age)}")
+
+    def check_record_types(self, step: str) -> Finding:
+        """What VNet flow logs leave out; where a day had no denial, when there was one last."""
+        now = self.tables.server_time()
+        since = first_hour_of_day(now)
+        counted: dict[str, Hours] = {}
+        for scope, hour, health in self.views.health_by_scope(since, now):
+            if kind_of(scope) == "vnet":
+                counted[scope] = {**counted.get(scope, {}), hour: health.states}
+        if not counted:
+            return Finding(step, "ok", "no VNet flow log was counted in the last 24 hours")
+        notices = notice_left_out(counted, since, now, now)
+        quiet = [scope for notice in notices if not notice.to_do for scope in notice.scopes]
+        for scope in quiet[:MOST_LOOKED_BACK]:
+            rows = self.views.rows(scope, "health", "hour", floor_hour(now - DENIALS_SINCE), since)
+            before = {row["Period"]: Health.from_columns(row).states for row in rows}
+            counted[scope] = before | {**counted[scope]}
+        notices = notice_left_out(counted, since, now, now)
+        to_do = next((notice.to_do for notice in notices if notice.to_do), "")
+        said = (
+            "; ".join(notice.line() for notice in notices)
+            or f"nothing seems left out (VNet flow logs: {len(counted):,})"
+        )
+        return Finding(step, "note" if to_do else "ok", said, to_do)
 
 
 def _attempt(

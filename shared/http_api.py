@@ -164,6 +164,7 @@ def status(flow_logs: FlowLogs, ledger: Ledger) -> Answer:
             "total": looked.total(),
             "strangers": looked.strangers,
             "refused": looked.refused,
+            "notices": [each.row() for each in looked.notices],
             "as_of": plain(looked.as_of),
         }
         return _rows(STATUS_COLUMNS, looked.rows, form, more)

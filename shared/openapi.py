@@ -47,6 +47,7 @@ def describe_api(output: Parameter) -> Schema:
                     total=_figures(SUMS),
                     strangers={"type": "array", "items": _TEXT},
                     refused={"type": "array", "items": _TEXT},
+                    notices={"type": "array", "items": _notice()},
                     as_of=_TIME,
                 ),
                 rows=True,
@@ -181,6 +182,10 @@ def _row(question: Question) -> Schema:
 def _list(columns: Sequence[str], **more: Schema) -> Schema:
     row = _object(**{name: _or_null(_column(name)) for name in columns})
     return _object(rows={"type": "array", "items": row}, **more)
+
+
+def _notice() -> Schema:
+    return _object(Scopes={"type": "array", "items": _TEXT}, Found=_TEXT, ToDo=_TEXT)
 
 
 def _questions() -> Schema:

@@ -32,6 +32,7 @@ _LEFT_OUT_FIRST = (
     *("FlowsRestarted", "RestartsLost", "BytesDoubtful", "BytesRestated"),
     *("FlowsEnded", "PacketsDestToSrc", "PacketsSrcToDest", "GarbledBytes", "FirstSeen", "FlowsAllowed"),
     *(BEFORE + "Missed", "Records", "Kind", "Length", "FirstPeriod", "Encryption", "State", "SrcPort"),
+    *("Begins", "Continues", "Ends", "Denials"),
 )
 _LEFT_OUT_THEN = (
     *(*_BOTH_WAYS, "LagSeconds", "Mac", "AclGroup", "ByteFrom", "ByteTo", "L4Protocol", "Rank", "Tuples"),

@@ -44,6 +44,11 @@ def hour_key(hour: datetime) -> str:
     return hour.strftime("%Y%m%d%H")
 
 
+def parse_hour_key(key: str) -> datetime:
+    """Read ``yyyymmddHH``; ``ValueError`` if it is no hour."""
+    return check_year(datetime.strptime(f"{key}+0000", "%Y%m%d%H%z"))
+
+
 def day_key(day: datetime) -> str:
     """``yyyymmdd``."""
     return day.strftime("%Y%m%d")

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from shared import page
 from shared.cli import main
+from shared.record_types import LOOK_AT
 from shared.views.questions import QUESTIONS, Question
 from tests.browser import browser as run_browser
 from tests.shown import EVIL, MARKUP, Shown
 from tests.system import Stores
+from tests.test_record_types import NO_BEGINS, NO_BYTES, put_logs
 from tests.web import KEY, Site, serve
 from tests.worker import worker
 
@@ -321,6 +324,47 @@ def test_an_empty_store_says_so(chromium: Browser, stores: Stores) -> None:
         settled(shown)
         assert fact(shown, "Counted up to") == "nothing yet"
         expect(shown.locator("#talkers .empty")).to_contain_text("Nothing has been counted yet")
+    assert slips == []
+
+
+def test_what_a_flow_log_leaves_out_is_said(chromium: Browser, stores: Stores, tmp_path: Path) -> None:
+    put_logs(stores, datetime.now(UTC))
+    since = datetime.now(UTC) - timedelta(days=1)
+    stores.sweep(since, since + timedelta(days=1))
+    stores.rollup()
+    with (
+        worker(stores.environment) as running,
+        serve(Site(running)) as url,
+        watched(chromium) as (context, slips),
+    ):
+        shown = context.new_page()
+        shown.goto(f"{url}/api/dashboard#code={KEY}")
+        settled(shown)
+        told = shown.locator("#fresh-notes li")
+        assert told.all_inner_texts() == [
+            f"NO-BEGINS: {NO_BEGINS}.",
+            f"BEGINS-ALONE: {NO_BYTES}.",
+            f"{LOOK_AT[0].upper()}{LOOK_AT[1:]}.",
+            "NO-DENIALS: no denial in the last 5 hours.",
+        ]
+        assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for scheme in ("light", "dark"):
+            shown.emulate_media(color_scheme=scheme)
+            assert shown.evaluate(FAINT) == []
+        shown.goto(f"{url}/api/dashboard?scope=no-begins#code={KEY}")
+        settled(shown)
+        expect(told).to_have_count(2)
+        assert "NO-BEGINS" in told.first.inner_text()
+        shown.goto(f"{url}/api/dashboard?scope=everything#code={KEY}")
+        settled(shown)
+        expect(told).to_have_count(0)
+        out = tmp_path / "report.html"
+        done = CliRunner().invoke(main, ["report", "--out", str(out)], env=stores.environment)
+        assert done.exit_code == 0, done.output
+        shown.goto(out.as_uri())
+        settled(shown)
+        expect(told).to_have_count(4)
+        assert NO_BEGINS in told.first.inner_text()
     assert slips == []
 
 

@@ -18,6 +18,7 @@ from shared.flowlog.tuples import read_tuple
 from shared.ledger.entry import Entry, to_columns
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
+from shared.tally.measures import MEASURES
 from shared.tally.packing import pack
 from shared.tally.states import BEGINS, CONTINUES, DENIALS, ENDS, STATES, States, state_of
 from tests.strategies import Good, Layout, Written, hour_records
@@ -99,16 +100,38 @@ def test_a_batch_that_is_left_to_the_reference_is_counted_once() -> None:
     """What might reach 2**63 is counted by the reference, although the columns have read it."""
     large = f"1767268760,10.0.0.4,10.0.0.5,1024,443,6,I,E,NX,1,{2**62},1,1"
     plain = large.replace(str(2**62), "2")
-    group = {"rule": "r", "flowTuples": [plain, large, plain.replace(",E,", ",C,")] * 40}
+    with bounds():
+        counter = BlobCounter(BlobCounts(), HOUR, "000D3AF87856", "acl")
+        counter.feed(vnet_record([plain, large, plain.replace(",E,", ",C,")] * 40))
+    assert counter.counts.states == [0, 40, 80, 0]
+
+
+def test_a_flow_that_was_made_anew_ends_and_begins_as_it_is_logged() -> None:
+    """Whatever is counted of it elsewhere."""
+    begin = "1767268760123,10.0.0.4,10.0.0.5,1024,443,6,I,B,NX,0,0,0,0"
+    end = begin.replace("B,NX,0,0,0,0", "E,NX,2,140,1,116")
+    record = vnet_record([begin, end, begin])
+    reference, (item,) = BlobCounts(), RecordReader().feed(record)
+    assert isinstance(item, Record)
+    reference.count_record(item, HOUR, "000D3AF87856", "acl")
+    with bounds():
+        counter = BlobCounter(BlobCounts(), HOUR, "000D3AF87856", "acl")
+        counter.feed(record)
+    for counts in (reference, counter.counts):
+        (hour,) = counts.shares.values()
+        totals = dict(zip(MEASURES, hour.totals(), strict=True))
+        assert (totals["FlowsAllowed"], totals["FlowsEnded"], totals["FlowsRestarted"]) == (1, 0, 1)
+        assert counts.states == [2, 0, 1, 0]
+
+
+def vnet_record(tuples: list[str]) -> bytes:
+    group = {"rule": "r", "flowTuples": tuples}
     record = {
         "time": "2026-01-01T12:01:00Z",
         "flowLogVersion": 4,
         "flowRecords": {"flows": [{"aclID": "acl", "flowGroups": [group]}]},
     }
-    with bounds():
-        counter = BlobCounter(BlobCounts(), HOUR, "000D3AF87856", "acl")
-        counter.feed(json.dumps({"records": [record]}).encode())
-    assert counter.counts.states == [0, 40, 80, 0]
+    return json.dumps({"records": [record]}).encode()
 
 
 @given(hour_records())

@@ -29,6 +29,7 @@ from shared.cli.frame import (
 )
 from shared.errors import Unavailable
 from shared.output import Output, print_rows
+from shared.record_types import to_lines
 from shared.status import COLUMNS, compute_status
 from shared.times import HOUR, floor_hour
 from shared.views.formats import plain, printable
@@ -124,11 +125,18 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
     stores = connect()
     now = stores.flow_logs.now()
     found = compute_status(stores.flow_logs, stores.ledger, floor_hour(since), until or now + HOUR, now)
-    print_rows(COLUMNS, found.rows, output, lambda: {"as_of": plain(now)})
+    print_rows(
+        COLUMNS,
+        found.rows,
+        output,
+        lambda: {"notices": [each.row() for each in found.notices], "as_of": plain(now)},
+    )
     for name in found.strangers:
         say(f"not a flow log, not counted: {name}")
     for reason in found.refused:
         say(f"not counted on: {reason}")
+    for line in to_lines(found.notices):
+        say(line)
     total = found.total()
     say(
         f"{total['Blobs']:,} blobs, {total['Behind']:,} bytes behind, {total['Tuples']:,} tuples counted, "

@@ -46,7 +46,7 @@ from shared.tables import (
     query,
     read_etag,
 )
-from shared.times import check_year, hour_key
+from shared.times import check_year, hour_key, parse_hour_key
 
 LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
@@ -286,6 +286,6 @@ def _read_partition(partition: str) -> tuple[str, datetime | None]:
 def _hour(key: str) -> datetime | None:
     """The hour of a key; ``None`` if it has none."""
     try:
-        return check_year(datetime.strptime(f"{key}+0000", "%Y%m%d%H%z"))
+        return parse_hour_key(key)
     except ValueError:
         return None

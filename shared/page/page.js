@@ -159,6 +159,21 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const lag = Math.max(...health.rows.map((row) => row.LagSeconds || 0), 0);
     facts.push(fact("Longest lag", health.rows.some((row) => row.LagSeconds !== null) ? duration(lag) : "–", "from a blob's last record to its count"));
     fill($("fresh-facts"), facts);
+    showNotices(health, status.notices || []);
+  }
+
+  /* What flow logs leave out: those of the scopes that are shown. */
+  function showNotices(health, notices) {
+    const named = (scope) => scopes.find((each) => each.Scope === scope)?.Name || scope;
+    const shown = notices.map((notice) => ({
+      ...notice,
+      names: notice.Scopes.filter((scope) => [scope, "all"].some((each) => health.scopes.includes(each))).map(named),
+    })).filter((notice) => notice.names.length);
+    const some = (names) => names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${whole.format(names.length - 3)} more` : "");
+    const items = (some_of) => some_of.map((notice) => make("li", { class: notice.ToDo && "bad" }, `${some(notice.names)}: ${notice.Found}.`));
+    const [leftOut, facts] = [shown.filter((notice) => notice.ToDo), shown.filter((notice) => !notice.ToDo)];
+    const toDos = [...new Set(leftOut.map((notice) => notice.ToDo))];
+    fill($("fresh-notes"), items(leftOut), toDos.map((text) => make("li", {}, sentence(text))), items(facts));
   }
 
   /* The large figures */
@@ -553,7 +568,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const errors = Object.values(answers).filter((each) => each instanceof Error);
     if (errors.some((each) => each.status === 401)) { askForKey("The function app does not take this key."); return; }
     if (errors.length) say(errors[0].message);
-    if (answers.health instanceof Error) fill($("fresh-facts"), fact("Counted up to", "unknown", answers.health.message, "bad"));
+    if (answers.health instanceof Error) { fill($("fresh-facts"), fact("Counted up to", "unknown", answers.health.message, "bad")); fill($("fresh-notes")); }
     else showFreshness(answers.health, status);
     if (answers.summary instanceof Error) fill($("tiles"), fact("Flows", "unknown", answers.summary.message, "bad"));
     else showTiles(answers.summary, answers.change instanceof Error ? null : answers.change);

@@ -5,6 +5,7 @@ begins a flow, continues it or ends it. Tuples of NSG logs of version 1 have no 
 begin. A flow that the platform has made anew is taken out of the flows that ended and began, but not here.
 """
 
+from operator import add
 from typing import NamedTuple
 
 from shared.flowlog.tuples import FlowTuple
@@ -25,6 +26,11 @@ class States(NamedTuple):
 
 
 NO_STATES = States()
+
+
+def add_states(one: States, other: States) -> States:
+    """The tuples of both."""
+    return States(*map(add, one, other))
 
 
 def state_of(flow: FlowTuple) -> int:

@@ -17,6 +17,7 @@ from shared.tally.measures import (
     to_columns,
     to_figures,
 )
+from shared.tally.states import States
 from shared.times import to_moment
 from shared.views.questions import HEALTH_COLUMNS, RANKED_ROWS, Grain, Question
 
@@ -160,11 +161,16 @@ class Health:
             max((lag for lag in (self.lag, other.lag) if lag is not None), default=None),
         )
 
+    @property
+    def states(self) -> States:
+        """The tuples by state."""
+        return States(self.begins, self.continues, self.ends, self.denials)
+
     def columns(self) -> dict[str, Any]:
         """As an entity's columns; what isn't known has none."""
         values = (
             *(self.blobs, self.bytes, self.records, self.tuples),
-            *(self.begins, self.continues, self.ends, self.denials),
+            *self.states,
             *(self.malformed, self.garbled_bytes),
             self.last_record_time,
             None if self.lag is None else int(self.lag.total_seconds()),

@@ -21,7 +21,7 @@ from shared.tally.families import OF_PORT
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import OF_RESTARTS, PLAIN
 from shared.tally.packing import pack_within, unpack
-from shared.times import day_key, hour_key
+from shared.times import day_key, hour_key, parse_hour_key
 from shared.views.questions import HEALTH_COLUMNS, HEALTH_MEASURES, QUESTIONS, Grain
 from shared.views.rows import ALL_SCOPES, Health, ViewRow, partition_of, period_key
 
@@ -196,6 +196,18 @@ class Views:
             check_columns("flowhours", row.columns, *_HEALTH_TYPES, mend=_MADE_ANEW)
             health += Health.from_columns(row.columns)
         return health
+
+    def health_by_scope(self, since: datetime, until: datetime) -> Iterator[tuple[str, datetime, Health]]:
+        """Each scope's health of each of the hours from ``since`` to ``until``, both included."""
+        for row in self._range(self._hours, _HEALTH, hour_key(since), f"{hour_key(until)}~{END}"):
+            check_columns("flowhours", row.columns, *_HEALTH_TYPES, mend=_MADE_ANEW)
+            hour, _, scope = row.columns["RowKey"].partition("~")
+            try:
+                yield scope, parse_hour_key(hour), Health.from_columns(row.columns)
+            except ValueError:
+                raise refuse_row(
+                    "flowhours", row.columns, "its RowKey is no hour and scope", "nothing needs it"
+                ) from None
 
     def last_rollup(self) -> datetime | None:
         """When the last rollup began that failed nowhere: it saw all that was written long before."""
