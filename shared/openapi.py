@@ -166,7 +166,7 @@ def _row(question: Question) -> Schema:
     always: Schema = {
         "Scope": _or_null(_TEXT),
         **({"Rank": _NUMBER} if question.ranked_by else {}),
-        **{name: _or_null(_column(name)) for name in (*question.key, *question.extremes)},
+        **{name: _or_null(_column(name)) for name in (*question.key, *question.beside, *question.extremes)},
         **dict.fromkeys(question.measures, _NUMBER),
         **({"Missed": _NUMBER} if question.bounded else {}),
         "IsRest": {"type": "boolean"},

@@ -21,7 +21,7 @@ _EXAMPLES = {
     "allowed-ports": "--port 443 --direction inbound",
     "conversations": "--from 10.0.0.0/8 --order-by Packets",
     "denied-conversations": "--to 10.0.0.4 --port 1433",
-    "nics": "--status denied",
+    "nics": "--ip 10.0.0.4",
     "addresses": "--ip 10.0.0.4",
     "exposed-ports": "--port 22 --since 7d",
     "encryption": "--scope hub --order-by Bytes",
@@ -101,6 +101,8 @@ def _section(question: Question) -> Iterator[str]:
     yield "| | |"
     yield "|---|---|"
     yield f"| a row for each | {_code(question.key) or 'scope'} |"
+    if question.beside:
+        yield f"| beside it | {_code(question.beside)}: those that `addresses` has of that time |"
     yield f"| measures | {_code(question.measures)} |"
     if question.extremes:
         yield f"| and | {_code(question.extremes)} (not summed: the least or largest) |"

@@ -43,6 +43,7 @@ Examples:
   flowtally show talkers --since 7d --limit 20 -o csv
   flowtally show rules --rule deny --since 2026-11-20 --until 2026-11-21
   flowtally show conversations --ip 10.0.0.0/8 --port 443 --order-by Bytes
+  flowtally show nics --ip 10.0.0.4
   flowtally show denied-ports --since 24h --compare --order-by Change
   flowtally show traffic --grain hour --watch
 

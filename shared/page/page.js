@@ -361,7 +361,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     else for (const name of ["SrcIp", "DestIp", "RemoteIp"]) if (has(name)) columns.push({ title: TITLES[name], class: "name", cell: ip(name) });
     if (has("Mac") && has("LocalIp")) columns.push({ title: "Interface, address", class: "name", cell: above(mac, "has", "LocalIp") });
     else if (has("DestPort") && has("LocalIp")) columns.push({ title: "Port, at", class: "name", cell: above(port, "at", "LocalIp"), sub: service });
-    else if (has("Mac")) columns.push({ title: TITLES.Mac, class: "name", cell: mac });
+    else if (has("Mac")) columns.push({ title: TITLES.Mac, class: "name", cell: mac, sub: (row) => row.Addresses });
     else if (has("DestPort")) columns.push({ title: TITLES.DestPort, cell: port, sub: service });
     else if (has("LocalIp")) columns.push({ title: TITLES.LocalIp, class: "name", cell: ip("LocalIp") });
     if (has("Encryption")) columns.push({ title: TITLES.Encryption, class: "name", cell: (row) => breakable(row.Encryption) });

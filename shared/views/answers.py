@@ -275,6 +275,7 @@ def _columns(query: Query) -> tuple[str, ...]:
         *(["Period"] if query.grain else []),
         *(["Rank"] if question.ranked_by else []),
         *question.key,
+        *question.beside,
         *question.measures,
         *question.extremes,
         *(["Missed"] if question.bounded else []),

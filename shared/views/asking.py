@@ -4,15 +4,17 @@ Each scope's rows are one range in each partition that its periods are in, never
 by side, and what is beyond the limit of each is let go at once, so that memory doesn't grow with the rows.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from shared.errors import BadRequest
 from shared.times import HOUR
 from shared.views.answers import Answer, List, join_scopes, list_scope, make_answer
-from shared.views.query import Query, nearest
+from shared.views.interfaces import list_addresses, put_addresses, say_elsewhere, with_addresses_known
+from shared.views.query import Query, Range, nearest
 from shared.views.rows import ALL_SCOPES, ViewRow
 from shared.views.store import Views
 
@@ -32,9 +34,13 @@ def ask(views: Views, query: Query) -> Answer:
             if everyone and scopes
             else scopes,
         )
-        lists = join_scopes(query, pool.map(lambda scope: _ask_scope(views, query, scope["Scope"]), scopes))
+        elsewhere: list[int] = []
+        lists = join_scopes(
+            query, pool.map(lambda scope: _ask_scope(views, query, scope["Scope"], elsewhere), scopes)
+        )
         as_of = max((moment for moment in freshness if moment), default=None)
-    return make_answer(query, scopes, lists, as_of)
+    answer = make_answer(query, scopes, lists, as_of)
+    return replace(answer, notes=(*answer.notes, *say_elsewhere(query, sum(elsewhere))))
 
 
 def find_scopes(catalog: Mapping[str, ViewRow], wanted: Sequence[str]) -> list[ViewRow]:
@@ -70,9 +76,21 @@ def _scopes_of(query: Query, catalog: Mapping[str, ViewRow]) -> list[ViewRow]:
     return [{"Scope": ALL_SCOPES, "Kind": "", "FirstPeriod": first, "LastPeriod": last}]
 
 
-def _ask_scope(views: Views, query: Query, scope: str) -> dict[datetime | None, List]:
-    view = query.question.name
-    return list_scope(query, scope, lambda each: views.rows(scope, view, each.grain, each.since, each.until))
+def _ask_scope(views: Views, query: Query, scope: str, elsewhere: list[int]) -> dict[datetime | None, List]:
+    """The lists of one scope. To ``elsewhere`` goes how many tuples are at addresses that have no row, if
+    addresses are asked for.
+    """
+
+    def read(view: str) -> Callable[[Range], Iterable[ViewRow]]:
+        return lambda each: views.rows(scope, view, each.grain, each.since, each.until)
+
+    if not query.question.beside:
+        return list_scope(query, scope, read(query.question.name))
+    addresses = list_addresses(query, scope, read("addresses"))
+    elsewhere.append(addresses.elsewhere)
+    lists = list_scope(with_addresses_known(query, addresses), scope, read(query.question.name))
+    put_addresses(lists, query, addresses)
+    return lists
 
 
 def _last_record(views: Views, scope: Mapping[str, Any]) -> datetime | None:

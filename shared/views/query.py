@@ -281,7 +281,7 @@ FILTERS = (
     ),
     Parameter(
         "ip",
-        "Only this address, or this range (10.0.0.0/8), on either side.",
+        "Only this address, or this range (10.0.0.0/8), on either side; of nics those that have it.",
         _network,
         _TEXT,
         columns=("SrcIp", "DestIp", "RemoteIp", "LocalIp"),
@@ -374,7 +374,7 @@ PARAMETERS = (
 
 def parameters_of(question: Question) -> list[Parameter]:
     """The parameters that a question takes: all but the filters by columns that it hasn't."""
-    return [each for each in PARAMETERS if not each.columns or set(each.columns) & {*question.key}]
+    return [each for each in PARAMETERS if not each.columns or set(each.columns) & {*question.filtered}]
 
 
 def find_question(name: str) -> Question:
@@ -466,7 +466,7 @@ def read_query(name: str, given: Given, now: datetime) -> Query:
 
 def _why_no_filter(question: Question, name: str) -> str:
     columns = {*next(each.columns for each in FILTERS if each.name == name)}
-    others = [other.name for other in QUESTIONS.values() if columns & {*other.key}]
+    others = [other.name for other in QUESTIONS.values() if columns & {*other.filtered}]
     by = f"has rows by {', '.join(question.key)} alone" if question.key else "has no such rows"
     return f"{question.name} {by}; filter {' or '.join(others)} by it"
 

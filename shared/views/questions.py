@@ -41,7 +41,8 @@ class Question:
     - ``grains``: the periods that it is kept for, the longest last;
     - ``unknown``: what it can't know, a sentence each;
     - ``measures``: the columns that are summed over periods; ``extremes``: those of which the least or
-      largest is taken.
+      largest is taken;
+    - ``beside``: columns that another view fills (see ``interfaces``).
     """
 
     name: str
@@ -53,6 +54,12 @@ class Question:
     unknown: tuple[str, ...]
     measures: tuple[str, ...] = COLUMNS
     extremes: Mapping[str, Callable[[list[Any]], Any]] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+
+    @property
+    def filtered(self) -> tuple[str, ...]:
+        """The columns that filters are held against."""
+        return (*self.key, *(["LocalIp"] if "Addresses" in self.beside else []))
 
     @property
     def bounded(self) -> bool:
@@ -96,6 +103,7 @@ def question_of(family: Family) -> Question:
         _BOTH,
         (*family.unknown, *([_KEPT] if family.ranked else [])),
         extremes={"FirstSeen": min, "LastSeen": max} if family.times else {},
+        beside=("Addresses",) if family.name == "nics" else (),
     )
 
 
