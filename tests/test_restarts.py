@@ -401,6 +401,11 @@ def test_next_counters_lack_what_was_restated(later: tuple[int, str, str]) -> No
         pytest.param([(9, "C", "1,50,1,50"), (15, "E", "9,900,6,6000")], 5700, 0, False, id="stated before"),
         pytest.param([(9, "E", "8,800,6,6000")], 0, 0, True, id="ended before"),
         pytest.param([(10, "E", "8,800,6,6000")], 5700, 0, False, id="ended in the same millisecond"),
+        pytest.param(
+            [(9, "E", "8,800,6,6000"), (9, "B", ",,,"), (15, "E", "9,900,6,6000")],
+            *(5700, 1, False),
+            id="restarted before, but logged after",
+        ),
         pytest.param([(12, "D", ",,,"), (15, "E", "9,900,6,6000")], 5700, 0, False, id="denied between"),
         pytest.param([(12, "E", "1,60,0,0"), (12, "B", ",,,")], 0, 1, False, id="a first packet, sent again"),
     ],
