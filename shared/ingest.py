@@ -80,12 +80,12 @@ class Ingested:
 
 @dataclass(frozen=True, slots=True)
 class _Update:
-    """What there is to commit: the new entry, and the one it goes on from; when that version of the blob was
-    written, and read; whether it ends there.
+    """What there is to commit: the new entry, and whether the blob was counted from its beginning; when that
+    version of the blob was written, and read; whether it ends there.
     """
 
     entry: Entry
-    before: Entry
+    afresh: bool
     modified: datetime
     read: datetime
     at_end: bool
@@ -111,11 +111,7 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bo
             update = _read_update(blob, loaded, flow_logs, ledger, look_back=look_back)
             if update is None:
                 return replace(done, conflicts=conflicts)
-            if update.read > _late_from(blob):
-                ledger.note_late(blob, update.read)
-            committed = ledger.commit(loaded, update.entry)
-            if committed > _late_from(blob):
-                ledger.note_late(blob, committed)
+            committed = _commit(blob, ledger, loaded, update)
         except Conflict as conflict:
             conflicts += 1
             if conflicts == _MOST_CONFLICTS:
@@ -124,13 +120,27 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bo
                 ) from conflict
             time.sleep(random.uniform(0, 0.02 * 2 ** min(conflicts, 6)))  # noqa: S311 -- so that racers part
             continue
-        _log_rejects(update.before, update.entry)
-        done = _sum(done, update.before, update.entry, committed - update.modified)
+        before = loaded.entry  # what is counted afresh for the hour's edge has been told before
+        if update.entry.rewrites != before.rewrites:
+            before = Entry(blob.name)
+        _log_rejects(before, update.entry)
+        done = _sum(done, before, update.entry, committed - update.modified)
         if update.entry.pending != loaded.entry.pending and committed >= blob.hour + HOUR:
             done = _add(done, _mend_next(blob, update.entry, flow_logs, ledger))
-        look_back = not update.before.offset and _differs(update.entry, _hour_before(blob, flow_logs, ledger))
+        look_back = update.afresh and _differs(update.entry, _hour_before(blob, flow_logs, ledger))
         if update.at_end and not look_back:
             return replace(done, conflicts=conflicts)
+
+
+def _commit(blob: BlobName, ledger: Ledger, loaded: Loaded, update: _Update) -> datetime:
+    """Commit, and return when; before and after with a note, if the rollup has ceased to look by itself."""
+    late_from = blob.hour + HOUR + LATE_AFTER
+    if update.read > late_from:
+        ledger.note_late(blob, update.read)
+    committed = ledger.commit(loaded, update.entry)
+    if committed > late_from:
+        ledger.note_late(blob, committed)
+    return committed
 
 
 def _hour_before(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Entry | None:
@@ -236,16 +246,11 @@ def _read_update(
             restarts=counts.restarts.pack(),
             packed=pack_within(counts.shares),
         ),
-        entry,
+        not entry.offset,
         first.modified,
         first.server_time,
         at_end,
     )
-
-
-def _late_from(blob: BlobName) -> datetime:
-    """When the rollup ceases to look at the blob's hour by itself."""
-    return blob.hour + HOUR + LATE_AFTER
 
 
 def _same_before(blob: BlobName, entry: Entry, first: Stretch, flow_logs: FlowLogs) -> bool:
