@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.errors import MalformedInput
 from shared.flowlog.restarts import Restarts
 from shared.tally import blob_counter
 from shared.tally.blob_counter import BlobCounter
@@ -354,6 +355,17 @@ def test_a_restart_is_an_end_and_a_begin_side_by_side_in_one_millisecond() -> No
     assert (counted["FlowsRestarted"], counted["Tuples"]) == (0, 2)
 
 
+def test_what_is_one_moment_is_not_known_of_times_in_seconds() -> None:
+    """Not even of the begin before a restart; nor where a short address has its comma where another time's
+    milliseconds end.
+    """
+    begin, end, *more = tuples_of(1, (10, "B", ",,,"), *RESTART, (15, "E", "9,900,6,6000"))
+    counted, _ = count_arrays([begin.replace("000,", ",", 1), end, *more])
+    assert (counted["FlowsRestarted"], counted["BytesDoubtful"]) == (1, 1200)
+    pair = [text.replace("10.0.0.4", "::").replace("000,", ",", 1) for text in (end, more[0])]
+    assert count_arrays(pair)[0]["FlowsRestarted"] == 0
+
+
 def test_addresses_are_compared_in_their_shortest_form() -> None:
     end, begin = tuples_of(1, *RESTART)
     long, short = "2001:0DB8:0:0::7", "2001:db8::7"
@@ -509,6 +521,13 @@ def test_what_is_pending_is_stored_as_it_is(some: list[Plan]) -> None:
     for number, data in log_of(some).blobs.items():
         _, pending = count_blob(data, HOUR + timedelta(hours=number))
         assert Restarts.unpack(pending.pack()) == pending
+
+
+def test_counters_below_zero_are_no_packed_restarts() -> None:
+    restarts = Restarts()
+    restarts.restart(1, HOUR_MS, (1, -1, 1, 1), begun=False)
+    with pytest.raises(MalformedInput, match="below 0"):
+        Restarts.unpack(restarts.pack())
 
 
 def test_only_vnet_logs_restart() -> None:

@@ -152,7 +152,7 @@ class Restarts:
             if flow is None or flow.flows_denied or number in corrections:
                 continue
             if flow.flows_ended and _are_restart(elements, flows, number):
-                begun = number - 1 not in corrections and _begins_there(flows, number)
+                begun = number - 1 not in corrections and _begins_there(elements, flows, number)
                 digest, counters = flow_digest(flow), _counters(flow)
                 corrections[number] = self.restart(digest, flow.time_ms, counters, begun=begun)
                 corrections[number + 1] = _RESTART
@@ -207,6 +207,8 @@ class Restarts:
                 raise ValueError(f"version {version} is unknown")  # noqa: TRY301
             for at in range(_HEAD.size, len(packed), _FLOW_BYTES):
                 flow, packets, *others = _FLOW.unpack_from(packed, at)
+                if min(others) < 0:
+                    raise ValueError("a counter is below 0")  # noqa: TRY301
                 time_ms = earliest + int.from_bytes(packed[at + _FLOW.size : at + _FLOW_BYTES], "little")
                 counters = (packets & _63_BITS, *others)
                 restarts.pending[flow] = Pending(time_ms, counters, bool(packets >> 63))
@@ -272,13 +274,15 @@ def _are_restart(elements: Sequence[object], flows: Sequence[FlowTuple | None], 
 
 def is_in_ms(element: object) -> bool:
     """Whether a good tuple's time is written in milliseconds."""
-    return isinstance(element, str) and element[13:14] == ","
+    return isinstance(element, str) and element.find(",") == 13
 
 
-def _begins_there(flows: Sequence[FlowTuple | None], number: int) -> bool:
-    """Whether the tuple before the one of this number is the ``B`` of the same flow and moment."""
+def _begins_there(elements: Sequence[object], flows: Sequence[FlowTuple | None], number: int) -> bool:
+    """Whether the tuple before the ``E`` of this number is the ``B`` of the same flow and moment."""
     before, flow = flows[number - 1] if number else None, flows[number]
-    return bool(flow and before and before.flows_allowed and _are_one_flow(before, flow))
+    if not flow or not before or not before.flows_allowed or not _are_one_flow(before, flow):
+        return False
+    return is_in_ms(elements[number - 1])
 
 
 def _are_one_flow(one: FlowTuple, other: FlowTuple) -> bool:
