@@ -9,7 +9,8 @@ grow after the next hour has begun. So there are two rules, one on each side of 
 *after* the writer's own commit:
 
 - who has counted a blob from its beginning looks at the hour before once more;
-- who has committed another ``pending`` to an hour that is over looks at the next hour.
+- who has committed another ``pending`` to an hour that is over looks at the next hour, once the blob's end is
+  reached: a blob that is counted afresh in several commits has said other things in between.
 
 Where the two differ, the later blob is counted afresh. Of two writers, one on each side, the one that commits
 last sees what the other has committed. Who dies between commit and look leaves a difference that the sweep
@@ -30,7 +31,7 @@ from shared.blobs import FlowLogs, Stretch
 from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, BlobName, parse_blob_name
 from shared.flowlog.restarts import Restarts
-from shared.ledger.entry import Entry
+from shared.ledger.entry import LEFT_OUT, Entry
 from shared.ledger.store import Ledger, Loaded
 from shared.tally.blob_counter import MOST_REJECTS, BlobCounter
 from shared.tally.packing import pack_within
@@ -101,6 +102,7 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bo
     """
     done = Ingested()
     conflicts = 0
+    look_ahead = False
     while True:
         loaded = ledger.load(blob, flow_logs.account)
         if loaded.entry.blob_name != blob.name:
@@ -110,7 +112,8 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bo
         try:
             update = _read_update(blob, loaded, flow_logs, ledger, look_back=look_back)
             if update is None:
-                return replace(done, conflicts=conflicts)
+                entry = loaded.entry
+                break
             committed = _commit(blob, ledger, loaded, update)
         except Conflict as conflict:
             conflicts += 1
@@ -120,16 +123,20 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bo
                 ) from conflict
             time.sleep(random.uniform(0, 0.02 * 2 ** min(conflicts, 6)))  # noqa: S311 -- so that racers part
             continue
+        entry = update.entry
         before = loaded.entry  # what is counted afresh for the hour's edge has been told before
-        if update.entry.rewrites != before.rewrites:
+        if entry.rewrites != before.rewrites:
             before = Entry(blob.name)
-        _log_rejects(before, update.entry)
-        done = _sum(done, before, update.entry, committed - update.modified)
-        if update.entry.pending != loaded.entry.pending and committed >= blob.hour + HOUR:
-            done = _add(done, _mend_next(blob, update.entry, flow_logs, ledger))
-        look_back = update.afresh and _differs(update.entry, _hour_before(blob, flow_logs, ledger))
+        _log_rejects(before, entry)
+        done = _sum(done, before, entry, committed - update.modified)
+        look_ahead |= entry.pending != loaded.entry.pending and committed >= blob.hour + HOUR
+        look_back = update.afresh and not entry.follows(_hour_before(blob, flow_logs, ledger))
         if update.at_end and not look_back:
-            return replace(done, conflicts=conflicts)
+            break
+    # Not before the blob's end: what is pending in between is no reason to count the next hour afresh.
+    if look_ahead:
+        done = _add(done, _mend_next(blob, entry, flow_logs, ledger))
+    return replace(done, conflicts=conflicts)
 
 
 def _commit(blob: BlobName, ledger: Ledger, loaded: Loaded, update: _Update) -> datetime:
@@ -148,11 +155,6 @@ def _hour_before(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger) -> Entry |
     return ledger.neighbour(blob, flow_logs.account, -1) if blob.kind == "vnet" else None
 
 
-def _differs(entry: Entry, before: Entry | None) -> bool:
-    """Whether an entry has begun with something else than what the hour before says."""
-    return before is not None and before.pending != entry.carried_in
-
-
 def _afresh(blob: BlobName, before: Entry | None, rewrites: int) -> Entry:
     """The entry of a blob of which nothing has been counted."""
     if before is None or not before.pending:
@@ -161,7 +163,7 @@ def _afresh(blob: BlobName, before: Entry | None, rewrites: int) -> Entry:
         carried = Restarts.unpack(before.restarts).carried(blob.hour - HOUR)
     except MalformedInput as error:
         log.warning("%s begins without what the hour before ended with: %s", blob.name, error)
-        carried = Restarts()
+        return Entry(blob.name, rewrites=rewrites, carried_in=before.pending + LEFT_OUT)
     return Entry(blob.name, rewrites=rewrites, carried_in=before.pending, restarts=carried.pack())
 
 
@@ -171,7 +173,7 @@ def _mend_next(blob: BlobName, entry: Entry, flow_logs: FlowLogs, ledger: Ledger
     Whatever fails there is no reason for this blob to fail: the sweep sees it, too.
     """
     after = ledger.neighbour(blob, flow_logs.account, +1)
-    if after is None or not _differs(after, entry):
+    if after is None or after.carried_in == entry.pending:
         return Ingested()
     log.info("%s is counted afresh: the hour before it has ended with something else", after.blob_name)
     try:
@@ -187,19 +189,21 @@ def _read_update(
     blob: BlobName, loaded: Loaded, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bool
 ) -> _Update | None:
     """Read on from the entry's offset, and count; ``None`` if the blob has nothing new."""
-    entry = loaded.entry
-    if look_back or not loaded.etag:
+    entry, before, afresh = loaded.entry, None, not loaded.etag
+    if look_back or afresh:
         before = _hour_before(blob, flow_logs, ledger)
-        if not loaded.etag or _differs(entry, before):
-            entry = _afresh(blob, before, entry.rewrites)
+        afresh = afresh or (before is not None and before.pending != entry.carried_in)
     # The beginning is read again as long as it is short, and else the bytes of the tail.
     start = 0 if entry.offset <= HEAD_BYTES else entry.offset - len(entry.tail)
-    first = flow_logs.read(blob, start, unless=entry.blob_etag)
+    first = flow_logs.read(blob, start, unless="" if afresh else entry.blob_etag)
     if first is None:
         return None
-    if not _same_before(blob, entry, first, flow_logs):
+    rewritten = not _same_before(blob, entry, first, flow_logs)
+    if rewritten:
         log.warning("%s was rewritten before byte %d: counted afresh", blob.name, entry.offset)
-        entry = _afresh(blob, _hour_before(blob, flow_logs, ledger), entry.rewrites + 1)
+        before = _hour_before(blob, flow_logs, ledger)
+    if rewritten or afresh:
+        entry = _afresh(blob, before, entry.rewrites + rewritten)
         if first.start > 0:
             first = flow_logs.read(blob, 0, only_if=first.etag)
             if first is None:

@@ -137,7 +137,7 @@ def compare(
         known = entries[scope].get(partition_of(found.blob))
         if isinstance(known, Posted) and known.entry.blob_name == found.blob.name:
             before = entries[scope].get(partition_of(found.blob, -1))
-            stale = isinstance(before, Posted) and before.entry.pending != known.entry.carried_in
+            stale = isinstance(before, Posted) and not known.entry.follows(before.entry)
             yield Compared(found, known.entry, known.written, stale=stale)
         else:
             # What can't be read is as good as none here: ingest says what is the matter with it.

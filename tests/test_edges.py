@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.ingest import ingest
 from shared.ledger.entry import partition_of
-from shared.ledger.store import Ledger
+from shared.ledger.store import LATE, Ledger
 from tests import naive
 from tests.system import (
     HOUR,
@@ -289,6 +289,35 @@ def test_damaged_restarts_of_the_hour_before_are_left_out(stores: Stores) -> Non
     assert stores.sweep(HOURS[1], HOURS[1]).behind == 0
 
 
+@pytest.mark.parametrize("damaged", [b"damaged", "no binary"])
+def test_restarts_that_were_damaged_count_again_when_their_hour_is_counted_anew(
+    stores: Stores, damaged: bytes | str
+) -> None:
+    put_all(stores)
+    ingest(blob(HOURS[0]), stores.flow_logs, stores.ledger)
+    keys = {"PartitionKey": partition_of(blob(HOURS[0])), "RowKey": stores.flow_logs.account}
+    stores.tables.table("flowledger").update_entity(keys | {"Restarts00": damaged}, mode=UpdateMode.MERGE)
+    ingest(blob(HOURS[1]), stores.flow_logs, stores.ledger)
+    assert stores.sweep(HOURS[1], HOURS[1]).behind == 0
+    delete_entity(stores, HOURS[0])
+    assert_settled(stores)
+
+
+def test_a_blob_is_rewritten_just_when_it_is_counted_afresh(stores: Stores) -> None:
+    """It had tuples of the hour after it, of which nothing else tells."""
+    ahead = record(HOURS[1], tuple_of(HOURS[2] + timedelta(minutes=1), 99, "C", "1,1,1,1"))
+    stores.put(NIC, HOURS[1], blob_of(*records_of(HOURS[1])[:2], ahead))
+    ingest(blob(HOURS[1]), stores.flow_logs, stores.ledger)
+    stores.rollup()
+    stores.put(NIC, HOURS[1], blob_of(*records_of(HOURS[1])[:2]))
+    stores.put(NIC, HOURS[0], blob_of(*records_of(HOURS[0])))
+    ingest(blob(HOURS[0]), stores.flow_logs, stores.ledger)
+    stores.sweep()
+    assert stores.ledger.load(blob(HOURS[1]), stores.flow_logs.account).entry.rewrites == 1
+    stores.rollup()
+    assert_views_say(results(stores).stats, naive.count(stores.blobs()))
+
+
 def test_a_later_blob_that_is_gone_is_left_as_it_is(stores: Stores) -> None:
     put_all(stores)
     ingest(blob(HOURS[1]), stores.flow_logs, stores.ledger)
@@ -325,6 +354,33 @@ def test_only_an_hours_edge_costs_more_than_three_requests(
     # An hour's first looks back twice, and leaves a note, because the hour is an old one. Where what is
     # pending changes, it looks ahead, because the hour is over.
     assert requests == [6, 3, 4, 4, 6, 3, 4, 4]
+
+
+def test_what_is_counted_afresh_in_several_commits_goes_no_further_than_the_next_hour(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two of them it isn't pending yet what will be pending in the end."""
+    monkeypatch.setattr("shared.ingest.UPDATE_BYTES", 1)
+    monkeypatch.setattr("shared.blobs.WINDOW", 5_000)
+    monkeypatch.setattr("shared.ingest.HEAD_BYTES", 1_000)
+    hours = [NIGHT + number * HOUR for number in range(4)]
+    for hour in hours:
+        filler = [
+            record(hour + minute * timedelta(minutes=1), *[tuple_of(hour, 80, "B")] * 40)
+            for minute in range(6, 11)
+        ]
+        first, second, *others = records_of(hour)
+        stores.put(NIC, hour, blob_of(first, second, *filler, *others))
+        assert ingest(blob(hour), stores.flow_logs, stores.ledger).updates > 2
+    before = rows_of(stores, "flowledger")
+    late = hours[0] + timedelta(minutes=59)
+    data = stores.blobs()[NIC.blob_name(hours[0])].removesuffix(b"]}")
+    stores.put(NIC, hours[0], data + b"," + record(late, *restart(late, 99)) + b"]}")
+    done = ingest(blob(hours[0]), stores.flow_logs, stores.ledger)
+    after = rows_of(stores, "flowledger")
+    changed = sorted(key[0] for key in after if after[key] != before.get(key) and key[0] != LATE)
+    assert changed == [partition_of(blob(hour)) for hour in hours[:2]]
+    assert done.updates <= 12, "each byte of the next hour once"
 
 
 def test_logs_of_many_hours_as_network_watcher_writes_them(stores: Stores) -> None:

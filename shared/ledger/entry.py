@@ -20,6 +20,9 @@ SCHEMA = 1
 
 _CHUNK = 60 * 1024
 
+LEFT_OUT = " left out"
+"""What ``CarriedIn`` ends in where the restarts of the hour before could not be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -38,7 +41,8 @@ class Entry:
       and to the one after it.
     - ``rewrites``: how often the blob was found rewritten and counted afresh.
     - ``pending``: a digest of the restarted flows that the next hour's blob has to begin with, empty if there
-      are none; ``carried_in``: of those that this one has begun with.
+      are none; ``carried_in``: of those that this one has begun with, or, with ``LEFT_OUT`` behind it, of
+      those that could not be read.
     - ``rejects``: what was rejected up to ``offset``, by reason, packed; ``restarts``: the flows that are
       pending there; ``packed``: the counts. They are empty if only the readable columns were asked for.
     """
@@ -66,6 +70,12 @@ class Entry:
     rejects: bytes = b""
     restarts: bytes = b""
     packed: bytes = b""
+
+    def follows(self, before: "Entry | None") -> bool:
+        """Whether this has begun with what ``before``, the hour before, has ended with, as far as that is
+        there and could be read.
+        """
+        return before is None or self.carried_in.removesuffix(LEFT_OUT) == before.pending
 
     def counts(self) -> BlobCounts:
         """The counts, unpacked into objects of their own.
@@ -183,9 +193,13 @@ def from_columns(columns: Mapping[str, Any]) -> Entry:
     check_columns("flowledger", columns, {"SchemaVersion": int}, mend=_COUNTED_ANEW)
     check_columns("flowledger", columns, _WANTED, _OPTIONAL, mend=_COUNTED_ANEW)
     try:
-        packed, restarts = from_chunks(columns), from_chunks(columns, RESTARTS)
+        packed = from_chunks(columns)
     except MalformedInput as error:
         raise refuse_row("flowledger", columns, str(error), _COUNTED_ANEW) from None
+    try:
+        restarts = from_chunks(columns, RESTARTS)
+    except MalformedInput:  # who unpacks them is told; the rest is as good for who doesn't ask for them
+        restarts = _NO_RESTARTS
     return Entry(
         blob_name=columns["BlobName"],
         offset=columns["Offset"],
@@ -214,6 +228,7 @@ def from_columns(columns: Mapping[str, Any]) -> Entry:
 
 
 COUNTS, RESTARTS = "Counts", "Restarts"
+_NO_RESTARTS = b"not binary"
 
 
 def to_chunks(packed: bytes, name: str = COUNTS) -> dict[str, bytes]:
