@@ -24,7 +24,7 @@ def row(rule: str, group: str = "/subscriptions/s/web", status: str = "Allowed")
     ("rule", "says"),
     [
         ("PlatformRule", "Your own traffic can be among it"),
-        ("DefaultRule_DenyAllInBound", "where no rule of your own does"),
+        ("DefaultRule_DenyAllInBound", "for what no rule of your own decides"),
         ("DefaultRule", "the log doesn't say which"),
         ("UserRule", "the log doesn't say which"),
         ("unspecified", "the log names no rule"),
@@ -76,7 +76,7 @@ def test_what_no_rule_denied_is_denied_by_encryption() -> None:
 
 @pytest.mark.parametrize("code", ["NX_NOT_ACCEPTED", "NX_SW_NOT_READY", "NX_NOT_SUPPORTED"])
 def test_a_code_says_why_something_was_dropped(code: str) -> None:
-    assert f"{code}: dropped" in explain_denial(code)
+    assert f"{code}: dropped, as" in explain_denial(code)
 
 
 @pytest.mark.parametrize("code", ["", "X", "NX", "NX_LOCAL_DST", "NX_NEW_IN_2027"])

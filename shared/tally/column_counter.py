@@ -3,7 +3,8 @@
 Theory of operation
 -------------------
 A batch's tuples are read as columns (``read_columns``), ``Keys`` makes the families' keys into numbers, and
-``KeyTotals`` counts them: one for each family of each hour. What isn't clean is read by the reference, tuple
+``KeyTotals`` counts them: one for each family of each hour. Tuples of the same kind are summed up first, for
+the families that ask for neither addresses nor ports. What isn't clean is read by the reference, tuple
 by tuple. Where sums come near 2**63, the batch is left to the reference as a whole: it knows what to do
 there. ``RestartColumns`` finds the tuples that have to do with restarts, and asks the reference about each.
 
@@ -25,7 +26,7 @@ from shared.flowlog.tuples import FlowTuple, Grammar, read_tuple
 from shared.tally.heavy_hitters import HeavyHitters
 from shared.tally.hour_counts import BUCKET_MS, BlobCounts, HourCounts
 from shared.tally.key_totals import MOST_TUPLES, KeyTotals
-from shared.tally.keys import Keys, NumbersRanOutError
+from shared.tally.keys import Coding, Keys, NumbersRanOutError
 from shared.tally.measures import (
     MEASURES,
     PLAIN,
@@ -38,6 +39,7 @@ from shared.tally.measures import (
     to_figures,
     to_sums,
 )
+from shared.tally.measures import tuples as by_tuples
 from shared.tally.restart_columns import FlowColumns, Pairs, correct, find_pairs
 from shared.tally.states import BEGINS, CONTINUES, DENIALS, ENDS, STATES, state_of
 from shared.times import HOUR_MS
@@ -286,17 +288,24 @@ class ColumnCounter:
             np.add.at(self._traffic[measure], places, numbers)
 
     def _count_in(self, tables: dict[str, KeyTotals], tuples: _Tuples) -> None:
-        """Count the tuples of one hour in its families."""
+        """Count the tuples of one hour in its families. Those that ask for neither addresses nor ports count
+        the sums of each kind of tuples.
+        """
+        kinds = KeyTotals(by_tuples, MOST_TUPLES, self._keys.marks, times=True)
+        kinds.add(tuples.kind, tuples.figures, tuples.time_ms, tuples.time_ms)
         chosen: dict[object, _Tuples] = {}  # by condition
         for name, table in tables.items():
             coding = self._keys.codings[name]
+            if coding.is_of_kinds:
+                _count_kinds(table, coding, kinds)
+                continue
             some = chosen.get(coding.condition)
             if some is None:
                 rows = coding.choose(tuples.kind, self._addresses_of(tuples), tuples.port)
                 some = chosen[coding.condition] = tuples if rows is None else tuples.of(rows)
             if len(some.kind):
                 codes = coding.encode(some.kind, self._addresses_of(some), some.port)
-                table.add(codes, some.figures, some.time_ms)
+                table.add(codes, some.figures, some.time_ms, some.time_ms)
 
     def _addresses_of(self, tuples: _Tuples) -> dict[str, Ints]:
         """The numbers of the tuples' addresses, by the names of the dimensions."""
@@ -348,6 +357,17 @@ class ColumnCounter:
                 "Denied" if way & 1 else "Allowed",
             )
             add_to(hour.traffic, key, to_sums(self._traffic[:, place].tolist()))
+
+
+def _count_kinds(table: KeyTotals, coding: Coding, kinds: KeyTotals) -> None:
+    """Count the sums of each kind of tuples in a family."""
+    assert kinds.times is not None  # noqa: S101
+    rows = coding.choose(kinds.codes, {}, kinds.codes)
+    chosen = slice(None) if rows is None else rows
+    codes = coding.encode(kinds.codes[chosen], {}, kinds.codes)
+    if len(codes):
+        figures = {place: numbers[chosen] for place, numbers in enumerate(kinds.figures)}
+        table.add(codes, figures, kinds.times[0, chosen], kinds.times[1, chosen])
 
 
 def _grammar(items: Items) -> Grammar:

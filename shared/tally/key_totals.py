@@ -93,9 +93,9 @@ class KeyTotals:
     def __len__(self) -> int:
         return len(self.codes)
 
-    def add(self, codes: Codes, figures: dict[int, Ints], times: Ints) -> None:
-        """Count a batch of tuples: their codes, their figures by the places of the measures (without those
-        that are 0 in all of them), and their times; then settle.
+    def add(self, codes: Codes, figures: dict[int, Ints], first: Ints, last: Ints) -> None:
+        """Count a batch of tuples, or of sums of them: their codes, their figures by the places of the
+        measures (without those that are 0 in all of them), their first and last times; then settle.
         """
         known = len(self)
         if len(self.figures) == len(PLAIN) and max(figures) >= len(PLAIN):
@@ -113,8 +113,8 @@ class KeyTotals:
         for measure, numbers in figures.items():
             np.add.at(self.figures[measure], slots, numbers)
         if self.times is not None:
-            np.minimum.at(self.times[0], slots, times)
-            np.maximum.at(self.times[1], slots, times)
+            np.minimum.at(self.times[0], slots, first)
+            np.maximum.at(self.times[1], slots, last)
         if len(self) > 2 * self.capacity:
             self._trim()
 

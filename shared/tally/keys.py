@@ -176,6 +176,8 @@ class Coding:
         self._number: Codes = np.zeros(0, np.int64)
         self._counts: Flags = np.zeros(0, np.bool_)
         self._judged: dict[Predicate, npt.NDArray[np.int8]] = {}
+        self.is_of_kinds = {*family.columns, *family.where} <= {*OF_KIND}
+        """Whether a tuple's kind says all that the family asks for."""
         self.condition = frozenset(family.where.items())
         """Equal for families in which the same tuples count."""
 

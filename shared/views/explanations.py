@@ -23,10 +23,9 @@ _RULES = {
     "DefaultRule": "a rule that comes with each network security group; the log doesn't say which",
     "UserRule": "a rule of your own; the log doesn't say which",
 }
-_DEFAULT = "comes with each network security group, and decides where no rule of your own does"
+_DEFAULT = "in each network security group from the start, for what no rule of your own decides"
 _ADMIN = (
-    "by its name a security admin rule of Azure Virtual Network Manager, which is asked before network "
-    "security groups are"
+    "by name a security admin rule of Azure Virtual Network Manager, asked before network security groups are"
 )
 _NO_RULE = "the log names no rule"
 _ENCRYPTION_DENIES = "the log names no rule: encryption is the reason, and `flowtally why` says more"
@@ -34,21 +33,20 @@ _ZERO = "stands where the log names no network security group"
 
 _CODES = {
     "X": "encrypted by the virtual network",
-    "NX": "not encrypted: encryption isn't set up, or the other side has none",
-    "NX_HW_NOT_SUPPORTED": "not encrypted: the machine's host lacks the hardware; Microsoft wants to know",
+    "NX": "not encrypted, as encryption isn't set up or the other side has none",
+    "NX_HW_NOT_SUPPORTED": "not encrypted, as the machine's host lacks the hardware; Microsoft wants to know",
     "NX_SW_NOT_READY": (
-        "dropped: the host's network isn't ready to encrypt yet, as after a start, a move or an update"
+        "dropped, as the host's network isn't ready to encrypt: after a start, a move or an update"
     ),
     "NX_NOT_ACCEPTED": (
-        "dropped: both sides are set to drop what isn't encrypted (DropUnencrypted), and encrypting failed"
+        "dropped, as both sides are set to drop what isn't encrypted (DropUnencrypted), and encrypting failed"
     ),
     "NX_NOT_SUPPORTED": (
-        "dropped: encryption is set up, but the host's network can't discover the other side's; "
-        "Microsoft wants to know"
+        "dropped, as the host's network can't discover the other side's encryption; Microsoft wants to know"
     ),
-    "NX_LOCAL_DST": "not encrypted, by design: both machines run on the same host",
+    "NX_LOCAL_DST": "not encrypted, by design, as both machines run on the same host",
     "NX_FALLBACK": (
-        "not encrypted: encrypting failed, and both sides are set to allow that (AllowUnencrypted)"
+        "not encrypted, as encrypting failed and both sides are set to allow that (AllowUnencrypted)"
     ),
 }
 """What each code says; one that isn't here is newer than this program."""
