@@ -205,16 +205,18 @@ class FlowLog:
 
 def hour_prefixes(since: datetime, until: datetime) -> Iterator[str]:
     """What the folders of the hours from ``since`` to ``until`` begin with, below a scope's own, and no other
-    hour's: as few prefixes as months, days, tens of hours and hours can make.
+    hour's: as few prefixes as years, months, days, tens of hours and hours can make.
 
     Hours next to those asked for would cost nothing more to ask for, but a large scope has thousands of blobs
     in each.
     """
     hour, end = floor_hour(since), floor_hour(until) + HOUR
     while hour < end:
-        month, day = hour.replace(day=1, hour=0), hour.replace(hour=0)
+        day = hour.replace(hour=0)
+        month, year = day.replace(day=1), day.replace(month=1, day=1)
         ten = day + hour.hour // 10 * 10 * HOUR
         for begins, ends, prefix in (
+            (year, year.replace(year=year.year + 1), "y=2000/"),
             (month, (month + 32 * DAY).replace(day=1), "y=2000/m=01/"),
             (day, day + DAY, "y=2000/m=01/d=01/"),
             (ten, min(ten + 10 * HOUR, day + DAY), "y=2000/m=01/d=01/h=0"),

@@ -68,6 +68,22 @@ def test_prefixes_cover_the_hours_asked_for_once_and_no_other(since: datetime, h
     assert len(prefixes) <= 11 + 30 + 3 + 30 + 11, "hours, days, months, days, hours"
 
 
+@given(
+    st.datetimes(datetime(1970, 1, 1), datetime(2180, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.integers(24 * 300, 24 * 7000),
+)
+def test_whole_years_are_asked_for_as_such(since: datetime, hours: int) -> None:
+    first, until = floor_hour(since), floor_hour(since) + hours * HOUR
+    prefixes = [*hour_prefixes(since, until)]
+    months = [first.replace(day=1, hour=0) + number * 31 * 24 * HOUR for number in range(hours // 744 + 2)]
+    for each in [first, until + HOUR, *(month.replace(day=1) for month in months)]:
+        for moment in (each - HOUR, each):
+            folder = moment.strftime(HOUR_FOLDER)
+            assert sum(map(folder.startswith, prefixes)) == (first <= moment <= until), folder
+    years = until.year - first.year
+    assert len(prefixes) <= 2 * (11 + 30 + 11) + years
+
+
 def test_a_sweep_lists_what_it_is_asked_for_and_nothing_else(
     counted_stores: tuple[Stores, Traffic], stores: Stores
 ) -> None:
