@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
+from functools import cache
 from typing import Any
 
 import duckdb_kql
@@ -244,7 +245,7 @@ class Telemetry:
 
     def ask(self, query: str) -> list[dict[str, Any]]:
         """The rows that a query gives."""
-        found = duckdb_kql.query(self.database, query)
+        found = self.database.sql(translate(query))
         return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
     def firing(self) -> set[str]:
@@ -261,6 +262,12 @@ class Telemetry:
         for table, columns in TABLES.items():
             for row in other.database.table(table).fetchall():
                 self.add(table, **dict(zip(columns, row, strict=True)))
+
+
+@cache
+def translate(query: str) -> str:
+    """The query in the engine's own language."""
+    return str(duckdb_kql.to_sql(query, schema={name: [*columns] for name, columns in TABLES.items()}))
 
 
 @dataclass
@@ -283,6 +290,13 @@ class Scene:
         nic, self.hour = nic or NIC, self.hour + HOUR
         name = self.stores.put(nic, self.hour, blob_of(record(self.hour, flow(self.hour), *tuples))).name
         return nic.container, name
+
+    def blobs(self) -> None:
+        """Write an hour's blobs of more interfaces than may wait for their event."""
+        self.hour += HOUR
+        for number in range(11):
+            nic = replace(NIC, mac=f"000D3AAA{number:04X}")
+            self.stores.put(nic, self.hour, blob_of(record(self.hour, flow(self.hour))))
 
     def forget_blobs(self) -> None:
         """Delete all blobs: to the sweep, those of a moment ago would be counted in good time."""
@@ -383,8 +397,7 @@ def events_are_lost(scene: Scene) -> None:
     scene.after_a_good_hour()
     for _ in range(2):
         scene.forget_blobs()
-        for _ in range(11):
-            scene.blob()
+        scene.blobs()
         scene.timer("sweep")
 
 
@@ -392,8 +405,7 @@ def no_event_ever_comes(scene: Scene) -> None:
     """Blobs grow, and neither has an event come before."""
     for _ in range(2):
         scene.forget_blobs()
-        for _ in range(11):
-            scene.blob()
+        scene.blobs()
         scene.timer("sweep")
     scene.timer("rollup")
 
