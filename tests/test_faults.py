@@ -33,6 +33,7 @@ from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.ingest import ingest
 from shared.rollup import rollup
 from shared.sweep import sweep
+from shared.views.questions import QUESTIONS
 from tests import naive
 from tests.system import (
     HOUR,
@@ -320,13 +321,21 @@ def test_one_fault_of_a_sweep(stage: Stage, fault: Fault, asked: str) -> None:
 
 @pytest.mark.parametrize("asked", QUERIES)
 @pytest.mark.parametrize("fault", LASTING, ids=lambda fault: fault.name)
-def test_one_fault_of_a_rollup(stage: Stage, fault: Fault, asked: str) -> None:
-    """The views are made, or the rollup fails as ``Unavailable``, or the scope does."""
+def test_one_fault_of_a_rollup(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, fault: Fault, asked: str
+) -> None:
+    """The views are made, or the rollup fails as ``Unavailable``, or the scope does.
+
+    One view of each kind: others are read and written by the same requests.
+    """
+    few = {name: QUESTIONS[name] for name in ("traffic", "rules", "talkers", "health")}
+    monkeypatch.setattr("shared.rollup.QUESTIONS", few)
     at = stage.unlucky[0]
     blob = stage.put(Nic("nsg-v2", "000D3A000002", "nsg-web"), blob_of(record(NIGHT, flow(NIGHT))))
     ingest(blob, at.flow_logs, at.ledger)
     met = meet_always(stage, fault, QUERIES[asked])
     truth = naive.count(stage.quiet.blobs())
+    truth.rows = {period: keys for period, keys in truth.rows.items() if period[1] in few}
     with suppress(Unavailable):
         failed = rollup(at.ledger, at.views).failed
         assert {type(error) for _, error in failed} <= {Unavailable}
