@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 
 from shared import cli
+from shared.views.questions import QUESTIONS
 from tests.shown import Shown, shown
 from tests.system import Call, Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
@@ -36,6 +37,14 @@ def stores(storage: Azurite) -> Iterator[Stores]:
         create_all(clients)
         yield clients
         forget_all(clients)
+
+
+@pytest.fixture
+def few_views(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Let a rollup make one view of each kind, where others would only be more of the same; their names."""
+    few = {name: QUESTIONS[name] for name in ("traffic", "rules", "talkers", "health")}
+    monkeypatch.setattr("shared.rollup.QUESTIONS", few)
+    return {*few}
 
 
 @pytest.fixture

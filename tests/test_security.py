@@ -99,6 +99,7 @@ def _meets(fault: Fault | None, request: Request) -> Fault | None:
     return fault if request.method == "GET" else None
 
 
+@pytest.mark.usefixtures("few_views")
 @pytest.mark.parametrize("kind", ["key", "SAS"])
 def test_nothing_that_is_said_holds_a_secret(
     storage: Azurite,
@@ -110,6 +111,7 @@ def test_nothing_that_is_said_holds_a_secret(
     """Work that succeeds and work that fails, in every way, with all that `--verbose` shows."""
     monkeypatch.setattr("shared.connection.LONGEST_WAIT_SECONDS", 0)
     monkeypatch.setattr("shared.connection.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("shared.ingest._MOST_CONFLICTS", 3)
     secret, connection_string = [*secrets_of(storage).items()][kind == "SAS"]
     for logger in ("", "azure", "shared"):  # as much as `--verbose` shows, whatever other tests have set
         caplog.set_level(logging.INFO, logger=logger)
