@@ -42,7 +42,7 @@ def stores(storage: Azurite) -> Iterator[Stores]:
 @pytest.fixture
 def few_views(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Let a rollup make one view of each kind, where others would only be more of the same; their names."""
-    few = {name: QUESTIONS[name] for name in ("traffic", "rules", "talkers", "health")}
+    few = {name: QUESTIONS[name] for name in ("traffic", "rules", "talkers", "denied-ports", "health")}
     monkeypatch.setattr("shared.rollup.QUESTIONS", few)
     return {*few}
 
