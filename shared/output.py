@@ -81,15 +81,18 @@ def print_rows(
     output: Output,
     beyond: Callable[[], Mapping[str, Any]] = dict,
     out: TextIO | None = None,
+    *,
+    ordered_by: str = "",
 ) -> None:
     """Print rows to ``out`` (default: stdout), as they come; with JSON, what is ``beyond`` them, too.
 
-    A table is printed a thousand rows at a time, as they have to be known before it can be drawn.
+    A table is printed a thousand rows at a time, as they have to be known before it can be drawn. What it is
+    ``ordered_by`` is never left out of it.
     """
     out = out or sys.stdout
     if output == "table":
         for page in batched(rows, _PAGE, strict=False):
-            _print_table(columns, page, out)
+            _print_table(columns, page, out, ordered_by)
         return
     for piece in pieces(columns, rows, output, beyond):
         out.write(_harmless(piece) if out.isatty() else piece)
@@ -98,7 +101,7 @@ def print_rows(
 def print_answer(answer: Answer, query: Query, output: Output) -> None:
     """Print an answer to stdout."""
     columns, rows = _for_people(answer, query) if output == "table" else (answer.columns, answer.rows)
-    print_rows(columns, rows, output, lambda: beyond_rows(answer))
+    print_rows(columns, rows, output, lambda: beyond_rows(answer), ordered_by=compared_by(query))
 
 
 def _for_people(answer: Answer, query: Query) -> tuple[Sequence[str], list[AnswerRow]]:
@@ -161,7 +164,9 @@ def _sums(figures: Mapping[str, int]) -> str:
     return ", ".join([*parts, *([human_bytes(both)] if both else [])])
 
 
-def _print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], out: TextIO) -> None:
+def _print_table(
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], out: TextIO, ordered_by: str
+) -> None:
     """A table that fits the terminal: columns are left out, and said to be, before a number is cut short.
 
     Texts are broken into lines only as far as they are long, and shorter only where nothing else helps.
@@ -169,7 +174,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Mapping[str, Any]], out:
     known_width = out.isatty() or "COLUMNS" in os.environ
     console = Console(file=out, highlight=False, width=None if known_width else _WIDTH_UNKNOWN)
     cells = _cells(columns, rows)
-    kept, left_out = _fitting(cells, rows, console.width)
+    kept, left_out = _fitting(cells, rows, console.width, ordered_by)
     _name_rests(kept, rows)
     widths = _widths(kept, rows, console.width, 1)
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
@@ -219,11 +224,15 @@ def _is_worth_showing(name: str, value: object) -> bool:
     return value is not None and value != "" and (value != 0 or not hidden_if_zero)
 
 
-def _fitting(cells: _Cells, rows: Sequence[Mapping[str, Any]], room: int) -> tuple[_Cells, list[str]]:
+def _fitting(
+    cells: _Cells, rows: Sequence[Mapping[str, Any]], room: int, ordered_by: str
+) -> tuple[_Cells, list[str]]:
     """The columns that fit, and those that are left out. Bytes both ways are one column where there is no
     room for two.
     """
-    for longest, dispensable in ((32, _LEFT_OUT_FIRST), (16, (*_LEFT_OUT_FIRST, *_LEFT_OUT_THEN))):
+    first = [name for name in _LEFT_OUT_FIRST if name != ordered_by]
+    then = [name for name in _LEFT_OUT_THEN if name != ordered_by]
+    for longest, dispensable in ((32, first), (16, first + then)):
         kept = {name: column for name, column in cells.items() if name != "Bytes" or not _ways(cells)}
         left_out: list[str] = []
         for name in ("", *_named(dispensable, kept)):

@@ -64,6 +64,18 @@ def test_a_table_fits_and_cuts_nothing_short(monkeypatch: pytest.MonkeyPatch, wi
     assert RULE in rule, "a long name is broken into lines, and whole"
 
 
+@pytest.mark.parametrize("ordered_by", ["FlowsAllowed", "Tuples"])
+def test_what_a_table_is_ordered_by_is_never_left_out(
+    monkeypatch: pytest.MonkeyPatch, ordered_by: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    titles = {"FlowsAllowed": "Allowed", "Tuples": "Tuples"}
+    for order, shown in (("", False), (ordered_by, True)):
+        out = io.StringIO()
+        print_rows(COLUMNS, [ROW, REST], "table", out=out, ordered_by=order)
+        assert (titles[ordered_by] in out.getvalue().splitlines()[1]) == shown
+
+
 def test_numbers_for_people() -> None:
     assert [human_bytes(number) for number in (0, 999, 1_000, 1_249, 999_949, 999_951, 1_200_000_000)] == [
         *("0 B", "999 B", "1.0 KB", "1.2 KB", "999.9 KB", "1.0 MB", "1.2 GB"),
