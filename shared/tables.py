@@ -79,8 +79,8 @@ class Tables:
     def create(self) -> None:
         """Create those of our tables that aren't there."""
         for name in TABLES:
-            with storage_errors(f"creating table {name}"):
-                self.service.create_table_if_not_exists(name, **_TRY_AGAIN)
+            with storage_errors(f"creating table {name}"), suppress(ResourceExistsError):
+                self.table(name).create_table(**_TRY_AGAIN)
 
 
 def to_entity(columns: Mapping[str, Any]) -> dict[str, Any]:

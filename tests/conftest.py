@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from shared import cli
 from shared.views.questions import QUESTIONS
 from tests.shown import Shown, shown
-from tests.system import Call, Stores, create_all, forget_all, host
+from tests.system import FEW_VIEWS, Call, Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
 from tools.proxy import Traffic, forwarded
 
@@ -40,11 +40,9 @@ def stores(storage: Azurite) -> Iterator[Stores]:
 
 
 @pytest.fixture
-def few_views(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Let a rollup make one view of each kind, where others would only be more of the same; their names."""
-    few = {name: QUESTIONS[name] for name in ("traffic", "rules", "talkers", "denied-ports", "health")}
-    monkeypatch.setattr("shared.rollup.QUESTIONS", few)
-    return {*few}
+def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a rollup in this process make few views."""
+    monkeypatch.setattr("shared.rollup.QUESTIONS", {name: QUESTIONS[name] for name in FEW_VIEWS})
 
 
 @pytest.fixture

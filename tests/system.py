@@ -3,7 +3,7 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +28,7 @@ from shared.tables import Tables, from_entity
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
 from shared.tally.packing import pack_within
+from shared.views.questions import QUESTIONS
 from shared.views.store import Views
 from tests import naive
 from tools.azurite import ACCOUNT
@@ -43,6 +44,9 @@ from tools.network_watcher import (
 HOUR = timedelta(hours=1)
 NIGHT = datetime(2026, 10, 31, 23, tzinfo=UTC)
 """The last hour of a day and of a month, weeks before these tests were written."""
+
+FEW_VIEWS = ("traffic", "rules", "talkers", "denied-ports", "nics", "health")
+"""Some views of each kind: for a rollup, others are more of the same."""
 
 NOISE = b"#no record#"
 """What may stand between two records, and is none."""
@@ -247,6 +251,13 @@ def assert_views_say(stats: Rows, truth: naive.Count, *, exact: bool = True) -> 
                 seen = tuple(_milliseconds(row[name]) for name in ("FirstSeen", "LastSeen"))
                 assert not exact or seen == truth.seen[period][key], (period, key)
     assert_health_says(stats, truth)
+
+
+def assert_views_are_right(stores: Stores, views: Container[str] = QUESTIONS) -> None:
+    """The views say what a naive count of all blobs says; or those of them that are made."""
+    truth = naive.count(stores.blobs())
+    truth.rows = {period: keys for period, keys in truth.rows.items() if period[1] in views}
+    assert_views_say(results(stores).stats, truth)
 
 
 def assert_health_says(stats: Rows, truth: naive.Count) -> None:

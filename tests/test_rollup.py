@@ -1,6 +1,6 @@
 """The views say what the ledger says: whatever came late, changed, or died on the way."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -16,21 +16,20 @@ from shared.rollup import rollup
 from shared.settings import Connection
 from shared.sweep import sweep
 from shared.tables import Tables
-from shared.views.questions import QUESTIONS
 from tests import naive
 from tests.system import (
+    FEW_VIEWS,
     HOUR,
     NIGHT,
     Killed,
     Stores,
     assert_health_says,
-    assert_views_say,
+    assert_views_are_right,
     blob_of,
     dies_at_write,
     flow,
     host,
     record,
-    results,
     results_of_one_pass,
     rows_of,
 )
@@ -40,12 +39,6 @@ from tools.network_watcher import VNET_CONTAINER, Nic, demo_nics
 WEB, DATA = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
 SCOPE = "nsg~00000000-0000-0000-0000-000000000001~rg-demo~nsg-web"
 SECOND = timedelta(seconds=1)
-
-
-def assert_views_are_right(stores: Stores, views: Container[str] = QUESTIONS) -> None:
-    truth = naive.count(stores.blobs())
-    truth.rows = {period: keys for period, keys in truth.rows.items() if period[1] in views}
-    assert_views_say(results(stores).stats, truth)
 
 
 def minute(when: datetime, *ports: int) -> bytes:
@@ -378,9 +371,8 @@ def test_all_that_a_dead_rollup_left_is_as_one_pass_would_have_made_it(
     assert_views_are_right(stores)
 
 
-def test_rollups_at_once_with_rows_to_write_and_to_delete(
-    stores: Stores, other_host: Stores, few_views: set[str]
-) -> None:
+@pytest.mark.usefixtures("few_views")
+def test_rollups_at_once_with_rows_to_write_and_to_delete(stores: Stores, other_host: Stores) -> None:
     """All of them end well, and what they leave is right, or is put right by the next one."""
     with ThreadPoolExecutor(3) as pool:
         for number in range(3):
@@ -391,7 +383,7 @@ def test_rollups_at_once_with_rows_to_write_and_to_delete(
             jobs = [pool.submit(rollup, each.ledger, each.views) for each in (stores, other_host, stores)]
             assert [job.result().failed for job in jobs] == [[], [], []]
     stores.rollup()
-    assert_views_are_right(stores, few_views)
+    assert_views_are_right(stores, FEW_VIEWS)
 
 
 @pytest.mark.parametrize("dies", [False, True], ids=["and ends", "and dies"])
