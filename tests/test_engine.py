@@ -99,6 +99,7 @@ def _state(counts: BlobCounts, reader: RecordReader, rejects: list[Reject], ids:
         counts.tuples,
         counts.malformed,
         counts.garbled_bytes,
+        tuple(counts.states),
         counts.last_record_time,
         {share: traffic_of(hour) for share, hour in counts.shares.items()},
     )
