@@ -313,7 +313,9 @@ def test_the_script_knows_no_markup() -> None:
 # Empty, and failing
 
 
-def test_an_empty_store_says_so(chromium: Browser, stores: Stores) -> None:
+@contextmanager
+def dashboard_of(chromium: Browser, stores: Stores) -> Iterator[tuple[Page, str]]:
+    """The page of an app on these stores, and where the app listens; nothing slips."""
     with (
         worker(stores.environment) as running,
         serve(Site(running)) as url,
@@ -322,9 +324,14 @@ def test_an_empty_store_says_so(chromium: Browser, stores: Stores) -> None:
         shown = context.new_page()
         shown.goto(f"{url}/api/dashboard#code={KEY}")
         settled(shown)
+        yield shown, url
+    assert slips == []
+
+
+def test_an_empty_store_says_so(chromium: Browser, stores: Stores) -> None:
+    with dashboard_of(chromium, stores) as (shown, _):
         assert fact(shown, "Counted up to") == "nothing yet"
         expect(shown.locator("#talkers .empty")).to_contain_text("Nothing has been counted yet")
-    assert slips == []
 
 
 def test_what_a_flow_log_leaves_out_is_said(chromium: Browser, stores: Stores, tmp_path: Path) -> None:
@@ -332,14 +339,7 @@ def test_what_a_flow_log_leaves_out_is_said(chromium: Browser, stores: Stores, t
     since = datetime.now(UTC) - timedelta(days=1)
     stores.sweep(since, since + timedelta(days=1))
     stores.rollup()
-    with (
-        worker(stores.environment) as running,
-        serve(Site(running)) as url,
-        watched(chromium) as (context, slips),
-    ):
-        shown = context.new_page()
-        shown.goto(f"{url}/api/dashboard#code={KEY}")
-        settled(shown)
+    with dashboard_of(chromium, stores) as (shown, url):
         told = shown.locator("#fresh-notes li")
         assert told.all_inner_texts() == [
             f"NO-BEGINS: {NO_BEGINS}.",
@@ -365,7 +365,6 @@ def test_what_a_flow_log_leaves_out_is_said(chromium: Browser, stores: Stores, t
         settled(shown)
         expect(told).to_have_count(4)
         assert NO_BEGINS in told.first.inner_text()
-    assert slips == []
 
 
 def test_a_time_without_traffic_says_so(show: Show) -> None:
