@@ -66,6 +66,18 @@ class Ingested:
     conflicts: int = 0
     lag: timedelta | None = None
 
+    def __add__(self, other: "Ingested") -> "Ingested":
+        """Both; the lag is the later one's, if it has any."""
+        return Ingested(
+            self.bytes + other.bytes,
+            self.records + other.records,
+            self.tuples + other.tuples,
+            self.malformed + other.malformed,
+            self.updates + other.updates,
+            self.conflicts + other.conflicts,
+            self.lag if other.lag is None else other.lag,
+        )
+
     def row(self) -> dict[str, float | None]:
         """All in figures, named as columns are."""
         return {
@@ -128,14 +140,14 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bo
         if entry.rewrites != before.rewrites:
             before = Entry(blob.name)
         _log_rejects(before, entry)
-        done = _sum(done, before, entry, committed - update.modified)
+        done += _gained(before, entry, committed - update.modified)
         look_ahead |= entry.pending != loaded.entry.pending and committed >= blob.hour + HOUR
         look_back = update.afresh and not entry.follows(_hour_before(blob, flow_logs, ledger))
         if update.at_end and not look_back:
             break
     # Not before the blob's end: what is pending in between is no reason to count the next hour afresh.
     if look_ahead:
-        done = _add(done, _mend_next(blob, entry, flow_logs, ledger))
+        done += replace(_mend_next(blob, entry, flow_logs, ledger), lag=None)
     return replace(done, conflicts=conflicts)
 
 
@@ -315,24 +327,13 @@ def _log_rejects(before: Entry, after: Entry) -> None:
     )
 
 
-def _add(done: Ingested, more: Ingested) -> Ingested:
-    """What was counted of two blobs; the lag is that of the first."""
+def _gained(before: Entry, after: Entry, lag: timedelta) -> Ingested:
+    """What one commit has counted."""
     return Ingested(
-        done.bytes + more.bytes,
-        done.records + more.records,
-        done.tuples + more.tuples,
-        done.malformed + more.malformed,
-        done.updates + more.updates,
-        lag=done.lag,
-    )
-
-
-def _sum(done: Ingested, before: Entry, after: Entry, lag: timedelta) -> Ingested:
-    return Ingested(
-        done.bytes + after.offset - before.offset,
-        done.records + after.records - before.records,
-        done.tuples + after.tuples - before.tuples,
-        done.malformed + after.malformed - before.malformed,
-        done.updates + 1,
+        after.offset - before.offset,
+        after.records - before.records,
+        after.tuples - before.tuples,
+        after.malformed - before.malformed,
+        updates=1,
         lag=lag,
     )
