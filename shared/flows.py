@@ -156,9 +156,8 @@ def read_rejects(
         for item in _items(flow_logs, blob, looked):
             if isinstance(item, Record):
                 looked.records += 1
-                for _, read, _ in _read_tuples(blob, item, Restarts(), looked):
-                    if isinstance(read, Reject):
-                        yield _reject_row(blob, read)
+                for _, reads in _read_groups(blob, item, looked):
+                    yield from (_reject_row(blob, read) for read in reads if isinstance(read, Reject))
             elif item.reason is not Reason.UNREAD or blob.hour + HOUR + LATE <= now:
                 looked.garbled_bytes += item.end - item.start
                 yield _reject_row(blob, reject_garbled(item))
@@ -199,26 +198,29 @@ def _rows(
 ) -> Iterator[FlowRow]:
     since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (wanted.since, wanted.until))
     written = record.time is None or wanted.since <= record.time
-    for group, read, correction in _read_tuples(blob, record, restarts, looked):
+    for group, reads in _read_groups(blob, record, looked):
         source = {
             "Mac": group.mac_in(blob.mac),
             "AclGroup": group.acl_group or blob.resource_id,
             "AclRule": group.rule,
         }
-        if isinstance(read, Reject):
-            row = _rejected(blob, record.time, read) | source
-            if written and wanted.may_hold(row):
-                yield row
-        elif since_ms <= read.time_ms < until_ms:
-            row = _row(blob, read, correction) | source
-            if all(each.holds(row) for each in wanted.conditions):
-                yield row
+        flows = [read if isinstance(read, FlowTuple) else None for read in reads]
+        corrections = restarts.follow(group.tuples, flows) if record.grammar == "vnet-v4" else {}
+        for number, read in enumerate(reads):
+            if isinstance(read, Reject):
+                row = _rejected(blob, record.time, read) | source
+                if written and wanted.may_hold(row):
+                    yield row
+            elif since_ms <= read.time_ms < until_ms:
+                row = _row(blob, read, corrections.get(number)) | source
+                if all(each.holds(row) for each in wanted.conditions):
+                    yield row
 
 
-def _read_tuples(
-    blob: BlobName, record: Record, restarts: Restarts, looked: Progress
-) -> Iterator[tuple[RuleTuples, FlowTuple | Reject, Correction | None]]:
-    """A record's tuples, each with its group, read or rejected; last, what has to be changed to count it."""
+def _read_groups(
+    blob: BlobName, record: Record, looked: Progress
+) -> Iterator[tuple[RuleTuples, list[FlowTuple | Reject]]]:
+    """A record's groups, each with its tuples, read or rejected."""
     hour_ms = int(blob.hour.timestamp() * 1000)
     places = TuplePlaces(record)
     first = 0
@@ -232,10 +234,7 @@ def _read_tuples(
             except Rejected as verdict:
                 reads.append(places.reject(number, element, verdict.reason))
                 looked.rejected += 1
-        flows = [read if isinstance(read, FlowTuple) else None for read in reads]
-        corrections = restarts.follow(elements, flows) if record.grammar == "vnet-v4" else {}
-        for place, read in enumerate(reads):
-            yield group, read, corrections.get(place)
+        yield group, reads
         first += len(elements)
 
 
