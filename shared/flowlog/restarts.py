@@ -239,8 +239,13 @@ _PORT_MASK = (1 << PORT_BITS) - 1
 
 @lru_cache(maxsize=65_536)
 def text_digest(text: str) -> int:
-    """64 bits of an address, or of protocol and direction."""
+    """64 bits of a text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
+
+
+def way_digest(protocol: str, direction: str) -> int:
+    """64 bits of a flow's protocol and direction."""
+    return text_digest(f"{protocol} {direction}")
 
 
 def flow_digest(flow: FlowTuple) -> int:
@@ -251,7 +256,7 @@ def flow_digest(flow: FlowTuple) -> int:
     parts = (
         text_digest(flow.src_ip),
         text_digest(flow.dest_ip),
-        text_digest(f"{flow.protocol} {flow.direction}"),
+        way_digest(flow.protocol, flow.direction),
         flow.src_port << 16 | flow.dest_port,
     )
     mixed = sum(part * factor for part, factor in zip(parts, FACTORS, strict=True)) & _64_BITS

@@ -19,6 +19,7 @@ from shared.flowlog.restarts import (
     Correction,
     Restarts,
     text_digest,
+    way_digest,
 )
 from shared.flowlog.texts import Flags, Ints
 from shared.tally.keys import Keys
@@ -116,7 +117,7 @@ def _of_pending(figures: Figures, flows: FlowColumns, pairs: Pairs, restarts: Re
     if established.size:
         established = established[_column(figures, _PACKETS_BACK, flows)[established] > 0]
     marks = np.zeros(1 << PORT_BITS, np.bool_)
-    of_ports = (flows.src_port ^ flows.port * PORT_FACTOR) & _PORT_MASK
+    of_ports = _of_ports(flows)
     marks[of_ports[established]] = True
     marks[[digest & _PORT_MASK for digest in restarts.pending]] = True
     chosen = marks[of_ports] & flows.restated & (_column(figures, _DENIED, flows) == 0)
@@ -159,9 +160,13 @@ def _digests(flows: FlowColumns, keys: Keys) -> Digests:
         ports,
     )
     mixed = sum((part * np.uint64(factor) for part, factor in zip(parts, FACTORS, strict=True)), np.uint64(0))
-    of_ports = (flows.src_port ^ flows.port * PORT_FACTOR) & _PORT_MASK
-    digests: Digests = mixed >> _PORT_BITS << _PORT_BITS | of_ports.view(np.uint64)
+    digests: Digests = mixed >> _PORT_BITS << _PORT_BITS | _of_ports(flows).view(np.uint64)
     return digests
+
+
+def _of_ports(flows: FlowColumns) -> Ints:
+    """The lowest bits of the digests, which the ports alone make."""
+    return (flows.src_port ^ flows.port * PORT_FACTOR) & _PORT_MASK
 
 
 def _of_addresses(keys: Keys, numbers: Ints) -> Digests:
@@ -172,7 +177,7 @@ def _of_addresses(keys: Keys, numbers: Ints) -> Digests:
 
 def _ways(keys: Keys) -> Digests:
     """By the number of a trait, what its protocol and direction are in a flow's digest."""
-    ways = (text_digest(f"{protocol} {direction}") for protocol, direction, *_ in keys.traits)
+    ways = (way_digest(protocol, direction) for protocol, direction, *_ in keys.traits)
     return np.fromiter(ways, np.uint64)
 
 
@@ -194,4 +199,5 @@ def _put(corrections: list[tuple[int, Correction]], figures: Figures, many: int)
 
 
 def _column(figures: Figures, place: int, flows: FlowColumns) -> Ints:
-    return figures.get(place, np.zeros(len(flows.time_ms), np.int64))
+    numbers = figures.get(place)
+    return np.zeros(len(flows.time_ms), np.int64) if numbers is None else numbers
