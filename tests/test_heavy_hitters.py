@@ -185,6 +185,19 @@ def test_ranks_are_by_estimate_then_by_key(weight: Weight, capacity: int, events
     assert {row.key for row in ranked} == set(family.sums)
 
 
+@given(weights, capacities, streams, st.integers(0, 20))
+def test_the_top_is_the_head_of_the_ranks_and_the_sums_of_all_others(
+    weight: Weight, capacity: int, events: list[Event], many: int
+) -> None:
+    family, truth = fresh(weight, capacity)
+    feed(family, truth, events)
+    ranked = family.ranked()
+    top, others = family.top(many)
+    assert top == ranked[:many]
+    left = [row.figures for row in ranked[many:]]
+    assert to_figures(others) == summed([*left, to_figures(family.rest)])
+
+
 # Examples
 
 

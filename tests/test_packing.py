@@ -20,7 +20,18 @@ from shared.ledger.entry import Entry, to_columns
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import MEASURES, PLAIN, Figures, Sums, add_sums, to_figures, to_sums
-from shared.tally.packing import COUNTS_BYTES, KEYS_LEFT_ALONE, PACKING, pack, pack_within, unpack
+from shared.tally.packing import (
+    COUNTS_BYTES,
+    FAMILY_BYTES,
+    KEYS_LEFT_ALONE,
+    PACKING,
+    PERIOD_BYTES,
+    TRAFFIC,
+    pack,
+    pack_apart,
+    pack_within,
+    unpack,
+)
 from shared.tally.states import States
 from tests.strategies import (
     HOUR,
@@ -442,6 +453,52 @@ def emptied(counts: dict[int, HourCounts]) -> dict[int, HourCounts]:
         for family in hour.families.values():
             family.trim(0)
     return empty
+
+
+# Each family by itself
+
+
+def parts_of(counts: HourCounts) -> set[str]:
+    """The names of what these counts have anything of."""
+    empty = plain({0: HourCounts()})[0]
+    return {name for name, part in plain({0: counts})[0].items() if part != empty[name]}
+
+
+@given(hours())
+@settings(max_examples=100, deadline=None)
+def test_parts_that_were_packed_apart_hold_what_they_are_called_and_merge_to_the_whole(
+    counts: HourCounts,
+) -> None:
+    before, packed = plain({0: counts}), pack_apart(counts)
+    assert plain({0: counts}) == before
+    assert packed.keys() == parts_of(counts)
+    merged = HourCounts()
+    for name, part in packed.items():
+        back = unpack(part)
+        assert parts_of(back[0]) == {name}
+        assert plain(back)[0][name] == before[0][name]
+        assert pack_apart(back[0]) == {name: part}
+        merged.merge(back[0])
+    assert plain({0: merged}) == before
+    assert pack_apart(merged) == packed
+
+
+def test_nothing_packs_apart_to_nothing() -> None:
+    assert pack_apart(HourCounts()) == {}
+
+
+def test_the_fullest_families_fit_their_entities_and_one_transaction_and_their_totals_stay() -> None:
+    hour = full_hour(Random(1), 4_000)
+    expected = {name: totals(hour, name) for name in FAMILIES}
+    packed = pack_apart(hour)
+    assert packed.keys() == {TRAFFIC, *FAMILIES} - {"nics"}
+    assert max(map(len, packed.values())) <= FAMILY_BYTES
+    assert PERIOD_BYTES * 0.9 < sum(map(len, packed.values())) <= PERIOD_BYTES
+    for name, part in packed.items():
+        assert plain(unpack(part))[0][name] == plain({0: hour})[0][name]
+    assert {name: totals(hour, name) for name in FAMILIES} == expected
+    assert all(len(hour.families[name]) > KEYS_LEFT_ALONE for name in packed if name != TRAFFIC)
+    assert pack_apart(hour) == packed
 
 
 # Damage

@@ -23,6 +23,8 @@ most N; until the next time ``floor`` stays and N grows.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from heapq import nsmallest
 
 from shared.flowlog.tuples import INT64_MAX
 from shared.tally.measures import Figures, Sums, Weight, add_sums, to_figures
@@ -140,6 +142,13 @@ class HeavyHitters:
         order = sorted(self.sums)
         order.sort(key=self._estimate, reverse=True)
         return [*map(self._row, order)]
+
+    def top(self, many: int) -> tuple[list[Row], Sums]:
+        """The first ``many`` of the ranked rows, and the sums of all others and ``rest``."""
+        estimates = {key: self._estimate(key) for key in self.sums}
+        first = nsmallest(many, self.sums, key=lambda key: (-estimates[key], key))
+        others = (self.sums[key] for key in self.sums.keys() - {*first})
+        return [*map(self._row, first)], reduce(add_sums, others, self.rest)
 
     def _row(self, key: Key) -> Row:
         return Row(key, to_figures(self.sums[key]), self.missed.get(key, 0))

@@ -39,6 +39,17 @@ PACKING = 1
 COUNTS_BYTES = 524 * 1024
 """The most bytes that a blob's packed counts take in its entity."""
 
+TRAFFIC = "traffic"
+"""The name of what is packed beside the families."""
+
+FAMILY_BYTES = 512 * 1024
+"""The most bytes that a family takes where each is packed by itself: it has an entity of its own."""
+
+PERIOD_BYTES = 2_800_000
+"""The most bytes that all of these take together: they are written in one transaction, which has 4 MiB, in
+base64, which takes a third more.
+"""
+
 KEYS_LEFT_ALONE = 100
 """A family of up to so many keys gives none of them up to make room, unless no other is left to do so."""
 
@@ -47,7 +58,7 @@ _MOST_ROWS = 1_000_000
 
 def pack(shares: Mapping[int, HourCounts]) -> bytes:
     """Pack counts by share (-1, 0, +1; see ``BlobCounts``)."""
-    return _pack(shares, {})
+    return _pack(shares, None, {})
 
 
 def pack_within(shares: Mapping[int, HourCounts], most: int = COUNTS_BYTES) -> bytes:
@@ -56,45 +67,88 @@ def pack_within(shares: Mapping[int, HourCounts], most: int = COUNTS_BYTES) -> b
     Where they take more, families drop keys in place, which moves those keys' figures to the rest: again and
     again the family of most bytes gives up a quarter of its keys, until all of them should fit.
     """
+    return _pack_within(shares, None, most)
+
+
+def pack_apart(counts: HourCounts) -> dict[str, bytes]:
+    """Pack each family that has anything, and ``traffic`` if there is any, by itself; gives them by name.
+
+    Each is a packing of share 0 alone. Families drop keys in place where they take more than ``FAMILY_BYTES``
+    each or all together more than ``PERIOD_BYTES``, as in ``pack_within``.
+    """
+    packed = {name: _pack_within({0: counts}, name, FAMILY_BYTES) for name in _parts_of(counts)}
+    families = {name: family for name, family in counts.families.items() if name in packed}
+    most = PERIOD_BYTES - len(packed.get(TRAFFIC, b""))
+    while True:
+        sizes = {name: len(packed[name]) for name in families}
+        dropping = _drop_keys(families, sizes, most)
+        if not dropping:
+            return packed
+        packed |= {name: _pack({0: counts}, name, {}) for name in dropping}
+
+
+def _pack_within(shares: Mapping[int, HourCounts], only: str | None, most: int) -> bytes:
     sizes: dict[_Place, int] = {}
-    packed = _pack(shares, sizes)
-    while len(packed) > most and any(sizes.values()):
-        goal = sum(sizes.values()) * most / len(packed)  # before compression
-        keep = {(share, name): len(shares[share].families[name]) for share, name in sizes}
-        while sum(sizes.values()) > goal and any(keep.values()):
-            large = [place for place, keys in keep.items() if keys > KEYS_LEFT_ALONE]
-            place = max(large or keep, key=lambda place: sizes[place])
-            left = max(keep[place] * 3 // 4, KEYS_LEFT_ALONE if large else 0)
-            sizes[place] = sizes[place] * left // keep[place]
-            keep[place] = left
-        for (share, name), left in keep.items():
-            shares[share].families[name].trim(left)
-        sizes.clear()
-        packed = _pack(shares, sizes)
+    packed = _pack(shares, only, sizes)
+    while len(packed) > most:
+        families = {(share, name): shares[share].families[name] for share, name in sizes}
+        before_compression = sum(sizes.values()) * most // len(packed)
+        if not _drop_keys(families, sizes, before_compression):
+            break
+        packed = _pack(shares, only, sizes)
     return packed
+
+
+def _drop_keys[Place](
+    families: Mapping[Place, HeavyHitters], sizes: dict[Place, int], most: int
+) -> list[Place]:
+    """Drop keys until families of these sizes should take ``most`` bytes together; gives those that did."""
+    keep = {place: len(family) for place, family in families.items()}
+    while sum(sizes.values()) > most and any(keep.values()):
+        large = [place for place, keys in keep.items() if keys > KEYS_LEFT_ALONE]
+        place = max(large or filter(keep.get, keep), key=sizes.__getitem__)
+        left = max(keep[place] * 3 // 4, KEYS_LEFT_ALONE if large else 0)
+        sizes[place] = sizes[place] * left // keep[place]
+        keep[place] = left
+    dropping = [place for place, left in keep.items() if left < len(families[place])]
+    for place in dropping:
+        families[place].trim(keep[place])
+    return dropping
+
+
+def _parts_of(counts: HourCounts) -> list[str]:
+    """The names of what there is anything of."""
+    families = [name for name, family in counts.families.items() if len(family) or family.floor]
+    return [TRAFFIC, *families] if counts.traffic else families
 
 
 type _Place = tuple[int, str]
 """A share, and the name of a family."""
 
 
-def _pack(shares: Mapping[int, HourCounts], sizes: dict[_Place, int]) -> bytes:
-    """Pack counts; the bytes that each family takes before compression go to ``sizes``. A text counts for the
-    first family that has it.
+def _pack(shares: Mapping[int, HourCounts], only: str | None, sizes: dict[_Place, int]) -> bytes:
+    """Pack counts, or what they have of one name; the bytes that each family takes before compression go to
+    ``sizes``. A text counts for the first family that has it.
     """
     columns = _ColumnWriter()
     texts = _Texts()
     header: dict[str, Any] = {"packing": PACKING, "shares": {}}
+    sizes.clear()
     for share, counts in sorted(shares.items()):
-        traffic = sorted([*key, *_shortened(to_figures(sums))] for key, sums in counts.traffic.items())
-        families: dict[str, Any] = {}
+        names = _parts_of(counts) if only is None else [only]
+        traffic, families = [], {}
+        for name in names:
+            if name == TRAFFIC:
+                traffic = sorted(
+                    [*key, *_shortened(to_figures(sums))] for key, sums in counts.traffic.items()
+                )
+                continue
+            known = len(texts)
+            family = counts.families[name]
+            families[name] = _pack_family(family, columns, texts)
+            new = islice(reversed(texts), len(texts) - known)
+            sizes[share, name] = len(family) * _bytes_a_row(families[name]) + sum(map(len, new))
         header["shares"][share] = {"traffic": traffic, "families": families}
-        for name, family in counts.families.items():
-            if len(family) or family.floor:
-                known = len(texts)
-                families[name] = _pack_family(family, columns, texts)
-                new = islice(reversed(texts), len(texts) - known)
-                sizes[share, name] = len(family) * _bytes_a_row(families[name]) + sum(map(len, new))
     joined = "".join(texts).encode("utf-8", "surrogatepass")
     header["texts"] = [len(texts), len(joined), *columns.add([[*map(len, texts)]])]
     encoded = json.dumps(header, separators=(",", ":")).encode()
