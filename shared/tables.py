@@ -34,7 +34,7 @@ _MOST_OPERATIONS = 100
 _CHANGED = (TableErrorCode.RESOURCE_NOT_FOUND, TableErrorCode.UPDATE_CONDITION_NOT_SATISFIED)
 TABLES = ("flowledger", "flowhours", "flowstats")
 
-_TRY_AGAIN: dict[str, Any] = {"retry_on_methods": ("GET", "PUT", "DELETE", "POST")}
+TRY_AGAIN: dict[str, Any] = {"retry_on_methods": ("GET", "PUT", "DELETE", "POST")}
 """For what is sent by POST: by itself the SDK doesn't try that again after a lost connection, as it may have
 been done. To us that is no matter: a row written twice is the same row, and who creates one that is there is
 told so.
@@ -80,7 +80,7 @@ class Tables:
         """Create those of our tables that aren't there."""
         for name in TABLES:
             with storage_errors(f"creating table {name}"), suppress(ResourceExistsError):
-                self.table(name).create_table(**_TRY_AGAIN)
+                self.table(name).create_table(**TRY_AGAIN)
 
 
 def to_entity(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def put_in_place(table: TableClient, columns: Columns, etag: str) -> dict[str, A
     """
     entity = to_entity(columns)
     if not etag:
-        return dict(table.create_entity(entity, **_TRY_AGAIN))
+        return dict(table.create_entity(entity, **TRY_AGAIN))
     return dict(table.update_entity(entity, mode=UpdateMode.REPLACE, **if_unchanged(etag)))
 
 
@@ -169,7 +169,7 @@ def write_batches(table: TableClient, partition: str, upserts: list[Columns], de
 
 def _submit(table: TableClient, operations: list[Any]) -> None:
     """Carry out a transaction; ``ValueError`` if the answer isn't one for each operation."""
-    answers = table.submit_transaction(operations, **_TRY_AGAIN)
+    answers = table.submit_transaction(operations, **TRY_AGAIN)
     if len(answers) != len(operations):
         raise ValueError(f"{len(answers)} results of {len(operations)} operations")
 

@@ -1,0 +1,242 @@
+"""Transactions on a table: writes and deletions of one partition, all of them or none.
+
+Azure calls this an *entity group transaction*: one ``POST`` to ``$batch`` that holds the operations as HTTP
+requests of their own, and whose answer holds as many HTTP answers, or a single one that says what failed
+(https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions).
+
+The SDK's ``TableClient.submit_transaction`` builds each operation as a request object, sends it through
+policies, and reads each answer with Python's e-mail parser. That costs many times what the rest of a rollup
+does (``make bench SECTIONS=transactions``). Here the body is written and the answer read directly. All else
+is the SDK's and ours: signing in, trying again, connections, deadlines, the count of requests.
+
+To send the body through the client's own pipeline, one private name is used, ``TableClient._client``. Its
+method ``send_request`` is the one that all generated Azure clients have for requests of one's own, and which
+``TableClient`` alone doesn't show. The other ways need more: a pipeline of our own would need the SDK's
+private policies for sign-in and retries, and the SDK's ``_batch_send`` takes no ready-made body.
+tests/test_transactions.py fails if an update of the SDK takes the name away.
+"""
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+from azure.core.exceptions import HttpResponseError
+from azure.core.rest import HttpRequest
+from azure.data.tables import TableClient
+
+from shared.connection import storage_errors
+from shared.errors import Conflict, Unavailable
+from shared.tables import TRY_AGAIN, Columns
+
+ANY = "*"
+"""In place of an ETag: whatever is there, and also if nothing is there."""
+
+MOST_OPERATIONS = 100
+"""So many operations may a transaction have."""
+
+MOST_BYTES = 4 * 1024 * 1024
+"""So many bytes may its body have. Binary columns are a third longer in it (base64)."""
+
+_LONGEST_REASON = 200
+_PART_HEADERS = "Accept: application/json;odata=minimalmetadata\r\nDataServiceVersion: 3.0\r\n"
+_BOUNDARY = re.compile(r'boundary="?([^\s";]+)')
+_RESULT = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*((?:\r\n[^\r\n]+)*)\r\n\r\n(.*)", re.DOTALL)
+_ETAG = re.compile(rb'\r\nETag: *((?:W/)?"[^"\r\n]+")(?=\r\n|$)', re.IGNORECASE)
+
+_OVERTAKEN = {
+    (404, "ResourceNotFound"),
+    (404, "EntityNotFound"),
+    (409, "EntityAlreadyExists"),
+    (412, "UpdateConditionNotSatisfied"),
+    (412, "ConditionNotMet"),
+}
+"""How storage says that an entity isn't any more what it was, is gone, or is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """An entity to write as a whole.
+
+    ``columns``: PartitionKey and RowKey are among them; those that are ``None`` are left out. ``etag``: ANY
+    writes whatever is there; an ETag replaces only the entity that has it; ``""`` writes only where there is
+    none yet.
+    """
+
+    columns: Columns
+    etag: str = ANY
+
+
+def transact(
+    table: TableClient, partition: str, puts: Sequence[Put], deletes: Sequence[str] = ()
+) -> list[str]:
+    """Write and delete entities of one partition, all of them or none. Gives the new ETag of each put.
+
+    ``deletes``: the RowKeys of entities to delete, whatever they hold.
+
+    ``Conflict``: an entity isn't any more what it was, is there already, or is gone, also one to be deleted.
+    It is also what follows if an answer was lost: the transaction is sent again, and if it has any condition,
+    its own first attempt may be what it meets. So learn anew what is there.
+
+    ``Unavailable``: all else that fails, such as a table that isn't there. The transaction may have been
+    carried out or not.
+
+    ``ValueError``: nothing was sent, as the transaction is none: no operation, more than MOST_OPERATIONS or
+    MOST_BYTES, two operations on one entity, another partition, a value that a column can't hold.
+    """
+    batch, changes = f"batch_{uuid4()}", f"changeset_{uuid4()}"
+    body = _write_body(f"{_address(table)}/{table.table_name}", partition, puts, deletes, batch, changes)
+    request = HttpRequest(
+        "POST",
+        "/$batch",
+        headers={
+            "Content-Type": f"multipart/mixed; boundary={batch}",
+            "Accept": "application/json",
+            "DataServiceVersion": "3.0",
+            "MaxDataServiceVersion": "3.0;NetFx",
+            "x-ms-version": table.api_version,
+        },
+        content=body,
+    )
+    with storage_errors(f"writing to {table.table_name}"):
+        # Streamed, as the SDK can't decode such an answer and would try.
+        answer = table._client.send_request(request, stream=True, **TRY_AGAIN)  # noqa: SLF001 -- see above
+        content = answer.read()
+        if answer.status_code != 202:
+            raise HttpResponseError(answer.headers.get("x-ms-error-code"), answer)
+        results = [*_read_results(answer.content_type or "", content)]
+        if len(results) == 1 and results[0].status >= 400:
+            raise _failure(table, partition, results[0])
+        _check_results(results, len(puts), len(deletes))
+        return [result.etag for result in results[: len(puts)]]
+
+
+# The body
+
+
+def _address(table: TableClient) -> str:
+    """The account's address, without what an access signature adds to it."""
+    return table.url.partition("?")[0].rstrip("/")
+
+
+def _write_body(
+    address: str, partition: str, puts: Sequence[Put], deletes: Sequence[str], batch: str, changes: str
+) -> bytes:
+    """Write the operations as one multipart body, with these boundaries."""
+    keys = {*deletes, *(put.columns["RowKey"] for put in puts)}
+    operations = len(puts) + len(deletes)
+    if not 0 < operations <= MOST_OPERATIONS:
+        raise ValueError(f"a transaction of {operations} operations: must be 1 to {MOST_OPERATIONS}")
+    if len(keys) < operations:
+        raise ValueError("a transaction with two operations on one entity")
+    if any(put.columns["PartitionKey"] != partition for put in puts):
+        raise ValueError(f"a transaction of partition {partition!r} with an entity of another one")
+    part = f"--{changes}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+    of_entity = f"{address}(PartitionKey='{_quote(partition)}',RowKey='"
+    pieces = [f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changes}\r\n\r\n"]
+    for put in puts:
+        entity = json.dumps(_to_properties(put.columns), separators=(",", ":"))  # ASCII
+        target = f"PUT {of_entity}{_quote(put.columns['RowKey'])}')" if put.etag else f"POST {address}"
+        condition = "Prefer: return-no-content\r\n"
+        if put.etag:
+            condition = "" if put.etag == ANY else f"If-Match: {put.etag}\r\n"
+        pieces.append(
+            f"{part}{target} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(entity)}\r\n"
+            f"{_PART_HEADERS}{condition}\r\n{entity}\r\n"
+        )
+    pieces += [
+        f"{part}DELETE {of_entity}{_quote(key)}') HTTP/1.1\r\n{_PART_HEADERS}If-Match: *\r\n\r\n\r\n"
+        for key in deletes
+    ]
+    body = "".join([*pieces, f"--{changes}--\r\n\r\n--{batch}--\r\n"]).encode()
+    if len(body) > MOST_BYTES:
+        raise ValueError(f"a transaction of {len(body):,} bytes: may have {MOST_BYTES:,}")
+    return body
+
+
+def _quote(key: str) -> str:
+    """A key as it stands between quotes in an address."""
+    return quote(key.replace("'", "''"), safe="")
+
+
+def _to_properties(columns: Columns) -> dict[str, Any]:
+    """Columns as properties of OData's JSON, which need a type beside them where JSON has none of theirs."""
+    properties: dict[str, Any] = {}
+    for name, value in columns.items():
+        match value:
+            case None:
+                continue
+            case str() | bool():
+                properties[name] = value
+                continue
+            case int() if -(2**63) <= value < 2**63:
+                kind, text = "Edm.Int64", str(value)
+            case bytes():
+                kind, text = "Edm.Binary", b64encode(value).decode()
+            case datetime() if value.tzinfo:
+                moment = value.astimezone(UTC).replace(tzinfo=None)
+                kind, text = "Edm.DateTime", f"{moment.isoformat(timespec='microseconds')}Z"
+            case _:
+                raise ValueError(f"column {name} can't hold {value!r}")
+        properties[name] = text
+        properties[f"{name}@odata.type"] = kind
+    return properties
+
+
+# The answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What was answered to one operation; ``etag`` is empty if it has none."""
+
+    status: int
+    etag: str
+    content: bytes
+
+
+def _read_results(content_type: str, content: bytes) -> Iterator[_Result]:
+    """Read the results in a content of this type; ``ValueError`` if it isn't a whole one."""
+    if boundary := _BOUNDARY.search(content_type):
+        for part in _split(content, boundary[1].encode()):
+            headers, _, inner = part.partition(b"\r\n\r\n")
+            yield from _read_results(headers.decode("latin-1"), inner)
+    elif result := _RESULT.match(content):
+        status, headers, inner = result.groups()
+        etag = _ETAG.search(headers)
+        yield _Result(int(status), etag[1].decode("latin-1") if etag else "", inner)
+    else:
+        raise ValueError("it isn't that of a transaction")
+
+
+def _split(content: bytes, boundary: bytes) -> list[bytes]:
+    """Split a multipart content; ``ValueError`` if its beginning or its end is missing."""
+    parts = content.split(b"--" + boundary)
+    if len(parts) < 3 or parts[0].strip() or parts[-1].strip() != b"--":
+        raise ValueError("it isn't whole")
+    return parts[1:-1]
+
+
+def _check_results(results: Sequence[_Result], puts: int, deletes: int) -> None:
+    """Raise ``ValueError`` unless these are the results of so many puts, and then deletes, that succeeded."""
+    if len(results) != puts + deletes:
+        raise ValueError(f"{len(results)} results of {puts + deletes} operations")
+    if any(result.status not in (201, 204) for result in results):
+        raise ValueError(f"results {sorted({result.status for result in results})}")
+    if not all(result.etag for result in results[:puts]):
+        raise ValueError("an entity without an ETag")
+
+
+def _failure(table: TableClient, partition: str, result: _Result) -> Conflict | Unavailable:
+    """What the single result of a transaction means that failed; ``ValueError`` if it doesn't say."""
+    error: Mapping[str, Any] = json.loads(result.content)["odata.error"]
+    code, message = error["code"], str(error["message"]["value"])
+    reason = f"{table.table_name}, {partition}: {message.splitlines()[0][:_LONGEST_REASON]} ({code})"
+    if (result.status, code) in _OVERTAKEN:
+        return Conflict(f"somebody else has written to {reason}")
+    return Unavailable(f"writing to {reason} (answer {result.status})")
