@@ -9,18 +9,15 @@ import azure.functions as func
 import azurefunctions.extensions.bindings.blob as binding
 
 from shared import http_api
-from shared.blobs import FlowLogs
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import CONTAINERS, parse_blob_name
 from shared.ingest import ingest
-from shared.ledger.store import Ledger
 from shared.rollup import rollup
 from shared.settings import read_settings
+from shared.stores import open_stores
 from shared.summary import summary
 from shared.sweep import sweep
-from shared.tables import Tables
 from shared.times import floor_hour
-from shared.views.store import Views
 
 log = logging.getLogger("flowtally")
 logging.getLogger("azure").setLevel(logging.WARNING)
@@ -31,10 +28,8 @@ source = (
     if settings.trigger_source == "EventGrid"
     else func.BlobSource.LOGS_AND_CONTAINER_SCAN
 )
-flow_logs = FlowLogs(settings.flow_logs)
-tables = Tables(settings.results)
-ledger = Ledger(tables)
-views = Views(tables)
+stores = open_stores(settings)
+flow_logs, ledger, counts, views = stores.flow_logs, stores.ledger, stores.counts, stores.views
 
 app = func.FunctionApp()
 
@@ -73,7 +68,9 @@ def sweep_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's
     """Count what events did not bring."""
     with summary("swept") as line:
         now = flow_logs.now()
-        swept = sweep(flow_logs, ledger, floor_hour(now - settings.sweep_since), now + timedelta(hours=1))
+        swept = sweep(
+            flow_logs, ledger, counts, floor_hour(now - settings.sweep_since), now + timedelta(hours=1)
+        )
         for name in swept.strangers:
             log.warning("not a flow log, passed over: %s", name)
         for name, error in swept.failed:
@@ -86,7 +83,7 @@ def sweep_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's
 def rollup_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's signature
     """Make the views say what the ledger says."""
     with summary("rolled up") as line:
-        done = rollup(ledger, views)
+        done = rollup(ledger, counts, views)
         for scope, error in done.failed:
             log.error("failed, left to the next rollup: %s: %s", scope, error)
         line.say(**done.row())
@@ -113,14 +110,14 @@ def get_questions(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("scopes", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_scopes(req: func.HttpRequest) -> func.HttpResponse:
     """What is watched."""
-    return respond(req, http_api.scopes(views))
+    return respond(req, http_api.scopes(counts))
 
 
 @app.function_name("show")
 @app.route("show/{question}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_answer(req: func.HttpRequest) -> func.HttpResponse:
     """The answer to a question."""
-    return respond(req, http_api.show(views, req.route_params["question"]))
+    return respond(req, http_api.show(counts, views, req.route_params["question"]))
 
 
 @app.function_name("status")

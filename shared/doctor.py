@@ -31,6 +31,8 @@ from shared.advice import (
 )
 from shared.blobs import FlowLogs
 from shared.connection import REQUEST_ID, credential, storage_errors
+from shared.counts.health import Health
+from shared.counts.store import Counts
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, kind_of
 from shared.ledger.store import Ledger
@@ -39,7 +41,6 @@ from shared.settings import Connection, Settings, check_service_uri, read_settin
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
 from shared.times import HOUR, floor_hour
-from shared.views.rows import Health
 from shared.views.store import Views
 
 Outcome = Literal["ok", "note", "failed", "skipped"]
@@ -273,6 +274,7 @@ class _Stores:
         self.flow_logs = FlowLogs(settings.flow_logs)
         self.tables = Tables(settings.results)
         self.ledger = Ledger(self.tables)
+        self.counts = Counts(self.tables)
         self.views = Views(self.tables)
         self._tables: list[str] = []
 
@@ -354,11 +356,11 @@ class _Stores:
 
     def check_views(self, step: str) -> Finding:
         """When the last rollup began that failed nowhere."""
-        last = self.views.last_rollup()
-        if last is None:
+        looked_at = self.counts.looked_at()
+        if looked_at is None:
             to_do = "the app's timer runs it every five minutes; flowtally rollup does it now"
             return Finding(step, "note", "no rollup has ended yet", to_do)
-        age = self.tables.server_time() - last
+        age = self.tables.server_time() - looked_at.time
         if age > ROLLED_UP_WITHIN:
             to_do = "look for the rollup's errors: docs/operate.md; flowtally rollup does it meanwhile"
             return Finding(step, "failed", f"last rolled up {_ago(age)}", to_do)
@@ -369,7 +371,7 @@ class _Stores:
         now = self.tables.server_time()
         since = first_hour_of_day(now)
         counted: dict[str, Hours] = {}
-        for scope, hour, health in self.views.health_by_scope(since, now):
+        for scope, hour, health in self.counts.health_by_scope(since, now):
             if kind_of(scope) == "vnet":
                 counted[scope] = {**counted.get(scope, {}), hour: health.states}
         if not counted:

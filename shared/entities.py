@@ -1,5 +1,7 @@
 """Reading of entities: each column is checked by its type before it is used (pure).
 
+Long binary takes several columns.
+
 Anybody can edit a table: a number becomes a text, a column is left out, a row is added by hand. Such a row is
 refused by name, with what mends it, and it alone: the others are read.
 """
@@ -57,3 +59,24 @@ def refuse_row(table: str, columns: Mapping[str, Any], reason: str, mend: str) -
     return MalformedInput(
         f"row {' / '.join(keys)} of table {table} can't be used: {reason}; delete the row, {mend}"
     )
+
+
+_CHUNK = 60 * 1024
+COUNTS = "Counts"
+"""How the columns that hold packed counts are called, each with its number."""
+
+
+def to_chunks(packed: bytes, name: str = COUNTS) -> dict[str, bytes]:
+    """Packed bytes as columns that each fit a binary property: ``Counts00``, ``Counts01`` and so on."""
+    return {
+        f"{name}{number:02d}": packed[at : at + _CHUNK]
+        for number, at in enumerate(range(0, len(packed), _CHUNK))
+    }
+
+
+def from_chunks(columns: Mapping[str, Any], name: str = COUNTS) -> bytes:
+    """The packed bytes of an entity; ``MalformedInput`` if they aren't binary."""
+    chunks = [columns[column] for column in sorted(columns) if column.startswith(name)]
+    if not all(isinstance(chunk, bytes) for chunk in chunks):
+        raise MalformedInput(f"its {name.lower()} aren't binary")
+    return b"".join(chunks)

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from shared import page
 from shared.blobs import FlowLogs
+from shared.counts.store import Counts
 from shared.doctor import COLUMNS as DOCTOR_COLUMNS
 from shared.doctor import examine
 from shared.errors import BadRequest, FlowtallyError, Unavailable
@@ -128,25 +129,25 @@ def problem(status: int, detail: str, parameter: str = "") -> Response:
 # The routes
 
 
-def show(views: Views, name: str) -> Answer:
+def show(counts: Counts, views: Views, name: str) -> Answer:
     """``/api/show/{question}``: the answer to a question."""
 
     def answer(given: Given, now: datetime) -> Response:
         find_question(name)
         form, rest = _read_output(given, now)
-        answered = ask(views, read_query(name, rest, now))
+        answered = ask(counts, views, read_query(name, rest, now))
         return _rows(answered.columns, answered.rows, form, beyond_rows(answered), "limit")
 
     return answer
 
 
-def scopes(views: Views) -> Answer:
+def scopes(counts: Counts) -> Answer:
     """``/api/scopes``: what is watched."""
 
     def answer(given: Given, now: datetime) -> Response:
         form, rest = _read_output(given, now)
         read_parameters((), rest, now)
-        return _rows(SCOPE_COLUMNS, [*views.catalog().values()], form, {})
+        return _rows(SCOPE_COLUMNS, [*counts.catalog().values()], form, {})
 
     return answer
 

@@ -5,19 +5,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from shared import http_api, page
-from shared.blobs import FlowLogs
-from shared.ledger.store import Ledger
+from shared.stores import Stores
 from shared.times import DAY
 from shared.views.formats import plain
 from shared.views.query import PARAMETERS as ALL_PARAMETERS
 from shared.views.query import Given, read_parameters, read_times
-from shared.views.store import Views
 
 PARAMETERS = tuple(each for each in ALL_PARAMETERS if each.name in page.SELECTED)
 """What a report can be made of: what can be selected on the page."""
 
 
-def make_report(views: Views, flow_logs: FlowLogs, ledger: Ledger, given: Given, now: datetime) -> str:
+def make_report(stores: Stores, given: Given, now: datetime) -> str:
     """The document, of what ``given`` selects; ``BadRequest`` if that can't be."""
     since, until = read_times(read_parameters(PARAMETERS, given, now), now, DAY)
     return page.render(
@@ -25,18 +23,19 @@ def make_report(views: Views, flow_logs: FlowLogs, ledger: Ledger, given: Given,
             "made": plain(now),
             "selection": {"since": "24h"}
             | {name: ", ".join(texts) for name, texts in given.items() if texts},
-            "scopes": _fetched(http_api.scopes(views), {}, now)["rows"],
-            "status": _fetched(http_api.status(flow_logs, ledger), {}, now),
+            "scopes": _fetched(http_api.scopes(stores.counts), {}, now)["rows"],
+            "status": _fetched(http_api.status(stores.flow_logs, stores.ledger), {}, now),
             "answers": {
-                panel.id: _answer(views, panel, given, (until or now) - since, now) for panel in page.PANELS
+                panel.id: _answer(stores, panel, given, (until or now) - since, now) for panel in page.PANELS
             },
         }
     )
 
 
-def _answer(views: Views, panel: page.Panel, given: Given, window: timedelta, now: datetime) -> Any:
+def _answer(stores: Stores, panel: page.Panel, given: Given, window: timedelta, now: datetime) -> Any:
     name, asked = page.asks(panel, given, window)
-    return _fetched(http_api.show(views, name), asked, now) | {"grain": asked.get("grain", [None])[0]}
+    answer = _fetched(http_api.show(stores.counts, stores.views, name), asked, now)
+    return answer | {"grain": asked.get("grain", [None])[0]}
 
 
 def _fetched(answer: http_api.Answer, given: Given, now: datetime) -> Any:

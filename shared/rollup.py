@@ -1,39 +1,33 @@
-"""Rollup: make the views say what the ledger says.
+"""Rollup: make merged counts and views say what the ledger says.
 
 Which hours have to be made again is told by *fingerprints*: of the ledger entries that have a share in an
-hour, and of the hours that a day was made from. They are compared for the hours that ended not long before
-the last complete rollup, for those that a note says came late, and for those that the caller asks for. Rows
-are always made anew from the counts, never added to, and the fingerprint is written last; so a rollup that
-dies leaves at worst what the next one makes again.
+hour, and of the hours that a day consists of. They are compared with the index for the hours that ended not
+long before the last complete rollup, for those that a note says came late, and for those that the caller asks
+for. A period is always made anew, never added to, and its row of the index is written last.
 
-Two rollups at once may overwrite each other's rows, the slower one with the older state. Therefore an hour
-that was first made of its present state a short while ago is made once more, whatever its fingerprint says.
+Rollups may run side by side, may be late by any time, and may die: see ``periods``.
 """
 
-import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import chain
+from itertools import groupby
+from operator import itemgetter
 from typing import Self
 
-from shared.errors import FlowtallyError, MalformedInput, Unavailable, Unexpected
+from shared.counts.index import ALL_SCOPES, Period, day_period, hour_period
+from shared.counts.store import SCOPES, Counts, LookedAt
+from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable, Unexpected
 from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
 from shared.ingest import LATE_AFTER
 from shared.ledger.store import Foreign, LateNote, Ledger, Posted
-from shared.tally.hour_counts import HourCounts
-from shared.times import DAY, HOUR, day_key, floor_hour, hour_key
-from shared.views.questions import QUESTIONS, Grain
-from shared.views.rows import ALL_SCOPES, Health, ViewRow, health_row, partition_of, view_rows
-from shared.views.store import CATALOG, Made, Views
+from shared.periods import Done, PeriodMaker, shares_of
+from shared.tables import Columns
+from shared.times import DAY, HOUR, floor_hour, hour_key
+from shared.views.store import Views
 from shared.workers import attempt, work_on
-
-ROWS_VERSION = 1
-"""Part of every fingerprint: raise it when rows are made differently, and they are all made again."""
-
-SETTLED_AFTER = timedelta(minutes=15)
-"""So long after it was made an hour can't be overwritten by a slower rollup any more."""
 
 NOTES_FOLLOWED = timedelta(hours=1)
 """So long after a note was left each rollup compares its hour: the commit may come a while later. Then it is
@@ -47,21 +41,23 @@ WORKERS = 4
 """Scopes made at the same time."""
 
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
-_MERGED_KEYS = 10_000
+_MOST_ATTEMPTS = 5
 
 
 @dataclass(slots=True)
 class RolledUp:
-    """What a rollup did: hours and days made, rows written or deleted; which hours it looked at; and which
-    scopes failed with which error.
+    """What a rollup did: hours and days made, rows written; which hours of which scopes it looked at;
+    which scopes failed with which error; and which hours it left as they are, as nothing in the ledger has a
+    share in them any more.
     """
 
     scopes: int = 0
     hours: int = 0
     days: int = 0
     rows: int = 0
-    hours_checked: set[datetime] = field(default_factory=set)
+    hours_checked: set[tuple[str, datetime]] = field(default_factory=set)
     failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: "RolledUp") -> Self:
         self.scopes += other.scopes
@@ -70,10 +66,11 @@ class RolledUp:
         self.rows += other.rows
         self.hours_checked |= other.hours_checked
         self.failed += other.failed
+        self.left += other.left
         return self
 
-    def take(self, name: str, result: int | FlowtallyError) -> bool:
-        """Count the rows that were made of one item, or note that it failed; whether it was made.
+    def take(self, name: str, result: Done | FlowtallyError) -> Done | None:
+        """Count the rows that were written of one item, or note that it failed; gives what was made.
 
         Where storage fails, it fails the next item, too: that ends the scope.
         """
@@ -81,9 +78,9 @@ class RolledUp:
             raise result
         if isinstance(result, FlowtallyError):
             self.failed.append((name, result))
-            return False
-        self.rows += result
-        return True
+            return None
+        self.rows += result.rows
+        return result
 
     def row(self) -> dict[str, int]:
         """All in figures, named as columns are."""
@@ -91,35 +88,43 @@ class RolledUp:
         return {**figures, "Failed": len(self.failed)}
 
 
-def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> RolledUp:
-    """Make the views of all hours that may have changed, and of those from ``since`` on that have.
+def rollup(
+    ledger: Ledger, counts: Counts, views: Views, since: datetime | None = None, *, again: bool = False
+) -> RolledUp:
+    """Make all periods that may have changed, and of those from ``since`` on that have.
 
-    Some scopes at a time. One that fails doesn't hold up the others: it is in ``failed``, and is looked at
-    again the next time.
+    With ``again`` all that the ledger has is made anew, whatever the index says. Some scopes at a time. One
+    that fails doesn't hold up the others: it is in ``failed``, and is looked at again the next time.
     """
     all_notes, bad_notes, now = ledger.late_notes()
     notes = [note for note in all_notes if not note.compared or now - note.noted > NOTES_KEPT]
-    last_rollup = views.last_rollup()
-    if last_rollup is None:
-        views.create_tables()
-    else:
-        last_rollup = min(last_rollup, now)
-    recent = last_rollup - LATE_AFTER - 2 * HOUR if last_rollup else _EVER
-    first = max(min(since or recent, recent), _EVER)
+    looked_at, marker = counts.looked_at(), views.marker()
+    if looked_at is None or not marker:
+        counts.create_tables()
+        marker = views.make_marker()
+    known = looked_at is not None and looked_at.marker == marker and not again
+    recent = min(looked_at.time, now) - LATE_AFTER - 2 * HOUR if looked_at and known else _EVER
+    first = floor_hour(max(min(since or recent, recent), _EVER))
     strangers: list[MalformedInput] = []
     bad_rows: dict[str, MalformedInput] = {}
-    job = _Rollup(ledger, views, now, floor_hour(first), notes, views.catalog(bad_rows))
+    job = _Rollup(
+        ledger,
+        counts,
+        PeriodMaker(ledger, counts, views, now, marker, again),
+        (first, floor_hour(now) + DAY),
+        notes,
+        counts.catalog(bad_rows),
+    )
+    job.learn()
     done = RolledUp()
     for scope, result in work_on(ledger.scopes(strangers), job.roll_scope, WORKERS, "rollup"):
         if isinstance(result, FlowtallyError):
             done.failed.append((scope, result))
         else:
             done += result
-    for hour in sorted(done.hours_checked):
-        try:
-            done.rows += _write_health(views, ALL_SCOPES, hour, views.health_of_all(hour))
-        except MalformedInput as error:
-            done.failed.append((f"{ALL_SCOPES}~{hour_key(hour)}", error))
+    job.make_health_of_all(done)
+    if again:
+        done.left = job.find_left(done)
     done.failed += [("a late note", error) for error in bad_notes]
     done.failed += [("a row of the ledger", error) for error in strangers]
     # Those that aren't there any more were made anew by this rollup.
@@ -131,223 +136,214 @@ def rollup(ledger: Ledger, views: Views, since: datetime | None = None) -> Rolle
         elif not failed and now - note.noted > NOTES_FOLLOWED:
             ledger.keep_note(note)
     # What is malformed stays so until somebody mends it; only what may pass is worth looking at again.
-    if done.scopes and not any(isinstance(error, (Unavailable, Unexpected)) for _, error in done.failed):
-        views.keep_last_rollup(now)
+    may_pass = Unavailable, Unexpected, Conflict
+    if done.scopes and not any(isinstance(error, may_pass) for _, error in done.failed):
+        counts.keep_looked_at(LookedAt(now, marker))
     return done
 
 
 @dataclass(frozen=True, slots=True)
 class _Rollup:
-    """One rollup, scope by scope: of the hours from ``first`` on and of those that ``notes`` name."""
+    """One rollup, scope by scope: of the hours in ``recent``, from the first to the last, and of those that
+    ``notes`` name. ``fingerprints``: of what has been made, by scope and period.
+    """
 
     ledger: Ledger
-    views: Views
-    now: datetime
-    first: datetime
+    counts: Counts
+    maker: PeriodMaker
+    recent: tuple[datetime, datetime]
     notes: list[LateNote]
-    catalog: dict[str, ViewRow]
+    catalog: dict[str, Columns]
+    fingerprints: dict[tuple[str, Period], str] = field(default_factory=dict)
+
+    def learn(self) -> None:
+        """Read what has been made of all the hours that are looked at."""
+        for first, last in self._spans(self.notes):
+            self.fingerprints.update(self.counts.fingerprints(first, last))
 
     def roll_scope(self, scope: str) -> RolledUp:
-        """Make what has changed of a scope."""
-        notes = [note for note in self.notes if note.scope == scope]
-        spans = [(self.first, self.now + DAY), *((note.hour - HOUR, note.hour + HOUR) for note in notes)]
-        done = RolledUp(scopes=1)
-        for first, last in _joined(spans):
-            # An hour's rows depend on its neighbours' entries, too.
-            found = [*self.ledger.entries(scope, first - HOUR, last + HOUR)]
-            posted = [each for each in found if isinstance(each, Posted)]
-            foreign = [each for each in found if isinstance(each, Foreign)]
-            done.failed += [(scope, each.error) for each in foreign]
-            blocked = {each.hour + share * HOUR for each in foreign if each.hour for share in (-1, 0, 1)}
-            done += self._make_changed(scope, first, last, posted, blocked)
-            done.take(scope, attempt(partial(self._describe, scope, posted), scope))
+        """Make what has changed of a scope, day by day."""
+        done, passed = RolledUp(scopes=1), _Passed()
+        for first, last in self._spans(note for note in self.notes if note.scope == scope):
+            # An hour depends on its neighbours' entries, too.
+            found = passed.through(self.ledger.entries(scope, first - HOUR, last + HOUR))
+            hours = (each for each in _by_hour(found) if first <= each.hour <= last)
+            for day, its in groupby(hours, key=lambda each: each.hour.replace(hour=0)):
+                self._roll_day(scope, day, its, done)
+        done.failed += [(scope, error) for error in passed.refused]
+        if passed.first and passed.newest:
+            described = attempt(partial(self._describe, scope, passed.first, passed.newest), scope)
+            if isinstance(described, FlowtallyError):
+                done.failed.append((scope, described))
         return done
 
-    def _make_changed(
-        self, scope: str, first: datetime, last: datetime, posted: list[Posted], blocked: set[datetime]
-    ) -> RolledUp:
-        """Make those of the hours from ``first`` to ``last`` that have changed, and those of their days.
+    def make_health_of_all(self, done: RolledUp) -> None:
+        """Make the health of all scopes together, of those of the hours looked at that have changed."""
+        scopes: dict[Period, dict[str, str]] = {}
+        for (scope, period), fingerprint in self.fingerprints.items():
+            if scope != ALL_SCOPES:
+                scopes.setdefault(period, {})[scope] = fingerprint
+        for hour in sorted({hour for _, hour in done.hours_checked}):
+            period = hour_period(hour)
+            if self._is_due(ALL_SCOPES, period, self.maker.fingerprint_of_all(scopes.get(period, {}))):
+                self._make(ALL_SCOPES, period, partial(self.maker.make_health_of_all, hour), done)
 
-        Not those that are ``blocked``, nor their days: they have a part that can't be read, and would be
-        wrong without it.
-        """
-        concerned = {each.hour + share * HOUR for each in posted for share in _shares(each)}
-        hours = sorted(hour for hour in concerned if first <= hour <= last)
-        done = RolledUp(hours_checked=set(hours))
-        if not hours:
-            return done
-        made = self.views.made(scope, hours[0], hours[-1])
-        by_hour: dict[datetime, list[Posted]] = {}
-        for each in posted:
-            by_hour.setdefault(each.hour, []).append(each)
-        for hour in hours:
-            was = made.get(hour_key(hour))
-            near = chain.from_iterable(by_hour.get(hour + share * HOUR, ()) for share in (-1, 0, 1))
-            if hour not in blocked and self._is_due(was, _fingerprint(hour, near)):
-                name = f"{scope}~{hour_key(hour)}"
-                made_hour = done.take(name, attempt(partial(self._make_hour, scope, hour, was), name))
-                done.hours += made_hour
-                if not made_hour:
-                    blocked.add(hour)
-        for day in sorted(
-            {hour.replace(hour=0) for hour in hours} - {hour.replace(hour=0) for hour in blocked}
-        ):
-            was = made.get(day_key(day))
-            fingerprint = self._fingerprint_of_day(scope, day)
-            if self._is_due(was, fingerprint):
-                name = f"{scope}~{day_key(day)}"
-                made_day = partial(self._make_day, scope, day, was, fingerprint)
-                done.days += done.take(name, attempt(made_day, name))
-        return done
-
-    def _is_due(self, made: Made | None, fingerprint: str) -> bool:
-        return made is None or made.fingerprint != fingerprint or self.now - made.written < SETTLED_AFTER
-
-    def _make_hour(self, scope: str, hour: datetime, made: Made | None) -> int:
-        """Write the rows of one hour from the entries that have a share in it; gives how many changed."""
-        entries = self.ledger.entries
-        merged = HourCounts(keys=_MERGED_KEYS)
-        posted = []
-        for each in chain(
-            entries(scope, hour - HOUR, hour - HOUR, counts=True, only="TuplesAfter gt 0L"),
-            entries(scope, hour, hour, counts=True),
-            entries(scope, hour + HOUR, hour + HOUR, counts=True, only="TuplesBefore gt 0L"),
-        ):
-            if isinstance(each, Foreign):
-                if each.hour is None:  # no part of any hour
-                    continue
-                raise each.error
-            for share_hour, counts in each.entry.counts().hours(each.hour):
-                if share_hour == hour:
-                    merged.merge(counts)
-            posted.append(replace(each, entry=replace(each.entry, packed=b"")))
-        rows = self._write_rows(scope, hour, merged, ("5m", "hour"), hour + HOUR)
-        health = sum((_health(each) for each in posted if each.hour == hour), Health())
-        rows += _write_health(self.views, scope, hour, health)
-        self.views.keep_health(scope, hour, health)
-        fingerprint = _fingerprint(hour, posted)
-        if made is None or made.fingerprint != fingerprint:
-            self.views.keep_hour(scope, hour, fingerprint, merged)
-        return rows
-
-    def _fingerprint_of_day(self, scope: str, day: datetime) -> str:
-        made = self.views.made(scope, day, day + 23 * HOUR)
-        return _digest(f"{key} {each.fingerprint}" for key, each in made.items() if key != day_key(day))
-
-    def _make_day(self, scope: str, day: datetime, made: Made | None, fingerprint: str) -> int:
-        """Write the rows of one day from its hours; gives how many changed."""
-        merged = HourCounts(keys=_MERGED_KEYS)
-        for counts in self.views.hours_of_day(scope, day):
-            merged.merge(counts)
-        rows = self._write_rows(scope, day, merged, ("day",), day + DAY)
-        if made is None or made.fingerprint != fingerprint:
-            self.views.keep_day(scope, day, fingerprint)
-        return rows
-
-    def _write_rows(
-        self, scope: str, period: datetime, counts: HourCounts, grains: Iterable[Grain], until: datetime
-    ) -> int:
-        changed = 0
-        for question in QUESTIONS.values():
-            for grain in grains:
-                if grain in question.grains and question.name != "health":
-                    rows = view_rows(scope, question, grain, period, counts)
-                    partition = partition_of(scope, question.name, grain)
-                    changed += self.views.replace_rows(partition, period, until, rows)
-        return changed
-
-    def _describe(self, scope: str, posted: list[Posted]) -> int:
-        """Write the scope's row of the catalog: what its key stands for, and which hours there are. No row of
-        a view.
-        """
-        if not posted:
-            return 0
-        known = self.catalog.get(scope)
-        newest = max(
-            posted,
-            key=lambda each: (each.hour, each.entry.last_record_time or each.hour, each.mac, each.account),
-        )
-        blob = parse_blob_name(newest.entry.blob_name, CONTAINERS[kind_of(scope)])
-        hours = [each.hour for each in posted]
-        row: ViewRow = {
-            "PartitionKey": CATALOG,
-            "RowKey": scope,
-            "Scope": scope,
-            "View": "scopes",
-            "Kind": blob.kind,
-            "Name": blob.group,
-            "ResourceId": newest.entry.resource_id or blob.resource_id,
-            "TargetResourceId": newest.entry.target_id,
-            "FirstPeriod": min(hours),
-            "LastPeriod": max(hours),
+    def find_left(self, done: RolledUp) -> list[str]:
+        """The hours that were made some time, and in which nothing in the ledger has a share any more."""
+        failed = {ALL_SCOPES, *(scope for scope, _ in done.failed)}
+        made = {
+            (scope, its.begin)
+            for scope, its in self.fingerprints
+            if its.grain == "hour" and scope not in failed
         }
-        if known:
-            newer = known if known["LastPeriod"] > row["LastPeriod"] else row
-            row = {**newer, "FirstPeriod": min(row["FirstPeriod"], known["FirstPeriod"])}
-        if known != row:
-            self.views.describe_scope(row)
-            self.catalog[scope] = row
-        return 0
+        return [f"{scope}~{hour_key(hour)}" for scope, hour in sorted(made - done.hours_checked)]
+
+    def _spans(self, notes: Iterable[LateNote]) -> list[tuple[datetime, datetime]]:
+        """From which hour to which hour is to be looked at, in order."""
+        joined: list[tuple[datetime, datetime]] = []
+        for first, last in sorted([self.recent, *((note.hour - HOUR, note.hour + HOUR) for note in notes)]):
+            if joined and first <= joined[-1][1] + HOUR:
+                joined[-1] = joined[-1][0], max(joined[-1][1], last)
+            else:
+                joined.append((first, last))
+        return joined
+
+    def _roll_day(self, scope: str, day: datetime, hours: Iterable["_Hour"], done: RolledUp) -> None:
+        """Make those of a day's hours that have changed, and then the day.
+
+        Not those that have a part that can't be read, nor their day: it would be wrong without it.
+        """
+        recent: dict[datetime, Done] = {}
+        whole = True
+        for each in hours:
+            hour, period = each.hour, hour_period(each.hour)
+            done.hours_checked.add((scope, hour))
+            if each.blocked:
+                whole = False
+            elif self._is_due(scope, period, self.maker.fingerprint_of_hour(hour, each.near)):
+                made = self._make(scope, period, partial(self.maker.make_hour, scope, hour), done)
+                whole &= made is not None
+                done.hours += made is not None
+                if made and not self.maker.is_closed(hour):
+                    recent[hour] = made
+        of_day = {hour: self.fingerprints.get((scope, hour_period(hour)), "") for hour in _hours_of(day)}
+        of_day = {hour: fingerprint for hour, fingerprint in of_day.items() if fingerprint}
+        if self.maker.again:  # a day stays as it is if something that it was made of is gone
+            whole &= all((scope, hour) in done.hours_checked for hour in of_day)
+        period = day_period(day)
+        if whole and of_day and self._is_due(scope, period, self.maker.fingerprint_of_day(of_day)):
+            make = partial(self.maker.make_day, scope, day, of_day, recent)
+            done.days += self._make(scope, period, make, done) is not None
+
+    def _is_due(self, scope: str, period: Period, fingerprint: str) -> bool:
+        return self.maker.again or self.fingerprints.get((scope, period)) != fingerprint
+
+    def _make(self, scope: str, period: Period, make: Callable[[], Done], done: RolledUp) -> Done | None:
+        name = f"{scope}~{period.key[1:]}"
+        made = done.take(name, attempt(make, name))
+        if made:
+            self.fingerprints[scope, period] = made.fingerprint
+        return made
+
+    def _describe(self, scope: str, first: datetime, newest: Posted) -> None:
+        """Write the scope's row of the catalog: what its key stands for, and which hours there are.
+
+        Another rollup may describe it at the same time: what either knows stays.
+        """
+        known, etag = self.catalog.get(scope), None
+        for _ in range(_MOST_ATTEMPTS):
+            row = _description(first, newest, known)
+            if row == known:
+                return
+            if etag is not None:
+                with suppress(Conflict):
+                    self.counts.describe(row, etag)
+                    self.catalog[scope] = row
+                    return
+            known, etag = self.counts.described(scope)
+        raise Conflict(f"others keep describing {scope}; left to the next rollup")
 
 
-def _write_health(views: Views, scope: str, hour: datetime, health: Health) -> int:
-    row = health_row(scope, hour, health)
-    return views.replace_rows(row["PartitionKey"], hour, hour + HOUR, [row] if health.blobs else [])
-
-
-def _joined(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
-    """Spans of hours, in order; those that touch each other as one."""
-    joined: list[tuple[datetime, datetime]] = []
-    for first, last in sorted(spans):
-        if joined and first <= joined[-1][1] + HOUR:
-            joined[-1] = joined[-1][0], max(joined[-1][1], last)
-        else:
-            joined.append((first, last))
-    return joined
-
-
-def _shares(posted: Posted) -> list[int]:
-    """The hours that an entry has to do with: its own, and its neighbours if it counts tuples of theirs, or
-    may have done so before its blob was rewritten.
+@dataclass(frozen=True, slots=True)
+class _Hour:
+    """An hour that ledger entries have a share in, with all of them that there are ``near``: its own and its
+    neighbours'. ``blocked``: one of them can't be read.
     """
-    entry = posted.entry
-    before, after = entry.tuples_before or entry.rewrites, entry.tuples_after or entry.rewrites
-    return [share for share, there in ((-1, before), (0, True), (1, after)) if there]
+
+    hour: datetime
+    near: list[Posted]
+    blocked: bool
 
 
-def _fingerprint(hour: datetime, posted: Iterable[Posted]) -> str:
-    """What the rows of ``hour`` depend on.
-
-    Of the neighbours only the share counts, so that an hour is at rest while the next one grows.
+@dataclass(slots=True)
+class _Passed:
+    """What is known of a scope from the entries that have passed: the first hour, the newest entry, and which
+    rows can't be read.
     """
-    stated = set()
-    for each in posted:
-        entry = each.entry
-        afresh = f"{entry.rewrites} {entry.carried_in}"  # what makes other figures of as many tuples
-        if each.hour == hour:
-            stated.add(f"{each.mac} {each.account} {each.etag}")
-        elif each.hour == hour - HOUR and entry.tuples_after:
-            stated.add(f"{each.mac} {each.account} after {entry.tuples_after} {afresh}")
-        elif each.hour == hour + HOUR and entry.tuples_before:
-            stated.add(f"{each.mac} {each.account} before {entry.tuples_before} {afresh}")
-    return _digest(stated)
+
+    first: datetime | None = None
+    newest: Posted | None = None
+    refused: list[MalformedInput] = field(default_factory=list)
+
+    def through(self, entries: Iterable[Posted | Foreign]) -> Iterator[Posted | Foreign]:
+        """The same entries, one by one."""
+        for each in entries:
+            if isinstance(each, Posted):
+                self.first = self.first or each.hour
+                if self.newest is None or _newness(self.newest) < _newness(each):
+                    self.newest = each
+            else:
+                self.refused.append(each.error)
+            yield each
 
 
-def _digest(stated: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join([f"rows {ROWS_VERSION}", *sorted(stated)]).encode()).hexdigest()
+def _newness(posted: Posted) -> tuple[datetime, datetime, str, str]:
+    return posted.hour, posted.entry.last_record_time or posted.hour, posted.mac, posted.account
 
 
-def _health(posted: Posted) -> Health:
-    entry = posted.entry
-    last = entry.last_record_time
-    return Health(
-        1,
-        entry.offset,
-        entry.records,
-        entry.tuples,
-        *entry.states,
-        entry.malformed,
-        entry.garbled_bytes,
-        last,
-        max(posted.written - last, timedelta()) if last else None,
-    )
+def _by_hour(entries: Iterable[Posted | Foreign]) -> Iterator[_Hour]:
+    """Each hour that one of these entries has a share in. They come in order of hour, and no more than three
+    hours of them are kept. What is of no hour is passed over.
+    """
+    window: dict[datetime, list[Posted | Foreign]] = {}
+    due: set[datetime] = set()
+
+    def ready(before: datetime) -> Iterator[_Hour]:
+        for hour in sorted(each for each in due if each < before):
+            due.remove(hour)
+            near = [each for by in (-1, 0, 1) for each in window.get(hour + by * HOUR, ())]
+            blocked = any(isinstance(each, Foreign) for each in near)
+            yield _Hour(hour, [each for each in near if isinstance(each, Posted)], blocked)
+        for hour in [each for each in window if each < before - HOUR]:
+            del window[hour]
+
+    of_hours = ((each.hour, each) for each in entries if each.hour is not None)
+    for hour, group in groupby(of_hours, key=itemgetter(0)):
+        yield from ready(hour - HOUR)
+        its = window[hour] = [each for _, each in group]
+        due.update(share for each in its if isinstance(each, Posted) for share in shares_of(each))
+    yield from ready(datetime.max.replace(tzinfo=UTC))
+
+
+def _hours_of(day: datetime) -> Iterator[datetime]:
+    return (day + number * HOUR for number in range(24))
+
+
+def _description(first: datetime, newest: Posted, known: Columns | None) -> Columns:
+    """A scope's row of the catalog, from its first hour, its newest entry, and what was known of it."""
+    blob = parse_blob_name(newest.entry.blob_name, CONTAINERS[kind_of(newest.scope)])
+    row: Columns = {
+        "PartitionKey": SCOPES,
+        "RowKey": newest.scope,
+        "Scope": newest.scope,
+        "Kind": blob.kind,
+        "Name": blob.group,
+        "ResourceId": newest.entry.resource_id or blob.resource_id,
+        "TargetResourceId": newest.entry.target_id,
+        "FirstPeriod": first,
+        "LastPeriod": newest.hour,
+    }
+    if known is None:
+        return row
+    newer = known if known["LastPeriod"] > row["LastPeriod"] else row
+    return {**newer, "FirstPeriod": min(first, known["FirstPeriod"])}

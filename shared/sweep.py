@@ -2,10 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from shared.blobs import FlowLogs, ListedBlob
+from shared.counts.index import SweepFinding
+from shared.counts.store import Counts
 from shared.errors import FlowtallyError, MalformedInput
 from shared.ingest import Ingested, ingest
 from shared.ledger.entry import Entry, partition_of
@@ -145,9 +147,52 @@ def compare(
             yield Compared(found, Entry(found.blob.name), None, error)
 
 
+class _Findings:
+    """What a sweep finds of each scope and hour, beside what is known of it from the last one.
+
+    To know that an hour was complete, also when its blobs are long gone, it is enough that one sweep has said
+    so. So what is found as it was known is not written once more, unless it was behind.
+    """
+
+    def __init__(self, counts: Counts, since: datetime, until: datetime) -> None:
+        self._counts = counts
+        self._known = counts.findings(since, until)
+        self._found: dict[tuple[str, datetime], SweepFinding] = {}
+
+    def add(self, compared: Compared, now: datetime) -> None:
+        """Take in a blob."""
+        blob, behind = compared.listed.blob, compared.behind
+        its = self._found.get((blob.scope, blob.hour), SweepFinding())
+        self._found[blob.scope, blob.hour] = SweepFinding(
+            its.listed + 1,
+            its.bytes + compared.listed.length,
+            its.behind + bool(behind),
+            its.bytes_behind + behind,
+            now,
+        )
+
+    def caught_up(self, compared: Compared) -> None:
+        """Take note that a blob isn't behind any more."""
+        blob = compared.listed.blob
+        its = self._found[blob.scope, blob.hour]
+        left = its.behind - 1, its.bytes_behind - compared.behind
+        self._found[blob.scope, blob.hour] = replace(its, behind=left[0], bytes_behind=left[1])
+
+    def keep(self) -> None:
+        """Write what isn't known yet."""
+        by_hour: dict[datetime, dict[str, tuple[SweepFinding, str]]] = {}
+        for (scope, hour), its in self._found.items():
+            known, etag = self._known.get((scope, hour), (SweepFinding(), ""))
+            if its.behind or replace(known, looked_at=its.looked_at) != its:
+                by_hour.setdefault(hour, {})[scope] = its, etag
+        for hour, found in sorted(by_hour.items()):
+            self._counts.keep_findings(hour, found)
+
+
 def sweep(
     flow_logs: FlowLogs,
     ledger: Ledger,
+    counts: Counts,
     since: datetime,
     until: datetime,
     on_progress: Callable[[int, int], None] | None = None,
@@ -157,14 +202,16 @@ def sweep(
     A blob that fails doesn't hold up the others: it is in ``failed``. ``on_progress`` is told how many bytes
     are done of how many.
     """
-    swept, lateness = Swept(), Lateness()
+    swept, lateness, findings = Swept(), Lateness(), _Findings(counts, since, until)
     behind: list[Compared] = []
     for found in compare(flow_logs, ledger, since, until):
         if isinstance(found, str):
             swept.strangers.append(found)
             continue
         swept.listed += 1
-        lateness.add(found, flow_logs.server_time())
+        now = flow_logs.server_time()
+        lateness.add(found, now)
+        findings.add(found, now)
         if found.behind:
             behind.append(found)
     swept.behind, swept.late = len(behind), lateness.late
@@ -179,7 +226,9 @@ def sweep(
             swept.failed.append((each.listed.blob.name, result))
         else:
             swept.ingested.append(result)
+            findings.caught_up(each)
         done += each.behind
         if on_progress:
             on_progress(done, total)
+    findings.keep()
     return swept

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import batched
 from typing import Any
 
 from azure.core import MatchConditions
@@ -20,7 +19,6 @@ from azure.data.tables import (
     TableClient,
     TableErrorCode,
     TableServiceClient,
-    TableTransactionError,
     UpdateMode,
 )
 
@@ -30,9 +28,7 @@ from shared.settings import Connection
 END = "\x7f"
 """Sorts behind all that a key of ours can go on with."""
 
-_MOST_OPERATIONS = 100
-_CHANGED = (TableErrorCode.RESOURCE_NOT_FOUND, TableErrorCode.UPDATE_CONDITION_NOT_SATISFIED)
-TABLES = ("flowledger", "flowhours", "flowstats")
+TABLES = ("flowledger", "flowcounts", "flowstats")
 
 TRY_AGAIN: dict[str, Any] = {"retry_on_methods": ("GET", "PUT", "DELETE", "POST")}
 """For what is sent by POST: by itself the SDK doesn't try that again after a lost connection, as it may have
@@ -146,36 +142,6 @@ def put_in_place(table: TableClient, columns: Columns, etag: str) -> dict[str, A
     if not etag:
         return dict(table.create_entity(entity, **TRY_AGAIN))
     return dict(table.update_entity(entity, mode=UpdateMode.REPLACE, **if_unchanged(etag)))
-
-
-def write_batches(table: TableClient, partition: str, upserts: list[Columns], deletes: list[Found]) -> None:
-    """Write and delete rows of one partition, a hundred at a time (the most that a transaction takes).
-
-    What is to be deleted stays if it isn't any more what was found, and may be gone already.
-    """
-    with storage_errors(f"writing to {table.table_name}"):
-        for rows in batched(upserts, _MOST_OPERATIONS, strict=False):
-            _submit(table, [("upsert", to_entity(row), {"mode": "replace"}) for row in rows])
-        for some in batched(deletes, _MOST_OPERATIONS, strict=False):
-            try:
-                _submit(table, [("delete", _key(partition, row), if_unchanged(row.etag)) for row in some])
-            except TableTransactionError as error:
-                if not any(has_code(error, code) for code in _CHANGED):
-                    raise
-                for row in some:  # somebody else writes or deletes them, too
-                    with suppress(ResourceModifiedError, ResourceNotFoundError):
-                        table.delete_entity(_key(partition, row), **if_unchanged(row.etag))
-
-
-def _submit(table: TableClient, operations: list[Any]) -> None:
-    """Carry out a transaction; ``ValueError`` if the answer isn't one for each operation."""
-    answers = table.submit_transaction(operations, **TRY_AGAIN)
-    if len(answers) != len(operations):
-        raise ValueError(f"{len(answers)} results of {len(operations)} operations")
-
-
-def _key(partition: str, row: Found) -> dict[str, Any]:
-    return {"PartitionKey": partition, "RowKey": row.columns["RowKey"]}
 
 
 def if_unchanged(etag: str) -> dict[str, Any]:

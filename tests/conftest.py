@@ -42,7 +42,7 @@ def stores(storage: Azurite) -> Iterator[Stores]:
 @pytest.fixture
 def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a rollup in this process make few views."""
-    monkeypatch.setattr("shared.rollup.QUESTIONS", {name: QUESTIONS[name] for name in FEW_VIEWS})
+    monkeypatch.setattr("shared.periods.QUESTIONS", {name: QUESTIONS[name] for name in FEW_VIEWS})
 
 
 @pytest.fixture

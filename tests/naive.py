@@ -37,8 +37,6 @@ DIMENSIONS = {
 }
 RANKED_BY_DENIALS = {"denied-sources", "denied-ports", "denied-conversations"}
 RANKED_BY_TRAFFIC = {"talkers", "allowed-ports", "conversations"}
-RANKED_BY_TUPLES = {"exposed-ports"}
-RANKED = RANKED_BY_DENIALS | RANKED_BY_TRAFFIC | RANKED_BY_TUPLES
 NOT_OF_THE_INTERNET = [
     ipaddress.ip_network(text)
     for text in (

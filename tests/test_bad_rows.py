@@ -349,7 +349,7 @@ def test_an_unexpected_exception_in_a_scope_leaves_the_others(
 
     with monkeypatch.context() as patch:
         patch.setattr(type(rolled_up.views), "replace_rows", fails)
-        done = rollup(rolled_up.ledger, rolled_up.views, NIGHT)
+        done = rollup(rolled_up.ledger, rolled_up.counts, rolled_up.views, NIGHT)
     assert [(name, str(error)[:29]) for name, error in done.failed] == [
         (f"{SCOPE}~2026103123", "unexpected ZeroDivisionError:")
     ]

@@ -326,11 +326,11 @@ def test_one_fault_of_a_sweep(stage: Stage, fault: Fault, asked: str) -> None:
     met = meet_always(stage, fault, LISTS[asked])
     with suppress(Unavailable):
         at.flow_logs.now()
-        assert sweep(at.flow_logs, at.ledger, NIGHT, NIGHT).listed == 1
+        assert sweep(at.flow_logs, at.ledger, at.counts, NIGHT, NIGHT).listed == 1
         assert_counted(stage.quiet, nic, blob, data)
     assert met
     stage.traffic.fault = None
-    assert sweep(at.flow_logs, at.ledger, NIGHT, NIGHT).failed == []
+    assert sweep(at.flow_logs, at.ledger, at.counts, NIGHT, NIGHT).failed == []
     assert_counted(stage.quiet, nic, blob, data)
 
 
@@ -344,13 +344,13 @@ def test_one_fault_of_a_rollup(stage: Stage, fault: Fault, asked: str) -> None:
     ingest(blob, at.flow_logs, at.ledger)
     met = meet_always(stage, fault, QUERIES[asked])
     with suppress(Unavailable):
-        failed = rollup(at.ledger, at.views).failed
+        failed = rollup(at.ledger, at.counts, at.views).failed
         assert {type(error) for _, error in failed} <= {Unavailable}
         if not failed:
             assert_views_are_right(stage.quiet, FEW_VIEWS)
     assert met
     stage.traffic.fault = None
-    assert rollup(at.ledger, at.views).failed == []
+    assert rollup(at.ledger, at.counts, at.views).failed == []
     assert_views_are_right(stage.quiet, FEW_VIEWS)
 
 
@@ -397,7 +397,7 @@ def test_each_writing_of_a_rollup_is_tried_again(stage: Stage, fault: Fault) -> 
         return fault if request.path.endswith("$batch") and next(batches) % 2 else None
 
     stage.traffic.fault = meets
-    assert rollup(at.ledger, at.views).failed == []
+    assert rollup(at.ledger, at.counts, at.views).failed == []
     assert next(batches) > 6
     stage.traffic.fault = None
     assert_views_say(results(stage.quiet).stats, naive.count(stage.quiet.blobs()))
@@ -476,5 +476,5 @@ def live_and_roll_up(stage: Stage, plan: Plan, number: int, patch: pytest.Monkey
 
 def count_and_roll_up(stores: Stores) -> None:
     with suppress(Unavailable):
-        sweep(stores.flow_logs, stores.ledger, NIGHT - HOUR, NIGHT + HOUR)
-    rollup(stores.ledger, stores.views)
+        sweep(stores.flow_logs, stores.ledger, stores.counts, NIGHT - HOUR, NIGHT + HOUR)
+    rollup(stores.ledger, stores.counts, stores.views)

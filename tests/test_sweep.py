@@ -196,7 +196,7 @@ def test_the_container_tells_the_kind_of_log_whatever_the_name_begins_with(
     stores.put_named(container, name, one_record())
     assert (len(stores.sweep().ingested), stores.sweep().behind) == (1, 0)
     stores.rollup()
-    (row,) = stores.views.catalog().values()
+    (row,) = stores.counts.catalog().values()
     assert row["Scope"].startswith(scope)
     assert row["Kind"] + "~" == scope
     for what in (row["Scope"], f"{container}/{name}"):
@@ -222,7 +222,14 @@ def test_progress_ends_at_all_of_it(stores: Stores) -> None:
     for nic in (WEB, DATA, LEGACY):
         stores.put(nic, NIGHT, one_record())
     said: list[tuple[int, int]] = []
-    sweep(stores.flow_logs, stores.ledger, NIGHT, NIGHT, lambda done, total: said.append((done, total)))
+    sweep(
+        stores.flow_logs,
+        stores.ledger,
+        stores.counts,
+        NIGHT,
+        NIGHT,
+        lambda done, total: said.append((done, total)),
+    )
     size = 3 * len(one_record())
     assert said == [(size // 3, size), (2 * size // 3, size), (size, size)]
 
@@ -242,7 +249,7 @@ def test_an_entry_of_a_newer_version_is_refused_and_left_alone_and_the_others_ar
     stores.put(same_scope, NIGHT, one_record())
     stores.put(DATA, NIGHT, one_record())
 
-    swept = sweep(other_host.flow_logs, other_host.ledger, NIGHT, NIGHT + 24 * HOUR)
+    swept = sweep(other_host.flow_logs, other_host.ledger, other_host.counts, NIGHT, NIGHT + 24 * HOUR)
     ((name, error),) = swept.failed
     assert name == WEB.blob_name(NIGHT)
     assert isinstance(error, MalformedInput)
@@ -250,7 +257,7 @@ def test_an_entry_of_a_newer_version_is_refused_and_left_alone_and_the_others_ar
     assert len(swept.ingested) == 3
     assert rows_of(stores, "flowledger")[key, ACCOUNT] == newer
 
-    done = rollup(other_host.ledger, other_host.views)
+    done = rollup(other_host.ledger, other_host.counts, other_host.views)
     ((scope, why),) = done.failed
     assert key.startswith(scope)
     assert "version 2" in str(why)
@@ -271,7 +278,7 @@ def test_two_names_of_one_entry_are_not_counted_into_each_other(stores: Stores) 
     twin = WEB.blob_name(NIGHT).replace("RG-DEMO", "rg-demo")
     stores.put_named(NSG_CONTAINER, twin, blob_of(*[record(NIGHT, flow(NIGHT))] * 2))
     stores.put(DATA, NIGHT, one_record())
-    swept = sweep(stores.flow_logs, stores.ledger, NIGHT, NIGHT)
+    swept = sweep(stores.flow_logs, stores.ledger, stores.counts, NIGHT, NIGHT)
     ((name, error),) = swept.failed
     assert (name, len(swept.ingested)) == (twin, 1)
     assert WEB.blob_name(NIGHT) in str(error)

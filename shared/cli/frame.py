@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
@@ -14,32 +13,17 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from shared.blobs import FlowLogs
 from shared.errors import BadRequest, BadSettings, FlowtallyError
-from shared.ledger.store import Ledger
 from shared.settings import read_settings
-from shared.tables import Tables
+from shared.stores import Stores, open_stores
 from shared.times import parse_when
 from shared.views.formats import printable
 from shared.views.query import Given, Parameter
-from shared.views.store import Views
-
-
-@dataclass(frozen=True)
-class Stores:
-    """The stores that the settings name."""
-
-    flow_logs: FlowLogs
-    tables: Tables
-    ledger: Ledger
-    views: Views
 
 
 def connect() -> Stores:
     """Clients by the settings in the environment."""
-    settings = read_settings(os.environ)
-    tables = Tables(settings.results)
-    return Stores(FlowLogs(settings.flow_logs), tables, Ledger(tables), Views(tables))
+    return open_stores(read_settings(os.environ))
 
 
 def say(message: str) -> None:

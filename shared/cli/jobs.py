@@ -17,7 +17,6 @@ from shared import rollup as rollup_job
 from shared import sweep as sweep_job
 from shared.app_doctor import KEY_SETTING, examine_app, read_address
 from shared.cli.frame import (
-    Stores,
     command,
     connect,
     main,
@@ -31,6 +30,7 @@ from shared.errors import Unavailable
 from shared.output import Output, print_rows
 from shared.record_types import to_lines
 from shared.status import COLUMNS, compute_status
+from shared.stores import Stores
 from shared.times import HOUR, floor_hour
 from shared.views.formats import plain, printable
 
@@ -87,6 +87,7 @@ def _sweep_with_progress(stores: Stores, since: datetime, until: datetime) -> sw
         return sweep_job.sweep(
             stores.flow_logs,
             stores.ledger,
+            stores.counts,
             since,
             until,
             lambda done, total: progress.update(task, completed=done, total=total),
@@ -95,18 +96,24 @@ def _sweep_with_progress(stores: Stores, since: datetime, until: datetime) -> sw
 
 @main.command()
 @since_option(None)
+@click.option("--again", is_flag=True, help="Make all anew, whatever seems to be there already.")
 @output_option
 @command
-def rollup(since: datetime | None, output: Output) -> None:
-    """Make the views of all hours that have changed.
+def rollup(since: datetime | None, *, again: bool, output: Output) -> None:
+    """Make the merged counts and the views of all hours that have changed.
 
-    Recent and late hours are found by themselves; --since compares older ones, too.
+    Recent and late hours are found by themselves; --since compares older ones, too. With --again all that was
+    counted is made anew: that mends what somebody has changed or deleted in the tables.
     """
+    if again and since:
+        raise click.UsageError("--again makes all anew: leave --since out")
     stores = connect()
     stores.tables.create()
-    done = rollup_job.rollup(stores.ledger, stores.views, since)
+    done = rollup_job.rollup(stores.ledger, stores.counts, stores.views, since, again=again)
     for scope, error in done.failed:
         say(f"failed, left to the next rollup: {scope}: {error}")
+    for name in done.left:
+        say(f"left as it is, as nothing of it is in the ledger any more: {name}")
     row = done.row()
     print_rows(tuple(row), [row], output)
     sys.exit(1 if done.failed else 0)

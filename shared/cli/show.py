@@ -23,7 +23,7 @@ from shared.views.questions import QUESTIONS
 def scopes(output: Output) -> None:
     """What is watched: the scopes that there are answers for."""
     refused: dict[str, MalformedInput] = {}
-    rows = [*connect().views.catalog(refused).values()]
+    rows = [*connect().counts.catalog(refused).values()]
     columns = (
         *("Name", "Kind", "Scope", "FirstPeriod", "LastPeriod"),
         *(() if output == "table" else ("ResourceId", "TargetResourceId")),
@@ -66,11 +66,11 @@ def show(question: str, given: Given, watch: float | None, output: Output) -> No
     What has no row is in the rest.
     """
     read_query(question, given, datetime.now(UTC))  # what is wrong with it is said before anything is asked
-    views = connect().views
+    stores = connect()
 
     def show_once() -> None:
         query = read_query(question, given, datetime.now(UTC))
-        answer = ask(views, query)
+        answer = ask(stores.counts, stores.views, query)
         print_answer(answer, query, output)
         for line in left_out(answer, query):
             say(line)
@@ -111,7 +111,7 @@ def report(given: Given, out: Path) -> None:
     """
     stores = connect()
     now = datetime.now(UTC)
-    text = report_room.make_report(stores.views, stores.flow_logs, stores.ledger, given, now)
+    text = report_room.make_report(stores, given, now)
     try:
         out.write_text(text, "utf-8")
     except OSError as error:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from shared.entities import check_columns, refuse_row
+from shared.entities import check_columns, from_chunks, refuse_row, to_chunks
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import BlobName
 from shared.flowlog.rejects import RejectCounts
@@ -17,8 +17,6 @@ from shared.times import HOUR, hour_key
 
 SCHEMA = 1
 """The version of these columns; an entity that says another is refused and left alone."""
-
-_CHUNK = 60 * 1024
 
 LEFT_OUT = " left out"
 """What ``CarriedIn`` ends in where the restarts of the hour before could not be read."""
@@ -227,25 +225,8 @@ def from_columns(columns: Mapping[str, Any]) -> Entry:
     )
 
 
-COUNTS, RESTARTS = "Counts", "Restarts"
+RESTARTS = "Restarts"
 _NO_RESTARTS = b"not binary"
-
-
-def to_chunks(packed: bytes, name: str = COUNTS) -> dict[str, bytes]:
-    """Packed bytes as columns that each fit a binary property: ``Counts00``, ``Counts01`` and so on."""
-    return {
-        f"{name}{number:02d}": packed[at : at + _CHUNK]
-        for number, at in enumerate(range(0, len(packed), _CHUNK))
-    }
-
-
-def from_chunks(columns: Mapping[str, Any], name: str = COUNTS) -> bytes:
-    """The packed bytes of an entity; ``MalformedInput`` if they aren't binary."""
-    chunks = [columns[column] for column in sorted(columns) if column.startswith(name)]
-    if not all(isinstance(chunk, bytes) for chunk in chunks):
-        raise MalformedInput(f"its {name.lower()} aren't binary")
-    return b"".join(chunks)
-
 
 RESTARTS_COLUMNS = tuple(to_chunks(bytes(MOST_PACKED), RESTARTS))
 READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name not in ("Head", "Tail", "Rejects"))

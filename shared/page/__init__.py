@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from shared.counts.index import ALL_SCOPES
 from shared.times import HOUR
 from shared.views.query import parameters_of
 from shared.views.questions import QUESTIONS, Grain
-from shared.views.rows import ALL_SCOPES
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("locale.js", "vendor/uPlot.iife.min.js", "page.js")

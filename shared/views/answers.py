@@ -147,6 +147,8 @@ def _add_period(its: List, query: Query, scope: str, rows: Iterable[AnswerRow]) 
     named = []
     for row in rows:
         figures = [row.get(name, 0) for name in question.measures]
+        if not any(figures):  # its place is kept in the table, but there is nothing to tell
+            continue
         add_figures(its.everything, figures)
         if row.get("IsRest"):
             add_figures(rest, figures)
@@ -315,7 +317,7 @@ def _notes(
     query: Query, scopes: Sequence[AnswerRow], unnamed: Figures, missed: int, as_of: datetime | None
 ) -> Iterator[str]:
     question = query.question
-    tuples = question.measures.index("Tuples")
+    tuples = question.counted
     if query.conditions and unnamed[tuples]:
         yield (
             f"{unnamed[tuples]:,} tuples have no row of their own and can't be filtered: "
@@ -345,7 +347,7 @@ def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Figures, a
             "nothing has been counted yet: run `flowtally sweep` and `flowtally rollup`, "
             "or wait for the function app"
         )
-    tuples = everything[query.question.measures.index("Tuples")]
+    tuples = everything[query.question.counted]
     if tuples and query.conditions:
         asked = ", ".join(f"{each.name} {each.text}" for each in query.conditions)
         return f"no row fulfils {asked}, of {tuples:,} tuples that this question is about"

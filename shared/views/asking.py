@@ -10,21 +10,23 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from shared.counts.index import ALL_SCOPES
+from shared.counts.store import Counts
 from shared.errors import BadRequest
 from shared.times import HOUR
 from shared.views.answers import Answer, List, join_scopes, list_scope, make_answer
 from shared.views.interfaces import list_addresses, put_addresses, say_elsewhere, with_addresses_known
 from shared.views.query import Query, Range, nearest
-from shared.views.rows import ALL_SCOPES, ViewRow
+from shared.views.rows import ViewRow
 from shared.views.store import Views
 
 WORKERS = 16
 """Scopes asked at the same time."""
 
 
-def ask(views: Views, query: Query) -> Answer:
+def ask(counts: Counts, views: Views, query: Query) -> Answer:
     """Answer a question. ``BadRequest`` if there is no such scope, ``Unavailable`` if storage fails."""
-    catalog = views.catalog()
+    catalog = counts.catalog()
     scopes = _scopes_of(query, catalog)
     everyone = len(scopes) == len(catalog)
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="ask") as pool:

@@ -8,14 +8,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from shared.counts.health import HEALTH_MEASURES
 from shared.tally.families import FAMILIES, STATED_BYTES, TWICE, Family
 from shared.tally.measures import COLUMNS
-from shared.tally.states import STATES
 
 Grain = Literal["5m", "hour", "day"]
 
-RANKED_ROWS = 100
-"""Rows of a ranked view in one period at the most, beside the one that holds the rest."""
+ROWS = 99
+"""Rows of a view in one period at the most, beside the one that holds the rest: with that, as many as one
+transaction takes.
+"""
 
 SHOWN_ROWS = 10
 """Rows of a ranked question's answer, unless it is asked for more or fewer."""
@@ -27,8 +29,7 @@ _SUMS: Mapping[str, tuple[str, ...]] = {
 }
 """What can be ordered by beside the measures themselves: sums of them."""
 
-HEALTH_MEASURES = ("Blobs", "Bytes", "Records", "Tuples", *STATES, "Malformed", "GarbledBytes")
-HEALTH_COLUMNS = (*HEALTH_MEASURES, "LastRecordTime", "LagSeconds")
+REJECTS_MEASURES = ("Rejects", "GarbledBytes", "Blobs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Question:
     """One view of table ``flowstats``, and what can be asked of it.
 
     - ``key``: the dimensions that its rows stand for;
-    - ``ranked_by``: what its ranks are by, ``None`` if all rows are kept;
+    - ``ranked_by``: what an answer's ranks are by, ``None`` if it has none;
     - ``order``: what an answer is ordered by (one of ``orders``), empty for its key;
     - ``grains``: the periods that it is kept for, the longest last;
     - ``unknown``: what it can't know, a sentence each;
@@ -66,10 +67,19 @@ class Question:
         """Whether rows may be missing, or have missed something."""
         return self.name in FAMILIES
 
+    def grains_of(self, period: Literal["hour", "day"]) -> tuple[Grain, ...]:
+        """The grains of the rows that are made of an hour's counts, or of a day's."""
+        return tuple(grain for grain in self.grains if (grain == "day") == (period == "day"))
+
     @property
     def unit(self) -> str:
         """What ``Missed`` is counted in: one of ``orders``."""
         return self.ranked_by or self.order or "Tuples"
+
+    @property
+    def counted(self) -> int:
+        """The place of the measure that is above 0 wherever there is anything."""
+        return self.measures.index("Tuples") if "Tuples" in self.measures else 0
 
     @property
     def orders(self) -> dict[str, tuple[int, ...]]:
@@ -89,7 +99,7 @@ class Question:
 
 
 _BOTH: tuple[Grain, ...] = ("hour", "day")
-_KEPT = "Of a period the 100 largest are kept by name; all others together are the rest."
+_KEPT = f"Of a period the {ROWS} largest are kept by name; all others together are the rest."
 
 
 def question_of(family: Family) -> Question:
@@ -101,7 +111,7 @@ def question_of(family: Family) -> Question:
         family.weight.name if family.ranked else None,
         family.weight.name,
         _BOTH,
-        (*family.unknown, *([_KEPT] if family.ranked else [])),
+        (*family.unknown, _KEPT),
         extremes={"FirstSeen": min, "LastSeen": max} if family.times else {},
         beside=("Addresses",) if family.name == "nics" else (),
     )
@@ -130,6 +140,16 @@ QUESTIONS = {
             ("Only what has been read is known: `flowtally status` compares it with what is stored.",),
             measures=HEALTH_MEASURES,
             extremes={"LastRecordTime": max, "LagSeconds": max},
+        ),
+        Question(
+            "rejects",
+            "What could not be counted, and why: rejected tuples and stretches of bytes, by reason.",
+            ("Reason",),
+            None,
+            "Rejects",
+            _BOTH,
+            ("What each of them looks like, and where it stands, `flowtally rejects` reads from the log.",),
+            measures=REJECTS_MEASURES,
         ),
     )
 }

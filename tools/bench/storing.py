@@ -286,7 +286,7 @@ def sweeping(storage: Azurite, at: Host) -> Iterator[Row]:
     until = this_hour() + _HOUR
     since = until - 25 * _HOUR
     with forwarded(storage) as (connection_string, traffic), host(connection_string) as through:
-        swept = sweep(through.flow_logs, through.ledger, since, until)
+        swept = sweep(through.flow_logs, through.ledger, through.counts, since, until)
     assert not swept.behind
     assert not swept.failed
     what = f"{swept.listed:,} quiet blobs"

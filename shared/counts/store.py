@@ -1,0 +1,353 @@
+"""The edge to table ``flowcounts``: merged counts of hours and days, and the index of what has been made.
+
+A period's counts are one entity for each family, and one, the *head*, that says what they were merged from.
+All of them are in the scope's partition, so they are written in one transaction: readers never see half of
+them. The row of the index is written last of all, when the rows of that state are in ``flowstats``.
+
+Every write is conditional, by one rule: it uses an ETag only if that was learnt before what it writes was
+loaded. So who is late fails with ``Conflict``, and nothing old takes the place of something new.
+Everything here can be made again from the ledger.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from shared.counts.health import HEALTH_MEASURES, Health
+from shared.counts.index import (
+    ALL_SCOPES,
+    HEAD_TYPES,
+    Head,
+    Indexed,
+    Period,
+    SweepFinding,
+    head_columns,
+    hour_period,
+    index_columns,
+    read_partition,
+    rejects_from_json,
+    to_head,
+    to_written,
+)
+from shared.entities import check_columns, from_chunks, refuse_row, to_chunks
+from shared.errors import Conflict, MalformedInput
+from shared.tables import END, Columns, Found, Tables, query
+from shared.times import day_key, hour_key
+from shared.transactions import Put, transact
+
+SCOPES = "~scopes"
+"""PartitionKey of the catalog; RowKey is the scope."""
+
+_HEAD = "head"
+_FOUND = "found~"
+_LOOKED_AT = "~looked-at"
+_MADE_ANEW = "then run `flowtally rollup --again`: it is made anew"
+
+_INDEX_TYPES: dict[str, type] = {
+    **dict.fromkeys(("Rejects", "Sizes", "Written"), str),
+    **dict.fromkeys(HEALTH_MEASURES, int),
+    **dict.fromkeys(("LastRecordTime", "AsOf"), datetime),
+    "LagSeconds": int,
+}
+_CATALOG_TYPES: dict[str, type] = {
+    **dict.fromkeys(("RowKey", "Scope", "Kind", "Name", "ResourceId", "TargetResourceId"), str),
+    **dict.fromkeys(("FirstPeriod", "LastPeriod"), datetime),
+}
+_FOUND_TYPES: dict[str, type] = {
+    **dict.fromkeys(("Listed", "Bytes", "Behind", "BytesBehind"), int),
+    "LookedAt": datetime,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """When the last rollup began that failed nowhere; ``marker``: of the ``flowstats`` that it wrote to."""
+
+    time: datetime
+    marker: str
+
+
+class Counts:
+    """Table ``flowcounts``. Threads may share one."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._counts = tables.table("flowcounts")
+
+    def create_tables(self) -> None:
+        """Create the tables that aren't there."""
+        self._tables.create()
+
+    # Counts
+
+    def head(self, scope: str, period: Period) -> Head:
+        """What a period's stored counts were merged from; an empty one if there are none, or if it can't be
+        read: then the counts are stored anew.
+        """
+        row = self._get(scope, f"{_HEAD}~{period.key}")
+        if row is None:
+            return Head()
+        try:
+            return self._read_head(row)
+        except MalformedInput:
+            return Head(etag=row.etag)
+
+    def heads_of_hours(self, scope: str, day: Period) -> dict[datetime, Head]:
+        """What is stored of each of a day's hours, by hour."""
+        first, last = _hours_of(day)
+        found = {}
+        for row in self._range(scope, *_of(_HEAD, first, last)):
+            found[self._period_of(row).begin] = self._read_head(row)
+        return found
+
+    def part(self, scope: str, name: str, first: Period, last: Period) -> Iterator[tuple[Period, bytes]]:
+        """One part of the counts of the periods from ``first`` to ``last``, packed."""
+        for row in self._range(scope, *_of(name, first, last)):
+            try:
+                yield self._period_of(row), from_chunks(row.columns)
+            except MalformedInput as error:
+                raise refuse_row("flowcounts", row.columns, str(error), _MADE_ANEW) from error
+
+    def store(self, scope: str, period: Period, head: Head, parts: Mapping[str, bytes]) -> str:
+        """Write parts of a period's counts together with their head, in the place of the head that has
+        ``head.etag``. Gives the head's new ETag; ``Conflict`` if that isn't the one that is there any more.
+        """
+        keys = {"PartitionKey": scope, "RowKey": f"{_HEAD}~{period.key}"}
+        puts = [Put({**keys, **head_columns(head)}, head.etag)]
+        for name, packed in parts.items():
+            puts.append(Put({**keys, "RowKey": f"{name}~{period.key}", **to_chunks(packed)}))
+        return transact(self._counts, scope, puts)[0]
+
+    def _period_of(self, row: Found) -> Period:
+        """The period of a row of counts."""
+        try:
+            period = read_partition(row.columns["RowKey"].rpartition("~")[2][1:])
+        except ValueError:
+            raise refuse_row(
+                "flowcounts", row.columns, "its RowKey is no period's", "nothing needs it"
+            ) from None
+        return period
+
+    def _read_head(self, row: Found) -> Head:
+        check_columns("flowcounts", row.columns, HEAD_TYPES, mend=_MADE_ANEW)
+        try:
+            return to_head(row.columns, row.etag)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise refuse_row("flowcounts", row.columns, f"it is damaged ({error})", _MADE_ANEW) from error
+
+    # The index
+
+    def fingerprints(self, first: datetime, last: datetime) -> dict[tuple[str, Period], str]:
+        """Of what state a period was made, by scope (or ``ALL_SCOPES``) and period: of the days that ``first``
+        and ``last`` lie in, of those in between, and of all their hours.
+        """
+        found = {}
+        for row in query(
+            self._counts,
+            "PartitionKey ge @first and PartitionKey le @last",
+            {"first": f"~{day_key(first)}", "last": f"~{day_key(last)}24"},
+            select=["PartitionKey", "RowKey", "Fingerprint"],
+        ):
+            fingerprint = row.columns.get("Fingerprint")
+            if isinstance(fingerprint, str):  # what has none is made anew
+                try:
+                    found[row.columns["RowKey"], read_partition(row.columns["PartitionKey"])] = fingerprint
+                except ValueError:
+                    continue  # nobody's; nothing needs it
+        return found
+
+    def indexed(self, scope: str, period: Period) -> Indexed:
+        """What the index says of a period; if it says nothing that can be used, no more than its ETag."""
+        row = self._get(period.index, scope)
+        if row is None:
+            return Indexed()
+        try:
+            return self._read_indexed(row)
+        except MalformedInput:
+            return Indexed(etag=row.etag)
+
+    def scopes_of(self, hour: datetime) -> dict[str, Indexed]:
+        """What the index says of an hour, scope by scope."""
+        found = {}
+        for row in query(self._counts, "PartitionKey eq @hour", {"hour": hour_period(hour).index}):
+            if _is_scope(row.columns["RowKey"]):
+                found[row.columns["RowKey"]] = self._read_indexed(row)
+        return found
+
+    def health_by_scope(self, since: datetime, until: datetime) -> Iterator[tuple[str, datetime, Health]]:
+        """Each scope's health of each of the hours from ``since`` to ``until``, both included."""
+        for row in query(
+            self._counts,
+            "PartitionKey ge @first and PartitionKey le @last",
+            {"first": f"~{hour_key(since)}", "last": f"~{hour_key(until)}"},
+            select=["PartitionKey", "RowKey", *_INDEX_TYPES],
+        ):
+            try:
+                period = read_partition(row.columns["PartitionKey"])
+            except ValueError:
+                continue
+            if period.grain == "hour" and _is_scope(row.columns["RowKey"]):
+                yield row.columns["RowKey"], period.begin, self._read_indexed(row).health or Health()
+
+    def say_done(self, scope: str, period: Period, indexed: Indexed) -> None:
+        """Write a period's row of the index, in the place of the one that has ``indexed.etag``: all that it
+        speaks of is written. ``Conflict`` if somebody else has said so first.
+        """
+        columns = {"PartitionKey": period.index, "RowKey": scope, **index_columns(indexed)}
+        transact(self._counts, period.index, [Put(columns, indexed.etag)])
+
+    @staticmethod
+    def _read_indexed(row: Found) -> Indexed:
+        columns = row.columns
+        check_columns("flowcounts", columns, {"Fingerprint": str}, _INDEX_TYPES, mend=_MADE_ANEW)
+        try:
+            stated = json.loads(columns.get("Sizes", "{}"))
+            sizes = {str(name): (int(keys), int(size)) for name, (keys, size) in stated.items()}
+            rejects = rejects_from_json(columns.get("Rejects", "{}"))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise refuse_row("flowcounts", columns, f"it is damaged ({error})", _MADE_ANEW) from error
+        has_health = "Blobs" in columns
+        if has_health:
+            check_columns("flowcounts", columns, dict.fromkeys(HEALTH_MEASURES, int), mend=_MADE_ANEW)
+        return Indexed(
+            columns["Fingerprint"],
+            Health.from_columns(columns) if has_health else None,
+            rejects,
+            sizes,
+            columns.get("AsOf"),
+            to_written(columns.get("Written")),
+            row.etag,
+        )
+
+    # What sweeps found
+
+    def findings(
+        self, since: datetime, until: datetime
+    ) -> dict[tuple[str, datetime], tuple[SweepFinding, str]]:
+        """What the last sweep found of each scope and hour from ``since`` to ``until``, both included, with
+        the row's ETag.
+        """
+        found: dict[tuple[str, datetime], tuple[SweepFinding, str]] = {}
+        for row in query(
+            self._counts,
+            "PartitionKey ge @first and PartitionKey le @last and RowKey ge @found and RowKey lt @end",
+            {
+                "first": f"~{hour_key(since)}",
+                "last": f"~{hour_key(until)}",
+                "found": _FOUND,
+                "end": _FOUND + END,
+            },
+        ):
+            columns = row.columns
+            try:
+                check_columns("flowcounts", columns, _FOUND_TYPES, mend="the next sweep makes it anew")
+                its = SweepFinding(*(columns[name] for name in _FOUND_TYPES))
+            except MalformedInput:
+                its = SweepFinding()
+            try:
+                hour = read_partition(columns["PartitionKey"]).begin
+            except ValueError:
+                continue
+            found[columns["RowKey"].removeprefix(_FOUND), hour] = its, row.etag
+        return found
+
+    def keep_findings(self, hour: datetime, found: Mapping[str, tuple[SweepFinding, str]]) -> None:
+        """Write what a sweep found of an hour, scope by scope, each in the place of the row that has this
+        ETag. Where another sweep has written, its finding stays.
+        """
+        partition = hour_period(hour).index
+        for scope, (its, etag) in found.items():
+            values: tuple[Any, ...] = its.listed, its.bytes, its.behind, its.bytes_behind, its.looked_at
+            keys = {"PartitionKey": partition, "RowKey": _FOUND + scope}
+            columns = {**keys, **dict(zip(_FOUND_TYPES, values, strict=True))}
+            self._put_unless_overtaken(partition, columns, etag)
+
+    # The catalog
+
+    def catalog(self, refused: dict[str, MalformedInput] | None = None) -> dict[str, Columns]:
+        """A row for each scope: name, kind, resource ids, first and last hour.
+
+        Rows that can't be used are told in ``refused``, by their RowKey; without it the first raises
+        ``MalformedInput``.
+        """
+        catalog: dict[str, Columns] = {}
+        for row in self._range(SCOPES, "", END):
+            try:
+                check_columns("flowcounts", row.columns, _CATALOG_TYPES, mend="the next rollup makes it anew")
+                if row.columns["Scope"] != row.columns["RowKey"]:
+                    raise refuse_row("flowcounts", row.columns, "it is no scope's", "nothing needs it")
+            except MalformedInput as error:
+                if refused is None:
+                    raise
+                refused[str(row.columns.get("RowKey"))] = error
+            else:
+                catalog[row.columns["Scope"]] = row.columns
+        return catalog
+
+    def described(self, scope: str) -> tuple[Columns | None, str]:
+        """A scope's row of the catalog, if there is one that can be used; and the row's ETag."""
+        row = self._get(SCOPES, scope)
+        if row is None:
+            return None, ""
+        try:
+            check_columns("flowcounts", row.columns, _CATALOG_TYPES, mend="")
+        except MalformedInput:
+            return None, row.etag
+        return row.columns, row.etag
+
+    def describe(self, row: Columns, etag: str) -> None:
+        """Write a scope's row of the catalog in the place of the one that has this ETag, or ``Conflict``."""
+        transact(self._counts, SCOPES, [Put({**row, "PartitionKey": SCOPES}, etag)])
+
+    # How far the rollup has come
+
+    def looked_at(self) -> LookedAt | None:
+        """When the last rollup began that failed nowhere: it saw all that was written long before."""
+        row = self._get(_LOOKED_AT, "rollup")
+        if row is None:
+            return None
+        try:
+            check_columns("flowcounts", row.columns, {"Time": datetime, "Marker": str}, mend="")
+        except MalformedInput:
+            return None  # as if it were the first rollup: all is looked at, and this row is written anew
+        return LookedAt(row.columns["Time"], row.columns["Marker"])
+
+    def keep_looked_at(self, looked_at: LookedAt) -> None:
+        """Say that all scopes have been looked at. Who is late with it makes the next rollup look at more."""
+        keys = {"PartitionKey": _LOOKED_AT, "RowKey": "rollup"}
+        columns = {**keys, "Time": looked_at.time, "Marker": looked_at.marker}
+        transact(self._counts, _LOOKED_AT, [Put(columns)])
+
+    def _put_unless_overtaken(self, partition: str, columns: Columns, etag: str) -> None:
+        try:
+            transact(self._counts, partition, [Put(columns, etag)])
+        except Conflict:
+            return
+
+    def _get(self, partition: str, row_key: str) -> Found | None:
+        """One entity; ``None`` if there is none."""
+        condition = "PartitionKey eq @partition and RowKey eq @row"
+        return next(query(self._counts, condition, {"partition": partition, "row": row_key}), None)
+
+    def _range(self, partition: str, first: str, last: str) -> Iterator[Found]:
+        """The entities of one partition with ``first`` <= RowKey < ``last``, in order."""
+        return query(
+            self._counts,
+            "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last",
+            {"partition": partition, "first": first, "last": last},
+        )
+
+
+def _of(name: str, first: Period, last: Period) -> tuple[str, str]:
+    """The range of RowKeys of a part in the periods from ``first`` to ``last``."""
+    return f"{name}~{first.key}", f"{name}~{last.key}{END}"
+
+
+def _hours_of(day: Period) -> tuple[Period, Period]:
+    return hour_period(day.begin), hour_period(day.begin.replace(hour=23))
+
+
+def _is_scope(row_key: str) -> bool:
+    return row_key != ALL_SCOPES and not row_key.startswith(_FOUND)
