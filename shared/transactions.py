@@ -19,7 +19,7 @@ tests/test_transactions.py fails if an update of the SDK takes the name away.
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,14 +49,10 @@ _BOUNDARY = re.compile(r'boundary="?([^\s";]+)')
 _RESULT = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*((?:\r\n[^\r\n]+)*)\r\n\r\n(.*)", re.DOTALL)
 _ETAG = re.compile(rb'\r\nETag: *((?:W/)?"[^"\r\n]+")(?=\r\n|$)', re.IGNORECASE)
 
-_OVERTAKEN = {
-    (404, "ResourceNotFound"),
-    (404, "EntityNotFound"),
-    (409, "EntityAlreadyExists"),
-    (412, "UpdateConditionNotSatisfied"),
-    (412, "ConditionNotMet"),
-}
-"""How storage says that an entity isn't any more what it was, is gone, or is there already."""
+_CODE = re.compile(r'code"?[:>] ?"?(\w+)')
+"""The error code in an error's content, which is JSON or XML."""
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +76,12 @@ def transact(
     ``deletes``: the RowKeys of entities to delete, whatever they hold.
 
     ``Conflict``: an entity isn't any more what it was, is there already, or is gone, also one to be deleted.
-    It is also what follows if an answer was lost: the transaction is sent again, and if it has any condition,
-    its own first attempt may be what it meets. So learn anew what is there.
+    It may also be that nobody else has written: if an answer is lost, the transaction is sent again, and with
+    conditions or deletes it then meets what its own first attempt has done. So learn anew what is there.
 
     ``Unavailable``: all else that fails, such as a table that isn't there. The transaction may have been
-    carried out or not.
+    carried out or not. That storage is busy or slow may also be said within an answer that is otherwise good
+    (202); the SDK's pipeline doesn't see it, so that isn't tried again.
 
     ``ValueError``: nothing was sent, as the transaction is none: no operation, more than MOST_OPERATIONS or
     MOST_BYTES, two operations on one entity, another partition, a value that a column can't hold.
@@ -108,12 +105,10 @@ def transact(
         answer = table._client.send_request(request, stream=True, **TRY_AGAIN)  # noqa: SLF001 -- see above
         content = answer.read()
         if answer.status_code != 202:
-            raise HttpResponseError(answer.headers.get("x-ms-error-code"), answer)
-        results = [*_read_results(answer.content_type or "", content)]
-        if len(results) == 1 and results[0].status >= 400:
-            raise _failure(table, partition, results[0])
-        _check_results(results, len(puts), len(deletes))
-        return [result.etag for result in results[: len(puts)]]
+            code = _CODE.search(answer.text())
+            raise HttpResponseError(code[1] if code else None, answer)
+        of = f"{table.table_name}, {partition}"
+        return _read_etags(answer.content_type or "", content, of, len(puts), len(deletes))
 
 
 # The body
@@ -140,7 +135,7 @@ def _write_body(
     of_entity = f"{address}(PartitionKey='{_quote(partition)}',RowKey='"
     pieces = [f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changes}\r\n\r\n"]
     for put in puts:
-        entity = json.dumps(_to_properties(put.columns), separators=(",", ":"))  # ASCII
+        entity = _encode(_to_properties(put.columns))  # ASCII
         target = f"PUT {of_entity}{_quote(put.columns['RowKey'])}')" if put.etag else f"POST {address}"
         condition = "Prefer: return-no-content\r\n"
         if put.etag:
@@ -200,8 +195,27 @@ class _Result:
     content: bytes
 
 
+def _read_etags(content_type: str, content: bytes, of: str, puts: int, deletes: int) -> list[str]:
+    """Read the answer to so many puts, and then deletes; gives the puts' ETags.
+
+    ``Conflict`` or ``Unavailable`` if it says that the transaction ``of`` something failed, ``ValueError`` if
+    it isn't such an answer, or not a whole one.
+    """
+    results = [*_read_results(content_type, content)]
+    if len(results) == 1 and results[0].status >= 400:
+        raise _failure(results[0], of)
+    if len(results) != puts + deletes:
+        raise ValueError(f"{len(results)} results of {puts + deletes} operations")
+    if any(result.status not in (201, 204) for result in results):
+        raise ValueError(f"results {sorted({result.status for result in results})}")
+    etags = [result.etag for result in results[:puts]]
+    if not all(etags):
+        raise ValueError("an entity without an ETag")
+    return etags
+
+
 def _read_results(content_type: str, content: bytes) -> Iterator[_Result]:
-    """Read the results in a content of this type; ``ValueError`` if it isn't a whole one."""
+    """Read the results in a content of this type, in order, from all that is nested in it."""
     if boundary := _BOUNDARY.search(content_type):
         for part in _split(content, boundary[1].encode()):
             headers, _, inner = part.partition(b"\r\n\r\n")
@@ -215,28 +229,20 @@ def _read_results(content_type: str, content: bytes) -> Iterator[_Result]:
 
 
 def _split(content: bytes, boundary: bytes) -> list[bytes]:
-    """Split a multipart content; ``ValueError`` if its beginning or its end is missing."""
-    parts = content.split(b"--" + boundary)
-    if len(parts) < 3 or parts[0].strip() or parts[-1].strip() != b"--":
+    """Split a multipart content at its boundaries."""
+    pieces = content.split(b"--" + boundary)
+    if len(pieces) < 3 or pieces[0].strip() or pieces[-1].strip() != b"--":
         raise ValueError("it isn't whole")
-    return parts[1:-1]
+    return pieces[1:-1]
 
 
-def _check_results(results: Sequence[_Result], puts: int, deletes: int) -> None:
-    """Raise ``ValueError`` unless these are the results of so many puts, and then deletes, that succeeded."""
-    if len(results) != puts + deletes:
-        raise ValueError(f"{len(results)} results of {puts + deletes} operations")
-    if any(result.status not in (201, 204) for result in results):
-        raise ValueError(f"results {sorted({result.status for result in results})}")
-    if not all(result.etag for result in results[:puts]):
-        raise ValueError("an entity without an ETag")
-
-
-def _failure(table: TableClient, partition: str, result: _Result) -> Conflict | Unavailable:
-    """What the single result of a transaction means that failed; ``ValueError`` if it doesn't say."""
-    error: Mapping[str, Any] = json.loads(result.content)["odata.error"]
-    code, message = error["code"], str(error["message"]["value"])
-    reason = f"{table.table_name}, {partition}: {message.splitlines()[0][:_LONGEST_REASON]} ({code})"
-    if (result.status, code) in _OVERTAKEN:
-        return Conflict(f"somebody else has written to {reason}")
-    return Unavailable(f"writing to {reason} (answer {result.status})")
+def _failure(result: _Result, of: str) -> Conflict | Unavailable:
+    """What the only result of a transaction means, if it is an error."""
+    error = json.loads(result.content)["odata.error"]
+    code, message = str(error["code"]), str(error["message"]["value"])
+    reason = f"{of}: {message.partition('\n')[0][:_LONGEST_REASON]} ({code})"
+    match result.status, code:
+        case (412, _) | (404, "ResourceNotFound" | "EntityNotFound") | (409, "EntityAlreadyExists"):
+            return Conflict(f"somebody else has written to {reason}")
+        case _:
+            return Unavailable(f"writing to {reason} (answer {result.status})")

@@ -1,22 +1,36 @@
 """A transaction stores what the SDK would, all of it or nothing, and says truly what has become of it."""
 
+import inspect
+import json
 import random
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
+from email import message_from_bytes, message_from_string
+from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.core.credentials import AzureNamedKeyCredential
 from azure.core.exceptions import ResourceNotFoundError
-from azure.data.tables import TableClient, UpdateMode
+from azure.data.tables import (
+    ResourceTypes,
+    TableClient,
+    TableTransactionError,
+    UpdateMode,
+    generate_account_sas,
+)
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from shared.connection import count_requests
+from shared.connection import Transport, count_requests, credential
 from shared.errors import Conflict, Unavailable
-from shared.tables import Columns, to_entity
-from shared.transactions import ANY, MOST_BYTES, MOST_OPERATIONS, Put, transact
+from shared.settings import Connection
+from shared.tables import Columns, Tables, if_unchanged, to_entity
+from shared.transactions import ANY, MOST_BYTES, MOST_OPERATIONS, Put, _read_etags, transact
+from tests.identity import CLIENT_ID, certify, identity, token
 from tests.system import Stores, host
-from tools.azurite import Azurite
+from tools.azurite import ACCOUNT, ACCOUNT_KEY, Azurite, azurite
 from tools.proxy import Fault, Request, Traffic, forwarded
 
 PARTITION = "nsg~scope~rules~d"
@@ -211,10 +225,12 @@ WITHOUT_EFFECT = {Fault.REFUSED, Fault.BUSY, Fault.THROTTLED, Fault.ERROR}
 """Met once, they are passed by trying again, and nothing was done before."""
 
 
-def tried(table: TableClient, puts: list[Put], deletes: list[str]) -> list[str] | type[Exception]:
+def tried(
+    table: TableClient, puts: list[Put], deletes: list[str], partition: str = PARTITION
+) -> list[str] | type[Exception]:
     """The ETags, or how it ended."""
     try:
-        return transact(table, PARTITION, puts, deletes)
+        return transact(table, partition, puts, deletes)
     except (Conflict, Unavailable) as error:
         return type(error)
 
@@ -250,9 +266,212 @@ def test_a_fault(
     if isinstance(done, list):
         assert now == after
         assert done == [etag_of(table, "there"), etag_of(table, "new")]
-    elif done is Conflict:
-        assert conditional
+    elif done is Conflict:  # with its own first attempt
         assert fault is Fault.LOST
+        assert now == after
+    if fault is Fault.LOST:
+        assert (done is Conflict) is (conditional and not always)
     if fault in WITHOUT_EFFECT:
         assert isinstance(done, list) is not always
         assert now == (before if always else after)
+
+
+# Answers
+
+
+def answer_of(*results: str, outer: str = "batchresponse_1", inner: str = "changesetresponse_2") -> bytes:
+    """An answer as the service's documentation shows it."""
+    parts = "".join(
+        f"--{inner}\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+        f"{result}\r\n"
+        for result in results
+    )
+    head = f"--{outer}\r\nContent-Type: multipart/mixed; boundary={inner}\r\n\r\n"
+    return f"{head}{parts}--{inner}--\r\n--{outer}--\r\n".encode()
+
+
+def error(
+    status: int, code: str, message: str = "0:It failed.\nRequestId:1\nTime:2026-11-26T04:56:53Z"
+) -> str:
+    content = json.dumps({"odata.error": {"code": code, "message": {"lang": "en-US", "value": message}}})
+    headers = "Content-ID: 1\r\nDataServiceVersion: 3.0;\r\nContent-Type: application/json;charset=utf-8\r\n"
+    return f"HTTP/1.1 {status} Reason\r\n{headers}\r\n{content}"
+
+
+CREATED = (
+    "HTTP/1.1 201 Created\r\nContent-ID: 1\r\nLocation: https://account.table.core.windows.net/t(PartitionKey='p',"
+    f"RowKey='r')\r\nETag: {STALE}\r\nDataServiceVersion: 3.0;\r\n\r\n"
+    '{"odata.metadata":"x","odata.etag":"W/\\"x\\"","PartitionKey":"p","RowKey":"r"}'
+)
+WRITTEN = f"HTTP/1.1 204 No Content\r\nContent-ID: 2\r\nCache-Control: no-cache\r\nETag: {STALE}\r\n\r\n"
+DELETED = "HTTP/1.1 204 No Content\r\nContent-ID: 3\r\nCache-Control: no-cache\r\n\r\n"
+TYPE = 'multipart/mixed; boundary="batchresponse_1"'
+WHOLE = answer_of(CREATED, WRITTEN, DELETED)
+
+
+def test_an_answer_as_documented() -> None:
+    assert _read_etags(TYPE, WHOLE, "t, p", 2, 1) == [STALE, STALE]
+    assert _read_etags(TYPE.replace('"', ""), WHOLE, "t, p", 2, 1) == [STALE, STALE]
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "wanted"),
+    [
+        (404, "ResourceNotFound", Conflict),
+        (404, "EntityNotFound", Conflict),
+        (409, "EntityAlreadyExists", Conflict),
+        (412, "UpdateConditionNotSatisfied", Conflict),
+        (412, "ConditionNotMet", Conflict),
+        (404, "TableNotFound", Unavailable),
+        (409, "TableBeingDeleted", Unavailable),
+        (400, "EntityAlreadyExists", Unavailable),
+        (400, "InvalidDuplicateRow", Unavailable),
+        (403, "AuthorizationFailure", Unavailable),
+        (413, "RequestBodyTooLarge", Unavailable),
+        (500, "OperationTimedOut", Unavailable),
+        (503, "ServerBusy", Unavailable),
+    ],
+)
+def test_what_an_error_means(status: int, code: str, wanted: type[Exception]) -> None:
+    failed = error(status, code)
+    bare = f"--batchresponse_1\r\nContent-Type: application/http\r\n\r\n{failed}\r\n--batchresponse_1--"
+    for content in (answer_of(failed), bare.encode()):
+        with pytest.raises(wanted, match=rf"t, p: 0:It failed\. \({code}\)"):
+            _read_etags(TYPE, content, "t, p", 2, 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"<!DOCTYPE html><html><head><title>Sign in</title></head></html>",
+        answer_of(),
+        answer_of(CREATED, WRITTEN),
+        answer_of(CREATED, WRITTEN, DELETED, DELETED),
+        answer_of(DELETED, CREATED, WRITTEN),
+        answer_of(CREATED, WRITTEN, error(412, "ConditionNotMet")),
+        answer_of(CREATED, WRITTEN, DELETED.replace("204", "304")),
+        answer_of(CREATED, WRITTEN, "HTTP/1.1 OK\r\n\r\n"),
+        answer_of(CREATED, WRITTEN.replace(STALE, ""), DELETED),
+        answer_of(CREATED, WRITTEN.replace(STALE, '"'), DELETED),
+        answer_of("HTTP/1.1 412 Precondition Failed\r\n\r\n"),
+        answer_of(error(412, "ConditionNotMet").replace("odata.error", "error")),
+        answer_of(CREATED, WRITTEN, DELETED, outer="batchresponse_2"),
+        b"HTTP/1.1 204 No Content\r\n\r\n" + WHOLE,
+        WHOLE + b"<p>",
+        WHOLE + WHOLE,
+    ],
+)
+def test_what_is_no_answer(content: bytes) -> None:
+    with pytest.raises((ValueError, LookupError)):
+        _read_etags(TYPE, content, "t, p", 2, 1)
+
+
+@given(end=st.integers(0, len(WHOLE.rstrip()) - 1))
+def test_half_an_answer_is_none(end: int) -> None:
+    with pytest.raises(ValueError, match="isn't"):
+        _read_etags(TYPE, WHOLE[:end], "t, p", 2, 1)
+
+
+# What is the SDK's
+
+
+def test_the_sdk_still_has_what_is_used_of_its_inside(table: TableClient) -> None:
+    """If it hasn't any more, see how its ``submit_transaction`` sends a batch now."""
+    send_request: Any = table._client.send_request  # noqa: SLF001 -- that is the point
+    assert [*inspect.signature(send_request).parameters] == ["request", "kwargs"]
+
+
+OF_ITS_OWN = {
+    *("Authorization", "Content-Length", "Content-Type", "Date", "x-ms-client-request-id", "x-ms-date")
+}
+"""Headers that may differ from one request to the next."""
+
+
+def test_the_request_is_that_of_the_sdk(table: TableClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, str]] = []
+    send = Transport.send
+
+    def noted(transport: Transport, request: Any, **options: Any) -> Any:
+        sent.append({"method": request.method, "url": request.url, **request.headers})
+        return send(transport, request, **options)
+
+    monkeypatch.setattr(Transport, "send", noted)
+    with count_requests() as requests:
+        transact(table, PARTITION, [Put(row("ours"))])
+        table.submit_transaction([("upsert", to_entity(row("sdk")), {"mode": "replace"})])
+    assert requests.made == 2
+    ours, sdk = sent
+    assert ours.keys() == sdk.keys()
+    assert {name for name in ours if ours[name] != sdk[name]} <= OF_ITS_OWN
+
+
+def operations_in(body: bytes) -> Iterator[tuple[str, str | None, dict[str, Any]]]:
+    """What a transaction asks for, as the standard library reads it: request line, If-Match, content."""
+    head = b"Content-Type: multipart/mixed; boundary=" + body.partition(b"\r\n")[0].removeprefix(b"--")
+    for part in message_from_bytes(head + b"\r\n\r\n" + body).walk():
+        if part.get_content_type() == "application/http":
+            line, _, rest = str(part.get_payload()).partition("\r\n")
+            operation = message_from_string(rest)
+            content = str(operation.get_payload()).strip()
+            properties = json.loads(content) if content else {}
+            yield line, operation["If-Match"], {k: v for k, v in properties.items() if v != "Edm.String"}
+
+
+def test_the_operations_are_those_of_the_sdk(unlucky: tuple[TableClient, Traffic]) -> None:
+    at, traffic = unlucky
+    bodies: list[bytes] = []
+    traffic.fault = lambda request: bodies.append(request.body)
+    partition = "it's a=b&c"
+    columns = row("c\"'", partition=partition) | {
+        "Text": "\r\n\x00ü😀\ud800",
+        "Data": b"\xff",
+        "No": None,
+        "Yes": True,
+    }
+    columns["Moment"] = datetime(2026, 11, 26, 4, 56, 53, 7, tzinfo=UTC)
+    others = [row(key, partition=partition) for key in "ab"]
+    tried(at, [Put(columns, ""), Put(others[0]), Put(others[1], STALE)], ["d%27"], partition)
+    with suppress(TableTransactionError):
+        at.submit_transaction(
+            [
+                ("create", to_entity(columns)),
+                ("upsert", to_entity(others[0]), {"mode": "replace"}),
+                ("update", to_entity(others[1]), {"mode": "replace", **if_unchanged(STALE)}),
+                ("delete", row("d%27", partition=partition)),
+            ]
+        )
+    ours, sdk = ([*operations_in(body)] for body in bodies)
+    assert len(ours) == 4
+    assert ours == sdk
+
+
+def test_by_access_signature(storage: Azurite, table: TableClient) -> None:
+    key, until = AzureNamedKeyCredential(ACCOUNT, ACCOUNT_KEY), datetime.now(UTC) + timedelta(hours=1)
+    signature = generate_account_sas(key, ResourceTypes(object=True), "rwdau", until)
+    ends = f"TableEndpoint={storage.table_service};SharedAccessSignature={signature}"
+    tables = Tables(Connection("RESULTS", connection_string=ends))
+    transact(tables.table("flowstats"), PARTITION, [Put(row("new"))])
+    assert held(table) == {"new": 1}
+
+
+def test_by_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certify(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", f"{tmp_path}/cert.pem")
+    credential.cache_clear()
+    with azurite(certificate=tmp_path) as guarded, identity(token()) as known:
+        for name, value in known.environment.items():
+            monkeypatch.setenv(name, value)
+        by_identity = Connection("RESULTS", "", guarded.table_service, "managedidentity", CLIENT_ID)
+        tables = Tables(by_identity)
+        tables.create()
+        table = tables.table("flowstats")
+        (etag,) = transact(table, PARTITION, [Put(row("new"))])
+        assert etag == etag_of(table, "new")
+        assert {each["client_id"] for each in known.asked} == {CLIENT_ID}
+        known.token = token(valid_from=-7200, valid_until=-3600)
+        credential.cache_clear()
+        with pytest.raises(Unavailable, match="answer 403"):
+            transact(Tables(by_identity).table("flowstats"), PARTITION, [Put(row("new"))])
+    credential.cache_clear()
