@@ -218,58 +218,66 @@ def test_another_version_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("rows", 2**40), ("rows", 2**70), ("sums", [9] * 8), ("key", [9])]
+    ("name", "value"),
+    [
+        *(("rows", value) for value in (-1, 0, 2, 2**40, 2**70)),
+        *(("texts", value) for value in (-1, 1, 3, 2**40)),
+        *(("sums", [width] * 15) for width in (-1, 2, 9)),
+        *(("sums", [1] * number) for number in (14, 16)),
+        *(("seen", widths) for widths in ([], [0], [0, 9], [0, 0, 0])),
+        *(("keys", width) for width in (-1, 2, 9)),
+        *(("missed", width) for width in (-1, 1, 9)),
+        *(("lengths", width) for width in (-1, 0, 2, 9)),
+    ],
 )
-def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value: object) -> None:
+def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value: Any) -> None:
     """Whatever the header says, reading takes no more memory and time than what was packed."""
     counts = HourCounts()
     counts.families["talkers"].add(("10.0.0.4", "Inbound"), to_sums([1] * len(MEASURES)))
     body = zlib.decompress(pack({0: counts}))
     end = 4 + int.from_bytes(body[:4], "little")
     header = json.loads(body[4:end])
-    header["shares"]["0"]["families"]["talkers"][name] = value
+    if name == "rows":
+        header["shares"]["0"]["talkers"][0] = value
+    else:
+        (header if name == "texts" else header["widths"])[name] = value
     with pytest.raises(MalformedInput):
         unpack(zlib.compress(with_header(header, body[end:])))
 
 
 def test_a_column_without_rows_is_no_wider_than_a_number() -> None:
     """Otherwise the width alone would decide how long reading takes."""
-    family = {"rows": 0, "key": [10**7], "floor": 1, "rest": []}
-    header = {
-        "packing": PACKING,
-        "shares": {"0": {"traffic": [], "families": {"talkers": family}}},
-        "texts": [0, 0, 0],
-    }
-    with pytest.raises(MalformedInput):
-        unpack(zlib.compress(with_header(header, b"")))
+    widths: dict[str, Any] = {"keys": 0, "missed": 0, "seen": [0, 0], "sums": [], "lengths": 0}
+    header = {"packing": PACKING, "shares": {"0": {"talkers": [0, 1]}}, "texts": 0, "widths": widths}
+    assert unpack(zlib.compress(with_header(header, b"")))[0].families["talkers"].floor == 1
+    for name, value in (("keys", 10**7), ("missed", 10**7), ("seen", [0, 10**7]), ("sums", [10**7])):
+        broken = {**header, "widths": widths | {name: value}}
+        with pytest.raises(MalformedInput):
+            unpack(zlib.compress(with_header(broken, b"")))
 
 
-@pytest.mark.parametrize("where", [0, 7, 14, 15, None, "rest", "traffic"])
+@pytest.mark.parametrize("where", ["key", "missed", "seen", "sums", "restarts", "floor", "rest"])
 @pytest.mark.parametrize("number", [2**63, 2**64 - 1, -1])
-def test_a_figure_that_no_column_holds_is_refused(where: int | str | None, number: int) -> None:
-    """A figure of a row, what it missed (15), its key's (none), the rest's or the exact traffic's."""
+def test_a_figure_that_no_column_holds_is_refused(where: str, number: int) -> None:
     counts = HourCounts()
-    counts.traffic[0, "Inbound", "Allowed"] = to_sums([INT64_MAX] * len(MEASURES))
-    family = counts.families["talkers"]
-    family.add(("10.0.0.4", "Inbound"), to_sums([INT64_MAX] * len(MEASURES)))
-    family.rest, family.missed["10.0.0.4", "Inbound"] = to_sums([INT64_MAX] * len(MEASURES)), INT64_MAX
+    family = counts.families["rules"]
+    key = ("g", "r", "Inbound", "Allowed")
+    family.add(key, to_sums([INT64_MAX] * len(MEASURES)))
+    family.see(key, INT64_MAX, INT64_MAX)
+    family.rest, family.missed[key] = to_sums([INT64_MAX] * len(MEASURES)), INT64_MAX
+    family.floor = INT64_MAX
     body = zlib.decompress(pack({0: counts}))
     end = 4 + int.from_bytes(body[:4], "little")
-    header = json.loads(body[4:end])
-    share, columns = header["shares"]["0"], body[end:]
-    if where == "traffic":
-        share["traffic"][0][-1] = number
-    elif where == "rest":
-        share["families"]["talkers"]["rest"][3] = number
-    else:  # two key columns of a byte or none, then columns of eight bytes
-        talkers = share["families"]["talkers"]
-        widths = talkers["key"]
-        assert talkers["sums"] + talkers["missed"] == [8] * (len(MEASURES) + 1)
-        if where is None:
-            widths[0], columns = 8, (number % 2**64).to_bytes(8, "little") + columns[widths[0] :]
-        else:
-            at = sum(widths) + 8 * where
-            columns = columns[:at] + (number % 2**64).to_bytes(8, "little") + columns[at + 8 :]
+    header, columns = json.loads(body[4:end]), body[end:]
+    part, widths = header["shares"]["0"]["rules"], header["widths"]
+    assert widths == {"keys": 1, "missed": 8, "seen": [8, 8], "sums": [8] * len(MEASURES), "lengths": 1}
+    if where in {"floor", "rest"}:
+        part[1 if where == "floor" else 5] = number
+    elif where == "key":
+        widths["keys"], columns = 8, (number % 2**64).to_bytes(8, "little") * len(key) + columns[len(key) :]
+    else:  # the columns of eight bytes, behind a key of four
+        at = len(key) + 8 * {"missed": 0, "seen": 2, "sums": 3, "restarts": 2 + len(MEASURES)}[where]
+        columns = columns[:at] + (number % 2**64).to_bytes(8, "little") + columns[at + 8 :]
     unpack(zlib.compress(with_header(json.loads(body[4:end]), body[end:])))
     with pytest.raises(MalformedInput):
         unpack(zlib.compress(with_header(header, columns)))

@@ -13,7 +13,7 @@ short, and so is all that is made of them.
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import reduce
 from operator import or_
 
 from shared.flowlog.restarts import Correction
@@ -50,7 +50,7 @@ type Figures = list[int]
 type Sums = int
 
 _FIELDS = struct.Struct(f"<{len(MEASURES)}Q")
-_number_of = partial(int.from_bytes, byteorder="little")
+_number_of = int.from_bytes
 _TOP_BITS = sum(1 << 64 * place + 63 for place in range(len(MEASURES)))
 _FIRST_OF_RESTARTS = 1 << 64 * len(PLAIN)
 _NO_RESTARTS = [0] * (len(MEASURES) - len(PLAIN))
@@ -148,7 +148,7 @@ def bytes_of_sums(many: Iterable[Sums], measures: int) -> bytes:
 
 def sums_of_bytes(data: bytes | bytearray, measures: int) -> list[Sums]:
     """What ``bytes_of_sums`` made these bytes of, if no figure is too large for a column."""
-    return [*map(_number_of, [each for (each,) in struct.iter_unpack(f"{8 * measures}s", data)])]
+    return [_number_of(each, "little") for (each,) in struct.iter_unpack(f"{8 * measures}s", data)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,34 @@
-"""Counts ⇄ bytes: how a blob's counts travel in one entity.
+"""Counts ⇄ bytes: how counts travel in one entity.
 
 The layout, version 1, inside one zlib stream::
 
     4 bytes    length of the header, little endian
-    header     JSON: numbers of rows and widths of columns, remainders, floors, exact traffic
-    columns    one after another, each a run of unsigned numbers as byte planes: all lowest bytes first
+    header     JSON: {"packing": 1,
+                      "shares": {share: {part: [rows, floor, *rest]}},
+                      "texts": how many,
+                      "widths": {"keys": …, "missed": …, "seen": [first, last], "sums": […], "lengths": …}}
+    columns    in the order of "widths", each a run of unsigned numbers as byte planes: all lowest bytes first
+    texts      one after another, UTF-8; the last column has their lengths in characters
 
-A column takes as many planes as its largest number needs, so that small numbers take little, zeros nothing,
-and zlib meets like with like. Texts stand once, in a table of their own; keys refer to them by number. Rows
-stand in the order in which their keys were admitted: it decides which of equal ones is dropped.
+The parts of a share are its families, by name, and "traffic", which has neither floor nor rest. The rows of
+all parts of all shares stand in the same few columns, one part after another: a few rows of many parts cost
+little more than as many rows of one. The keys of a part are the values of its first dimension, then those of
+its second, and so on: numbers as they are, texts as their places in the list of all texts. "seen" has rows
+only of families that keep times.
+
+A column takes as many planes as its largest number needs, its width, so that small numbers take little, zeros
+nothing, and zlib meets like with like. Lists of figures end with the last that isn't zero. Rows stand in the
+order in which their keys were admitted, which decides which of equal ones is dropped; those of traffic are
+sorted. So equal counts are equal bytes, whatever they have been through.
 """
 
-import json
 import struct
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
+
+import orjson
 
 from shared.errors import MalformedInput
 from shared.tally.families import FAMILIES, OF_PORT
@@ -53,12 +65,13 @@ base64, which takes a third more.
 KEYS_LEFT_ALONE = 100
 """A family of up to so many keys gives none of them up to make room, unless no other is left to do so."""
 
-_MOST_ROWS = 1_000_000
+_MOST_NUMBERS = 10_000_000
+"""More than any columns have."""
 
 
 def pack(shares: Mapping[int, HourCounts]) -> bytes:
     """Pack counts by share (-1, 0, +1; see ``BlobCounts``)."""
-    return _pack(shares, None, {})
+    return _pack({share: _parts_of(counts) for share, counts in shares.items()})
 
 
 def pack_within(shares: Mapping[int, HourCounts], most: int = COUNTS_BYTES) -> bytes:
@@ -67,35 +80,37 @@ def pack_within(shares: Mapping[int, HourCounts], most: int = COUNTS_BYTES) -> b
     Where they take more, families drop keys in place, which moves those keys' figures to the rest: again and
     again the family of most bytes gives up a quarter of its keys, until all of them should fit.
     """
-    return _pack_within(shares, None, most)
+    packed = pack(shares)
+    while len(packed) > most:
+        families = {
+            (share, name): family
+            for share, counts in shares.items()
+            for name, family in counts.families.items()
+        }
+        sizes = {place: len(_lay_out({0: {place[1]: family}})) for place, family in families.items()}
+        if not _drop_keys(families, sizes, sum(sizes.values()) * most // len(packed)):
+            break
+        packed = pack(shares)
+    return packed
 
 
 def pack_apart(counts: HourCounts) -> dict[str, bytes]:
     """Pack each family that has anything, and ``traffic`` if there is any, by itself; gives them by name.
 
-    Each is a packing of share 0 alone. Families drop keys in place where they take more than ``FAMILY_BYTES``
-    each or all together more than ``PERIOD_BYTES``, as in ``pack_within``.
+    Each is a packing of share 0 that has this part alone. Families drop keys in place, as in ``pack_within``,
+    where they take more than ``FAMILY_BYTES`` each or more than ``PERIOD_BYTES`` all together.
     """
-    packed = {name: _pack_within({0: counts}, name, FAMILY_BYTES) for name in _parts_of(counts)}
-    families = {name: family for name, family in counts.families.items() if name in packed}
-    most = PERIOD_BYTES - len(packed.get(TRAFFIC, b""))
-    while True:
-        sizes = {name: len(packed[name]) for name in families}
-        dropping = _drop_keys(families, sizes, most)
-        if not dropping:
-            return packed
-        packed |= {name: _pack({0: counts}, name, {}) for name in dropping}
+    parts = _parts_of(counts)
+    packed = {name: _pack({0: {name: part}}) for name, part in parts.items()}
+    families = {name: family for name, family in counts.families.items() if name in parts}
 
+    def fit(some: Mapping[str, HeavyHitters], most: int) -> None:
+        while dropping := _drop_keys(some, {name: len(packed[name]) for name in some}, most):
+            packed.update({name: _pack({0: {name: some[name]}}) for name in dropping})
 
-def _pack_within(shares: Mapping[int, HourCounts], only: str | None, most: int) -> bytes:
-    sizes: dict[_Place, int] = {}
-    packed = _pack(shares, only, sizes)
-    while len(packed) > most:
-        families = {(share, name): shares[share].families[name] for share, name in sizes}
-        before_compression = sum(sizes.values()) * most // len(packed)
-        if not _drop_keys(families, sizes, before_compression):
-            break
-        packed = _pack(shares, only, sizes)
+    for name, family in families.items():
+        fit({name: family}, FAMILY_BYTES)
+    fit(families, PERIOD_BYTES - len(packed.get(TRAFFIC, b"")))
     return packed
 
 
@@ -116,67 +131,69 @@ def _drop_keys[Place](
     return dropping
 
 
-def _parts_of(counts: HourCounts) -> list[str]:
-    """The names of what there is anything of."""
-    families = [name for name, family in counts.families.items() if len(family) or family.floor]
-    return [TRAFFIC, *families] if counts.traffic else families
+type _Traffic = dict[tuple[int, str, str], Sums]
+type _Part = HeavyHitters | _Traffic
 
 
-type _Place = tuple[int, str]
-"""A share, and the name of a family."""
+def _parts_of(counts: HourCounts) -> dict[str, _Part]:
+    """What there is anything of, by name."""
+    parts: dict[str, _Part] = {TRAFFIC: counts.traffic} if counts.traffic else {}
+    return parts | {name: each for name, each in counts.families.items() if each.sums or each.floor}
 
 
-def _pack(shares: Mapping[int, HourCounts], only: str | None, sizes: dict[_Place, int]) -> bytes:
-    """Pack counts, or what they have of one name; the bytes that each family takes before compression go to
-    ``sizes``. A text counts for the first family that has it.
-    """
-    columns = _ColumnWriter()
-    texts = _Texts()
+def _dimensions_of(part: str) -> tuple[str, ...]:
+    return _OF_TRAFFIC if part == TRAFFIC else FAMILIES[part].columns
+
+
+_BUCKET = "Bucket"
+_OF_TRAFFIC = _BUCKET, "Direction", "Status"
+_NUMBERS = {_BUCKET, *OF_PORT}
+"""Dimensions whose values are no texts."""
+
+
+# Packing
+
+
+def _pack(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
+    return zlib.compress(_lay_out(shares), level=1)
+
+
+def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
+    """A packing before it is compressed."""
     header: dict[str, Any] = {"packing": PACKING, "shares": {}}
-    sizes.clear()
-    for share, counts in sorted(shares.items()):
-        names = _parts_of(counts) if only is None else [only]
-        traffic, families = [], {}
-        for name in names:
-            if name == TRAFFIC:
-                traffic = sorted(
-                    [*key, *_shortened(to_figures(sums))] for key, sums in counts.traffic.items()
-                )
-                continue
-            known = len(texts)
-            family = counts.families[name]
-            families[name] = _pack_family(family, columns, texts)
-            new = islice(reversed(texts), len(texts) - known)
-            sizes[share, name] = len(family) * _bytes_a_row(families[name]) + sum(map(len, new))
-        header["shares"][share] = {"traffic": traffic, "families": families}
+    texts = _Texts()
+    keys: list[int] = []
+    sums: list[Sums] = []
+    missed: list[int] = []
+    seen: list[tuple[int, int]] = []
+    for share, parts in sorted(shares.items()):
+        of_parts = header["shares"][str(share)] = {}
+        for name, part in parts.items():
+            if isinstance(part, HeavyHitters):
+                rows: Mapping[Key, Sums] = part.sums
+                of_parts[name] = [len(rows), part.floor, *_to_list(part.rest)]
+                missed += [part.missed.get(key, 0) for key in rows] if part.missed else [0] * len(rows)
+                seen += map(part.seen.__getitem__, rows) if part.seen else ()
+            else:
+                rows = dict(sorted(part.items()))
+                of_parts[name] = [len(rows)]
+                missed += [0] * len(rows)
+            for dimension, column in zip(_dimensions_of(name), zip(*rows, strict=True), strict=bool(rows)):
+                keys += column if dimension in _NUMBERS else map(texts.__getitem__, column)
+            sums += rows.values()
     joined = "".join(texts).encode("utf-8", "surrogatepass")
-    header["texts"] = [len(texts), len(joined), *columns.add([[*map(len, texts)]])]
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    body = b"".join([len(encoded).to_bytes(4, "little"), encoded, *columns.planes, joined])
-    return zlib.compress(body, level=1)
-
-
-def unpack(packed: bytes) -> dict[int, HourCounts]:
-    """The counts that were packed; ``MalformedInput`` if these bytes are no packing that we know."""
-    try:
-        body = _decompressed(packed)
-        header_end = 4 + int.from_bytes(body[:4], "little")
-        header = json.loads(body[4:header_end])
-        version = header["packing"]
-        if version == PACKING:
-            return _unpack_shares(header, body, header_end)
-    except Exception as error:  # whatever is wrong with these bytes, they are no packing
-        raise MalformedInput(f"counts can't be unpacked: {error!r}") from error
-    raise MalformedInput(f"counts are packed as version {version!r}, known is {PACKING}")
-
-
-def _decompressed(packed: bytes) -> bytes:
-    """What one zlib stream holds; ``zlib.decompress`` would not mind what stands behind it."""
-    stream = zlib.decompressobj()
-    body = stream.decompress(packed)
-    if not stream.eof or stream.unused_data:
-        raise ValueError("there is less or more than one packing")
-    return body
+    header["texts"] = len(texts)
+    first, last = zip(*seen, strict=True) if seen else ((), ())
+    columns = _ColumnWriter()
+    header["widths"] = {
+        "keys": columns.add(keys),
+        "missed": columns.add(missed),
+        "seen": [columns.add(first), columns.add(last)],
+        "sums": columns.add_sums(sums),
+        "lengths": columns.add([*map(len, texts)]),
+    }
+    encoded = orjson.dumps(header)
+    return b"".join([len(encoded).to_bytes(4, "little"), encoded, *columns.planes, joined])
 
 
 class _Texts(dict[str, int]):
@@ -193,20 +210,18 @@ class _ColumnWriter:
     def __init__(self) -> None:
         self.planes: list[bytes] = []
 
-    def add(self, columns: Iterable[Collection[int]]) -> list[int]:
-        """Add columns of numbers from 0 on; returns how many planes each took."""
-        widths = []
-        for column in columns:
-            width = _width_of(max(column, default=0))
-            widths.append(width)
-            if width == 1:  # most of them
-                self.planes.append(bytes(column))
-            elif width:
-                numbers = struct.pack(f"<{len(column)}q", *column)
-                self.planes += [numbers[plane::8] for plane in range(width)]
-        return widths
+    def add(self, column: Sequence[int]) -> int:
+        """Add a column of numbers from 0 on; returns how many planes it took."""
+        width = _width_of(max(column, default=0))
+        if width == 1:  # most of them
+            self.planes.append(bytes(column))
+        elif width:
+            code, size = _format_of(width)
+            numbers = struct.pack(f"<{len(column)}{code}", *column)
+            self.planes += [numbers[plane::size] for plane in range(width)]
+        return width
 
-    def add_sums(self, sums: Collection[Sums]) -> list[int]:
+    def add_sums(self, sums: Sequence[Sums]) -> list[int]:
         """Add the columns of figures; returns how many planes each took."""
         bits = bits_of_sums(sums)
         measures = measures_in(bits)
@@ -225,133 +240,141 @@ def _shortened(numbers: list[int]) -> list[int]:
     return numbers[:length]
 
 
-def _lengthened(numbers: list[int]) -> list[int]:
-    """What ``_shortened`` has shortened."""
-    return [*numbers, *[0] * (len(MEASURES) - len(numbers))]
+def _to_list(sums: Sums) -> list[int]:
+    """The figures of what is often nothing."""
+    return _shortened(to_figures(sums)) if sums else []
+
+
+def _of_list(numbers: list[int]) -> Sums:
+    """What ``_to_list`` has made these of."""
+    return to_sums([*numbers, *[0] * (len(MEASURES) - len(numbers))]) if any(numbers) else 0
+
+
+def _format_of(width: int) -> tuple[str, int]:
+    """The code of the smallest number that has so many bytes, and how many it has."""
+    return ("H", 2) if width == 2 else ("q", 8)
 
 
 def _width_of(largest: int) -> int:
     return (largest.bit_length() + 7) // 8
 
 
-class _ColumnReader:
-    def __init__(self, body: bytes, at: int) -> None:
-        self.body, self.at = body, at
-
-    def check(self, rows: int, widths: Sequence[int]) -> None:
-        """``ValueError`` if there is less than these columns take."""
-        if rows > _MOST_ROWS or max(widths, default=0) > 8 or rows * sum(widths) > len(self.body) - self.at:
-            raise ValueError("columns are longer than what there is")
-
-    def take(self, rows: int, widths: Sequence[int]) -> list[tuple[int, ...]]:
-        return [self._take(rows, width) for width in widths]
-
-    def take_sums(self, rows: int, widths: Sequence[int]) -> list[Sums]:
-        measures = len(widths)
-        if measures > len(MEASURES):
-            raise ValueError(f"{measures} measures")
-        numbers = bytearray(8 * measures * rows)
-        for place, width in enumerate(widths):
-            self._fill(numbers, 8 * place, 8 * measures, width)
-        return sums_of_bytes(numbers, measures)
-
-    def _take(self, rows: int, width: int) -> tuple[int, ...]:
-        if not width:
-            return (0,) * rows
-        if width == 1:
-            self.at += rows
-            return tuple(self.body[self.at - rows : self.at])
-        numbers = bytearray(8 * rows)
-        self._fill(numbers, 0, 8, width)
-        return struct.unpack(f"<{rows}q", numbers)
-
-    def _fill(self, numbers: bytearray, first: int, step: int, width: int) -> None:
-        """Put so many planes into every ``step``-th byte from ``first`` on, each a byte further."""
-        rows = len(numbers) // step
-        plane = b""
-        for place in range(first, first + width):
-            numbers[place::step] = plane = self.body[self.at : self.at + rows]
-            self.at += rows
-        if width == 8 and max(plane) > 0x7F:
-            raise ValueError("a number is too large for a column")
+# Unpacking
 
 
-def _pack_family(family: HeavyHitters, columns: _ColumnWriter, texts: _Texts) -> dict[str, Any]:
-    """Put a family's rows into the columns; gives how many there are, the columns' widths, and what else
-    there is to know of the family.
-    """
-    keys, missed, seen = family.sums.keys(), family.missed, family.seen
-    packed: dict[str, Any] = {
-        "rows": len(keys),
-        "floor": family.floor,
-        "rest": _shortened(to_figures(family.rest)),
-    }
-    if keys:
-        packed["key"] = columns.add(_numbered(column, texts) for column in zip(*keys, strict=True))
-        packed["sums"] = columns.add_sums(family.sums.values())
-        packed["missed"] = columns.add([[missed.get(key, 0) for key in keys] if missed else ()])
-        packed["seen"] = columns.add(zip(*map(seen.__getitem__, keys), strict=True) if seen else ())
-    return packed
+def unpack(packed: bytes) -> dict[int, HourCounts]:
+    """The counts that were packed; ``MalformedInput`` if these bytes are no packing that we know."""
+    try:
+        body = _decompressed(packed)
+        header_end = 4 + int.from_bytes(body[:4], "little")
+        header = orjson.loads(body[4:header_end])
+        version = header["packing"]
+        if version == PACKING:
+            return _unpack(header, body, header_end)
+    except Exception as error:  # whatever is wrong with these bytes, they are no packing
+        raise MalformedInput(f"counts can't be unpacked: {error!r}") from error
+    raise MalformedInput(f"counts are packed as version {version!r}, known is {PACKING}")
 
 
-_COLUMNS = ("key", "sums", "missed", "seen")
-"""A family's columns, in their order."""
+def _decompressed(packed: bytes) -> bytes:
+    """What one zlib stream holds; ``zlib.decompress`` would not mind what stands behind it."""
+    stream = zlib.decompressobj()
+    body = stream.decompress(packed)
+    if not stream.eof or stream.unused_data:
+        raise ValueError("there is less or more than one packing")
+    return body
 
 
-def _bytes_a_row(packed: dict[str, Any]) -> int:
-    return sum(sum(packed.get(name, ())) for name in _COLUMNS)
-
-
-def _numbered(column: Sequence[Any], texts: _Texts) -> Sequence[int]:
-    """A column of keys: its numbers, or those of its texts."""
-    return column if isinstance(column[0], int) else [*map(texts.__getitem__, column)]
-
-
-def _unpack_shares(header: dict[str, Any], body: bytes, at: int) -> dict[int, HourCounts]:
-    many, length, width = header["texts"]
-    joined_at = len(body) - length
-    joined = body[joined_at:].decode("utf-8", "surrogatepass")
-    of_texts = _ColumnReader(body, joined_at - many * width)
-    of_texts.check(many, [width])
-    lengths = of_texts.take(many, [width])[0]
-    texts = [*_cut(joined, lengths)]
+def _unpack(header: dict[str, Any], body: bytes, at: int) -> dict[int, HourCounts]:
+    shares = {int(share): HourCounts() for share in header["shares"]}
+    parts = [
+        (shares[int(share)], name, *numbers)
+        for share, of_parts in header["shares"].items()
+        for name, numbers in of_parts.items()
+    ]
+    cells = rows = timed = 0
+    for counts, name, many, *_ in parts:
+        if many < 0:
+            raise ValueError("fewer rows than none")
+        cells += many * len(_dimensions_of(name))
+        rows += many
+        timed += many if name != TRAFFIC and counts.families[name].seen is not None else 0
     reader = _ColumnReader(body, at)
-    shares: dict[int, HourCounts] = {}
-    for share, packed in header["shares"].items():
-        counts = shares[int(share)] = HourCounts()
-        counts.traffic = {
-            (row[0], row[1], row[2]): to_sums(_lengthened(row[3:])) for row in packed["traffic"]
-        }
-        for name, family in packed["families"].items():
-            _unpack_family(counts, name, family, reader, texts)
+    widths = header["widths"]
+    keys = _Column(reader.take(cells, widths["keys"]))
+    missed = _Column(reader.take(rows, widths["missed"]))
+    first, last = (_Column(reader.take(timed, width)) for width in widths["seen"])
+    sums = _Column(reader.take_sums(rows, widths["sums"]))
+    texts = reader.take_texts(header["texts"], widths["lengths"])
+    for counts, name, many, *numbers in parts:
+        values: list[Iterable[Any]] = []
+        for dimension in _dimensions_of(name):
+            column = keys.next(many)
+            values.append(column if dimension in _NUMBERS else map(texts.__getitem__, column))
+        of_part = [*zip(*values, strict=True)], sums.next(many), missed.next(many)
+        if name == TRAFFIC:
+            counts.traffic = dict(zip(*of_part[:2], strict=True))
+            continue
+        family = counts.families[name]
+        floor, *rest = numbers
+        family.floor, family.rest = _of_list([floor]), _of_list(rest)  # refused if no column holds them
+        times = zip(first.next(many), last.next(many), strict=True) if family.seen is not None else ()
+        family.fill(*of_part, times)
     return shares
 
 
-def _cut(joined: str, lengths: Iterable[int]) -> Iterator[str]:
-    at = 0
-    for length in lengths:
-        yield joined[at : at + length]
-        at += length
+class _Column[Number]:
+    """Numbers that are taken one run after another."""
+
+    def __init__(self, numbers: Sequence[Number]) -> None:
+        self._numbers, self._at = numbers, 0
+
+    def next(self, many: int) -> Sequence[Number]:
+        self._at += many
+        return self._numbers[self._at - many : self._at]
 
 
-def _unpack_family(
-    counts: HourCounts,
-    name: str,
-    packed: dict[str, Any],
-    reader: _ColumnReader,
-    texts: Sequence[str],
-) -> None:
-    """Put the rows of a family back."""
-    family = counts.families[name]
-    family.floor, family.rest = packed["floor"], to_sums(_lengthened(packed["rest"]))
-    rows = packed["rows"]
-    reader.check(rows, [width for name in _COLUMNS for width in packed.get(name, ())])
-    if not rows:
-        return
-    parts: list[Iterable[str | int]] = []
-    for title, column in zip(FAMILIES[name].columns, reader.take(rows, packed["key"]), strict=True):
-        parts.append(column if title in OF_PORT else map(texts.__getitem__, column))
-    keys: list[Key] = [*zip(*parts, strict=True)]
-    sums = reader.take_sums(rows, packed["sums"])
-    (missed,) = reader.take(rows, packed["missed"])
-    family.fill(keys, sums, missed, zip(*reader.take(rows, packed["seen"]), strict=True))
+class _ColumnReader:
+    """Takes columns out of a body, one after another; ``ValueError`` if there is less than they take."""
+
+    def __init__(self, body: bytes, at: int) -> None:
+        self._body, self._at = body, at
+
+    def take(self, many: int, width: int) -> Sequence[int]:
+        """A column of so many numbers."""
+        if width == 1:  # most of them
+            return self._plane(many)
+        return struct.unpack(f"<{many}q", self._planes(many, [width]))
+
+    def take_sums(self, many: int, widths: Sequence[int]) -> list[Sums]:
+        """The columns of figures, of so many keys."""
+        if len(widths) > len(MEASURES):
+            raise ValueError(f"{len(widths)} measures")
+        return sums_of_bytes(self._planes(many, widths), len(widths)) if widths else [0] * many
+
+    def take_texts(self, many: int, width: int) -> list[str]:
+        """Texts, all that is left, behind the column of their lengths."""
+        ends = [*accumulate(self.take(many, width), initial=0)]
+        joined = self._body[self._at :].decode("utf-8", "surrogatepass")
+        if len(joined) != ends[-1]:
+            raise ValueError("texts are longer or shorter than they should be")
+        return [joined[begin:end] for begin, end in pairwise(ends)]
+
+    def _planes(self, many: int, widths: Sequence[int]) -> bytearray:
+        """Columns side by side: of each row as many numbers of 64 bits as there are columns."""
+        if many * len(widths) > _MOST_NUMBERS or min(widths) < 0 or max(widths) > 8:
+            raise ValueError("columns are longer or wider than any")
+        step = 8 * len(widths)
+        numbers = bytearray(step * many)
+        for place, width in enumerate(widths):
+            for at in range(8 * place, 8 * place + width):
+                numbers[at::step] = plane = self._plane(many)
+            if width == 8 and max(plane, default=0) > 0x7F:
+                raise ValueError("a number is too large for a column")
+        return numbers
+
+    def _plane(self, many: int) -> bytes:
+        self._at += many
+        if self._at > len(self._body):
+            raise ValueError("columns are longer than what there is")
+        return self._body[self._at - many : self._at]
