@@ -16,7 +16,7 @@ from tools.bench.logs import BUSY, FLOODED
 from tools.bench.measuring import Row, table
 from tools.bench.memory import memory
 from tools.bench.starting import starting
-from tools.bench.storing import processes, rolling, scale, updates
+from tools.bench.storing import processes, rolling, scale, transactions, updates
 
 type Section = Callable[[argparse.Namespace], Iterator[Row]]
 
@@ -30,6 +30,7 @@ SECTIONS: dict[str, Section] = {
     "memory": lambda given: memory(given.memory_of, given.tuples),
     "starting": lambda given: starting(2 * given.rounds),
     "updates": lambda given: updates(min(40, 8 * given.rounds)),
+    "transactions": lambda given: transactions(2 * given.rounds),
     "at-once": lambda given: at_once(given.rounds, given.away / 1000),
     "instance": lambda given: instance(max(given.megabytes)),
     "processes": lambda given: processes(given.rounds, given.tuples, min(200, given.nics)),

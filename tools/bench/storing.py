@@ -1,4 +1,4 @@
-"""Rows of whole jobs on Azurite: one update, one among many interfaces, a sweep, two processes, a rollup."""
+"""Rows of whole jobs on Azurite: updates, sweeps, transactions, rollups; by one process and by two."""
 
 import os
 import time
@@ -26,10 +26,12 @@ from shared.ledger.store import Ledger, Loaded
 from shared.rollup import rollup
 from shared.settings import Connection
 from shared.sweep import sweep
-from shared.tables import Tables, to_entity
+from shared.tables import Columns, Tables, to_entity
+from shared.tally.measures import PLAIN
 from shared.tally.packing import pack
 from shared.tally.states import States
 from shared.times import floor_hour
+from shared.transactions import Put, transact
 from shared.views.store import Views
 from tools.azurite import ACCOUNT, Azurite, azurite
 from tools.bench.logs import BUSY, HOUR, hour_blob, repeated, shares_with
@@ -314,6 +316,47 @@ def _beyond(listing: Request, since: datetime, until: datetime) -> bool:
     return bool(root and folder) and any(
         hour.strftime(HOUR_FOLDER).startswith("y=" + folder) and not since <= hour <= until for hour in hours
     )
+
+
+# A transaction
+
+
+_AT_ONCE = 10
+"""Transactions that are timed together."""
+
+
+def transactions(rounds: int) -> Iterator[Row]:
+    """Transactions of a view's rows, against the same ones by the SDK's own ``submit_transaction``."""
+    with emulator() as (_, at):
+        stats = at.tables.table("flowstats")
+        for number, target in ((10, 0.3), (100, 0.15)):
+            rows = [_view_row(rank) for rank in range(number)]
+            ours, sdk = by_turns(rounds, partial(_by_us, stats, rows), partial(_by_the_sdk, stats, rows))
+            yield Row(
+                *("transactions", f"{number} rows", "× CPU seconds by the SDK", ratios(ours, sdk), target),
+                aside={
+                    "CPU ms a row": 1e3 * median(ours) / number / _AT_ONCE,
+                    "by the SDK": 1e3 * median(sdk) / number / _AT_ONCE,
+                },
+            )
+
+
+def _view_row(rank: int) -> Columns:
+    """A row as the view of conversations has them."""
+    key = dict.fromkeys(("Direction", "SrcIp", "DestIp", "DestPort", "L4Protocol", "AclRule"), "10.0.0.4")
+    figures = dict.fromkeys((*PLAIN, "Missed"), 1_000_000 * rank)
+    keys = {"PartitionKey": "bench~conversations~hour", "RowKey": f"2026112604~{rank:04d}"}
+    return keys | {"Scope": "bench", "View": "conversations", "Period": HOUR} | key | figures | {"Rank": rank}
+
+
+def _by_us(table: TableClient, rows: list[Columns]) -> None:
+    for _ in range(_AT_ONCE):
+        transact(table, rows[0]["PartitionKey"], [Put(row) for row in rows])
+
+
+def _by_the_sdk(table: TableClient, rows: list[Columns]) -> None:
+    for _ in range(_AT_ONCE):
+        table.submit_transaction([("upsert", to_entity(row), {"mode": "replace"}) for row in rows])
 
 
 # Two processes
