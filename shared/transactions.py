@@ -87,7 +87,8 @@ def transact(
     MOST_BYTES, two operations on one entity, another partition, a value that a column can't hold.
     """
     batch, changes = f"batch_{uuid4()}", f"changeset_{uuid4()}"
-    body = _write_body(f"{_address(table)}/{table.table_name}", partition, puts, deletes, batch, changes)
+    address = f"{table.url.partition('?')[0]}/{table.table_name}"
+    body = _write_body(address, partition, puts, deletes, batch, changes)
     request = HttpRequest(
         "POST",
         "/$batch",
@@ -114,15 +115,10 @@ def transact(
 # The body
 
 
-def _address(table: TableClient) -> str:
-    """The account's address, without what an access signature adds to it."""
-    return table.url.partition("?")[0].rstrip("/")
-
-
 def _write_body(
     address: str, partition: str, puts: Sequence[Put], deletes: Sequence[str], batch: str, changes: str
 ) -> bytes:
-    """Write the operations as one multipart body, with these boundaries."""
+    """Write operations on the table at this address as one multipart body, with these boundaries."""
     keys = {*deletes, *(put.columns["RowKey"] for put in puts)}
     operations = len(puts) + len(deletes)
     if not 0 < operations <= MOST_OPERATIONS:
@@ -136,13 +132,14 @@ def _write_body(
     pieces = [f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changes}\r\n\r\n"]
     for put in puts:
         entity = _encode(_to_properties(put.columns))  # ASCII
-        target = f"PUT {of_entity}{_quote(put.columns['RowKey'])}')" if put.etag else f"POST {address}"
-        condition = "Prefer: return-no-content\r\n"
-        if put.etag:
-            condition = "" if put.etag == ANY else f"If-Match: {put.etag}\r\n"
+        target, header = f"PUT {of_entity}{_quote(put.columns['RowKey'])}')", f"If-Match: {put.etag}\r\n"
+        if put.etag == ANY:
+            header = ""
+        elif not put.etag:
+            target, header = f"POST {address}", "Prefer: return-no-content\r\n"
         pieces.append(
             f"{part}{target} HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: {len(entity)}\r\n"
-            f"{_PART_HEADERS}{condition}\r\n{entity}\r\n"
+            f"{_PART_HEADERS}{header}\r\n{entity}\r\n"
         )
     pieces += [
         f"{part}DELETE {of_entity}{_quote(key)}') HTTP/1.1\r\n{_PART_HEADERS}If-Match: *\r\n\r\n\r\n"
