@@ -140,8 +140,8 @@ class Counts:
     # The index
 
     def fingerprints(self, first: datetime, last: datetime) -> dict[tuple[str, Period], str]:
-        """Of what state a period was made, by scope (or ``ALL_SCOPES``) and period: of the days that ``first``
-        and ``last`` lie in, of those in between, and of all their hours.
+        """Of what state a period was made, by scope (or ``ALL_SCOPES``) and period: of the days that
+        ``first`` and ``last`` lie in, of those in between, and of all their hours.
         """
         found = {}
         for row in query(
