@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared import http_api
+from shared.counts.index import hour_period
 from shared.flowlog.records import Record, RecordReader
 from shared.tally import blob_counter
 from shared.tally.blob_counter import BlobCounter
@@ -18,7 +19,7 @@ from shared.tally.hour_counts import BlobCounts
 from shared.tally.measures import PLAIN, Figures, add_figures, flows_denied, no_figures, traffic, tuples
 from shared.tally.packing import pack, unpack
 from shared.views.questions import QUESTIONS, question_of
-from shared.views.rows import view_rows
+from shared.views.rows import period_rows
 from tests import naive
 from tests.strategies import assert_laws, figures_by_key
 from tests.system import Stores
@@ -139,7 +140,10 @@ def test_they_are_counted_packed_and_made_rows_of(
         seen = hour.families["pairs"].seen
         assert seen is not None
         assert seen.keys() == hour.families["pairs"].sums.keys()
-    rows = view_rows("scope", QUESTIONS["low-ports"], "hour", HOUR, counts.shares[0])
+    ((_, _, (rest, *rows)),) = period_rows(
+        "scope", hour_period(HOUR), ["low-ports"], counts.shares[0], None, {}
+    )
+    assert (rest["IsRest"], rest["Tuples"]) == (True, 0)
     assert {(row["DestPort"], row["Mac"]): row["Tuples"] for row in rows} == {
         key: figures[0] for key, figures in truth["low-ports"].items()
     }
@@ -159,7 +163,8 @@ def test_they_are_answered(stores: Stores, data: bytes) -> None:
     truth = by_hand(data)
     parameters = {"since": [f"{HOUR:%Y-%m-%dT%H:%M}"], "until": [f"{HOUR:%Y-%m-%dT06:00}"], "limit": ["1000"]}
     for name in ("rule-ports", "low-ports", "codes", "pairs"):
-        answer = json.loads(http_api.show(stores.views, name)(parameters, datetime.now(UTC)).body)
+        show = http_api.show(stores.counts, stores.views, name)
+        answer = json.loads(show(parameters, datetime.now(UTC)).body)
         rows = [row for row in answer["rows"] if not row.get("IsRest")]
         assert rows
         for row in rows:

@@ -26,8 +26,13 @@ _EXAMPLES = {
     "exposed-ports": "--port 22 --since 7d",
     "encryption": "--scope hub --order-by Bytes",
     "health": "--scope all --grain hour",
+    "rejects": "--since 7d --grain day",
 }
-_COUNTS = {"traffic": "all tuples", "health": "what was read (see below)"}
+_COUNTS = {
+    "traffic": "all tuples",
+    "health": "what was read (see below)",
+    "rejects": "what was rejected (see below)",
+}
 _INTRODUCTION = """\
 # The questions
 
