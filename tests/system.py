@@ -171,6 +171,25 @@ def rows_of(stores: Stores, table: str) -> Rows:
     return found
 
 
+def says_anything(row: Mapping[str, Any]) -> bool:
+    """Whether a row of a view has more than zeros."""
+    return any(row.get(name) for name in ("Tuples", "Blobs", "Rejects"))
+
+
+def without_zeros(stats: Rows) -> Rows:
+    """The rows of views that have more than zeros."""
+    return {key: row for key, row in stats.items() if says_anything(row)}
+
+
+def named_rows(stores: Stores, view: str, grain: str = "hour") -> list[dict[str, Any]]:
+    """The rows of a view that stand for a key, and have more than zeros."""
+    return [
+        row
+        for row in without_zeros(rows_of(stores, "flowstats")).values()
+        if (row["View"], row["Grain"]) == (view, grain) and not row.get("IsRest")
+    ]
+
+
 @dataclass(frozen=True)
 class Results:
     """All that does not depend on who counted how often: of the ledger every byte, but not the late notes;
@@ -198,10 +217,6 @@ def results(stores: Stores) -> Results:
 _NOTHING = pack({0: HourCounts()})
 
 
-def _says_anything(row: Mapping[str, Any]) -> bool:
-    return any(row.get(name) for name in ("Tuples", "Blobs", "Rejects"))
-
-
 def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
@@ -220,8 +235,7 @@ def assert_same(got: Results, wanted: Results) -> None:
     """Equal row by row, to the last byte; but rows that hold nothing but zeros may be there or not."""
     for name in ("ledger", "counts"):
         assert_same_rows(getattr(got, name), getattr(wanted, name), name)
-    stats = ({key: row for key, row in each.stats.items() if _says_anything(row)} for each in (got, wanted))
-    assert_same_rows(*stats, "stats")
+    assert_same_rows(without_zeros(got.stats), without_zeros(wanted.stats), "stats")
 
 
 def assert_same_rows(got: Rows, wanted: Rows, name: str) -> None:
@@ -253,7 +267,7 @@ def assert_views_say(stats: Rows, truth: naive.Count, *, exact: bool = True) -> 
     assert with_tuples == truth.rows.keys()
     for period, keys in truth.rows.items():
         rows = periods.get(period, [])
-        rows = [row for row in rows if _says_anything(row) or row.get("IsRest")]
+        rows = [row for row in rows if says_anything(row) or row.get("IsRest")]
         shown = {_key(row): row for row in rows if not row.get("IsRest")}
         assert len(shown) + len([row for row in rows if row.get("IsRest")]) == len(rows), period
         for key, row in shown.items():

@@ -11,23 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.counts.index import Period, day_period, hour_period
 from shared.errors import BadRequest
 from shared.flowlog.tuples import FlowTuple
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import COLUMNS, add_figures, figures_of, to_columns
-from shared.views import rows as view_rows_module
+from shared.views import questions
 from shared.views.answers import Answer, AnswerRow, join_scopes, list_scope, make_answer
 from shared.views.asking import find_scopes
 from shared.views.query import PARAMETERS, Given, Query, Range, ceil, floor, read_query
 from shared.views.questions import QUESTIONS, Grain, Question
-from shared.views.rows import view_rows
+from shared.views.rows import period_rows
 from tests.naive import is_internet
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2026, 10, 30, tzinfo=UTC)
 NOW = START + 3 * DAY
 SCOPES = ("nsg~one", "vnet~two")
-COUNTED = [question for question in QUESTIONS.values() if question.name != "health"]
+COUNTED = [question for question in QUESTIONS.values() if question.name not in ("health", "rejects")]
 BUSY = (0, 23, 24, 25)
 SOURCES = ("10.0.0", "10.0.0", "203.0.113")
 
@@ -113,7 +114,7 @@ worlds = st.builds(world_of, st.integers(0, 2**32), st.integers(0, 150))
 
 @contextmanager
 def keeping(rows: int) -> Iterator[None]:
-    with patch.object(view_rows_module, "RANKED_ROWS", rows):
+    with patch.object(questions, "ROWS", rows):
         yield
 
 
@@ -151,12 +152,13 @@ def views_of(world: list[Event], question: Question, keys: int, rows: int) -> Vi
                     one.count(event.flow, event.mac, "group", event.rule)
                     begins = START + event.hour * HOUR
                     hours.setdefault(begins, HourCounts(keys=keys)).merge(one)
-            days: dict[datetime, HourCounts] = {}
+            periods: dict[Period, HourCounts] = {}
             for hour, counts in sorted(hours.items()):
-                days.setdefault(floor(hour, "day"), HourCounts(keys=keys)).merge(counts)
-            for grain in question.grains:
-                for period, counts in (days if grain == "day" else hours).items():
-                    found[scope, question.name, grain] += view_rows(scope, question, grain, period, counts)
+                periods[hour_period(hour)] = counts
+                periods.setdefault(day_period(hour), HourCounts(keys=keys)).merge(counts)
+            for period, counts in periods.items():
+                for view, grain, made in period_rows(scope, period, [question.name], counts, None, {}):
+                    found[scope, view, grain] += made
     for each in found.values():
         each.sort(key=lambda row: str(row["RowKey"]))
     return Views(found)

@@ -6,20 +6,23 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from shared.tables import write_batches
+from shared.counts.health import Health, RejectTotal
+from shared.counts.index import day_period, hour_period
+from shared.counts.store import SCOPES as CATALOG
+from shared.flowlog.reasons import Reason
 from shared.tally.hour_counts import HourCounts
+from shared.transactions import Put, transact
 from shared.views.asking import ask
 from shared.views.query import Given, read_query
 from shared.views.questions import QUESTIONS
-from shared.views.rows import Health, ViewRow, health_row, partition_of, view_rows
-from shared.views.store import CATALOG
+from shared.views.rows import ViewRow, partition_of, period_rows
 from tests.system import HOUR, NIGHT, Stores
 from tests.test_answers import world_of
 from tools.proxy import Traffic
 
 SCOPES = ("nsg~s~g~web", "nsg~s~g~web-2")
 RANGE = re.compile(
-    r"PartitionKey eq '[^']+~(?P<grain>5m|hour|day|scopes)' and RowKey ge '[^']*' and RowKey lt '[^']+'"
+    r"PartitionKey eq '[^']*~(?P<grain>5m|hour|day|scopes)' and RowKey ge '[^']*' and RowKey lt '[^']+'"
 )
 NOW = NIGHT + timedelta(minutes=30)
 
@@ -34,28 +37,19 @@ def written(counted_stores: tuple[Stores, Traffic]) -> tuple[Stores, Traffic]:
         one.count(event.flow, event.mac, "group", event.rule)
         counts.merge(one)
     stats = stores.tables.table("flowstats")
+    rejects = {Reason.PORT: RejectTotal(1, 0, 1)}
+    for scope in (*SCOPES, "all"):
+        views = ["health"] if scope == "all" else [*QUESTIONS]
+        for hour in (NIGHT, NIGHT - 30 * HOUR):
+            health = Health(1, 5, last_record_time=hour)
+            for period in (hour_period(hour), day_period(hour)):
+                for _, _, rows in period_rows(scope, period, views, counts, health, rejects):
+                    transact(stats, rows[0]["PartitionKey"], [*map(Put, rows)])
     for scope in SCOPES:
-        rows: dict[str, list[ViewRow]] = {}
-        for hours in (0, 30):
-            period = NIGHT - hours * HOUR
-            for question in QUESTIONS.values():
-                for grain in question.grains:
-                    if question.name == "health":
-                        health = Health(1, 5, last_record_time=period)
-                        made = [health_row(each, period, health) for each in (scope, "all")]
-                    else:
-                        begins = period.replace(hour=0) if grain == "day" else period
-                        made = view_rows(scope, question, grain, begins, counts)
-                    for row in made:
-                        rows.setdefault(row["PartitionKey"], []).append(row)
-        for partition, made in rows.items():
-            write_batches(stats, partition, [*{row["RowKey"]: row for row in made}.values()], [])
-        name = scope.rpartition("~")[2]
-        first = {"Kind": scope[:3], "Name": name, "FirstPeriod": NIGHT - 7 * 24 * HOUR, "LastPeriod": NIGHT}
-        first |= {"View": "scopes", "ResourceId": "/resource", "TargetResourceId": ""}
-        write_batches(
-            stats, CATALOG, [{"PartitionKey": CATALOG, "RowKey": scope, "Scope": scope, **first}], []
-        )
+        row: ViewRow = {"PartitionKey": CATALOG, "RowKey": scope, "Scope": scope, "Kind": scope[:3]}
+        row |= {"Name": scope.rpartition("~")[2], "ResourceId": "/resource", "TargetResourceId": ""}
+        row |= {"FirstPeriod": NIGHT - 7 * 24 * HOUR, "LastPeriod": NIGHT}
+        stores.counts.describe(row, "")
     traffic.clear()
     return stores, traffic
 
@@ -63,10 +57,12 @@ def written(counted_stores: tuple[Stores, Traffic]) -> tuple[Stores, Traffic]:
 def requests_of(written: tuple[Stores, Traffic], question: str, given: Given) -> list[str]:
     """The filters of the requests that an answer takes; it has rows."""
     stores, traffic = written
-    assert ask(stores.views, read_query(question, given, NOW)).rows
+    assert ask(stores.counts, stores.views, read_query(question, given, NOW)).rows
     asked = traffic.taken()
     assert {(request.method, request.status) for request in asked} == {("GET", 200)}
-    assert all("/flowstats" in request.path for request in asked)
+    for request in asked:
+        table = "flowcounts" if f"'{CATALOG}'" in unquote(request.path) else "flowstats"
+        assert urlsplit(request.path).path.endswith(f"/{table}()")
     return [unquote(parse_qs(urlsplit(request.path).query)["$filter"][0]) for request in asked]
 
 

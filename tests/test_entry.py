@@ -8,21 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.entities import from_chunks, to_chunks
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import parse_blob_name
 from shared.flowlog.reasons import Reason
 from shared.flowlog.rejects import Reject, RejectCounts
 from shared.flowlog.tuples import INT64_MAX
-from shared.ledger.entry import (
-    READABLE,
-    SCHEMA,
-    Entry,
-    from_chunks,
-    from_columns,
-    partition_of,
-    to_chunks,
-    to_columns,
-)
+from shared.ledger.entry import READABLE, SCHEMA, Entry, from_columns, partition_of, to_columns
 from shared.tally.packing import COUNTS_BYTES, pack
 from shared.tally.states import States
 from shared.times import hour_key

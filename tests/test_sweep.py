@@ -1,17 +1,20 @@
 """Sweep makes the count complete: whatever events came or did not come."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from azure.data.tables import UpdateMode
 
 from shared.blobs import ListedBlob
+from shared.counts.index import SweepFinding
 from shared.errors import Conflict, MalformedInput, Unavailable
-from shared.flowlog.blob_name import parse_blob_name
+from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.ingest import ingest
 from shared.ledger.entry import Entry, partition_of
 from shared.rollup import rollup
-from shared.sweep import Compared, Lateness, compare, sweep
+from shared.sweep import Compared, Lateness, Swept, compare, sweep
 from tests import naive
 from tests.system import (
     HOUR,
@@ -23,6 +26,7 @@ from tests.system import (
     blob_of,
     flow,
     host,
+    named_rows,
     record,
     results,
     rows_of,
@@ -166,8 +170,7 @@ def test_a_blob_whose_name_does_not_say_the_interface_is_counted_by_what_its_rec
     assert (len(stores.sweep().ingested), stores.sweep().behind) == (1, 0)
     assert [key[0] for key in results(stores).ledger] == [f"{blob.scope}~{NIGHT:%Y%m%d%H}~unknown"]
     stores.rollup()
-    rows = [row for row in rows_of(stores, "flowstats").values() if row["View"] == "nics"]
-    assert {(row["Mac"], row["Tuples"]) for row in rows if row["Grain"] == "hour" and row["Mac"]} == {
+    assert {(row["Mac"], row["Tuples"]) for row in named_rows(stores, "nics")} == {
         ("000D3AF87856", 1),
         ("000D3AF87857", 2),
         ("unknown", 303),
@@ -234,6 +237,82 @@ def test_progress_ends_at_all_of_it(stores: Stores) -> None:
     assert said == [(size // 3, size), (2 * size // 3, size), (size, size)]
 
 
+# What it leaves behind
+
+
+def test_what_it_found_of_an_hour_is_kept_and_stays_when_the_blobs_are_gone(stores: Stores) -> None:
+    other_scope = Nic("nsg-v2", "00000000000F", "nsg-other")
+    blob = stores.put(WEB, NIGHT, one_record())
+    same_scope = Nic("nsg-v2", "00000000000E", WEB.group)
+    stores.put(same_scope, NIGHT, one_record())
+    name = other_scope.blob_name(NIGHT + HOUR)
+    stores.put(other_scope, NIGHT + HOUR, one_record(NIGHT + HOUR))
+    spoil_entry(stores, parse_blob_name(name, NSG_CONTAINER))
+    assert [name for name, _ in sweep_all(stores).failed] == [name]
+
+    size = len(one_record())
+    other = blob.scope.replace(WEB.group, other_scope.group)
+    found = stores.counts.findings(NIGHT - HOUR, NIGHT + HOUR)
+    assert {key: replace(its, looked_at=None) for key, (its, _) in found.items()} == {
+        (blob.scope, NIGHT): SweepFinding(2, 2 * size, 0, 0),
+        (other, NIGHT + HOUR): SweepFinding(1, size, 1, size),
+    }
+    for its, _ in found.values():
+        assert its.looked_at
+        assert abs(datetime.now(UTC) - its.looked_at) < timedelta(minutes=5)
+
+    sweep_all(stores)
+    again = stores.counts.findings(NIGHT, NIGHT + HOUR)
+    assert again[blob.scope, NIGHT] == found[blob.scope, NIGHT], "complete as it was: not written once more"
+    assert again[other, NIGHT + HOUR][1] != found[other, NIGHT + HOUR][1], "behind: looked at once more"
+    for nic in (WEB, same_scope):
+        stores.flow_logs.service.get_blob_client(WEB.container, nic.blob_name(NIGHT)).delete_blob()
+    stores.put(other_scope, NIGHT, b"")
+    sweep_all(stores)
+    last = stores.counts.findings(NIGHT, NIGHT)
+    assert last[blob.scope, NIGHT] == found[blob.scope, NIGHT]
+    assert replace(last[other, NIGHT][0], looked_at=None) == SweepFinding(1, 0, 0, 0)
+
+
+def test_a_finding_that_was_edited_or_that_another_sweep_has_written_costs_nothing(
+    stores: Stores, other_host: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = stores.put(WEB, NIGHT, one_record())
+    stores.sweep()
+    ((key, (finding, _)),) = stores.counts.findings(NIGHT, NIGHT).items()
+    table, row = stores.tables.table("flowcounts"), (f"~{NIGHT:%Y%m%d%H}", f"found~{blob.scope}")
+    table.upsert_entity({"PartitionKey": row[0], "RowKey": row[1], "Listed": "many"}, mode=UpdateMode.REPLACE)
+    assert stores.counts.findings(NIGHT, NIGHT)[key][0] == SweepFinding()
+    stores.sweep()
+    assert replace(stores.counts.findings(NIGHT, NIGHT)[key][0], looked_at=None) == replace(
+        finding, looked_at=None
+    )
+
+    stores.put(DATA, NIGHT, one_record())
+    stores.put(WEB, NIGHT, b"")
+    keep = stores.counts.keep_findings
+
+    def late(*arguments: Any) -> None:
+        other_host.sweep()
+        others = other_host.counts.findings(NIGHT, NIGHT)
+        keep(*arguments)
+        assert stores.counts.findings(NIGHT, NIGHT) == others
+
+    monkeypatch.setattr(stores.counts, "keep_findings", late)
+    stores.sweep()
+
+
+def spoil_entry(stores: Stores, blob: BlobName) -> None:
+    """Leave an entity in a blob's place that can't be read."""
+    spoiled = {"PartitionKey": partition_of(blob), "RowKey": ACCOUNT, "SchemaVersion": 2}
+    stores.tables.table("flowledger").create_entity(spoiled)
+
+
+def sweep_all(stores: Stores) -> Swept:
+    """Sweep, whatever fails."""
+    return sweep(stores.flow_logs, stores.ledger, stores.counts, NIGHT - 24 * HOUR, NIGHT + 24 * HOUR)
+
+
 # What can't be counted does not hold up the others
 
 
@@ -261,11 +340,7 @@ def test_an_entry_of_a_newer_version_is_refused_and_left_alone_and_the_others_ar
     ((scope, why),) = done.failed
     assert key.startswith(scope)
     assert "version 2" in str(why)
-    shown = {
-        (row["Scope"], row["Period"])
-        for row in rows_of(stores, "flowstats").values()
-        if row["View"] == "nics" and row["Grain"] == "hour"
-    }
+    shown = {(row["Scope"], row["Period"]) for row in named_rows(stores, "nics")}
     assert shown >= {(scope, NIGHT + 3 * HOUR), (scope.replace(WEB.group, DATA.group), NIGHT)}
     assert rows_of(stores, "flowledger")[key, ACCOUNT] == newer
     assert behind(stores)[WEB.mac] > 0, "status tells that it isn't counted"
