@@ -191,7 +191,7 @@ module results 'modules/storage.bicep' = {
     sku: resultsSku
     tableNames: [
       'flowledger'
-      'flowhours'
+      'flowcounts'
       'flowstats'
     ]
     containerNames: [
