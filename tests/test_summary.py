@@ -108,10 +108,8 @@ def test_every_value_of_host_json_is_justified_on_the_operators_page() -> None:
     }
     default = levels.pop("default")
     on, a_second = ("off", "on")[sampling["isEnabled"]], sampling["maxTelemetryItemsPerSecond"]
-    minutes = int(host["functionTimeout"].removeprefix("00:").removesuffix(":00"))
     blobs = host["extensions"].pop("blobs")
     assert rows == {
-        "`functionTimeout`": f"{minutes} min",
         "`extensionBundle`": f"`{host['extensionBundle']['version']}`",
         **{f"`{name}`": f"{value}" for name, value in blobs.items()},
         "`samplingSettings`": f"{on}, {a_second} a second",
@@ -119,7 +117,7 @@ def test_every_value_of_host_json_is_justified_on_the_operators_page() -> None:
         "`logLevel` `default`": f"`{default}`",
         **{f"`{name}`": f"`{level}`" for name, level in levels.items()},
     }
-    assert host.keys() == {"version", "functionTimeout", "extensionBundle", "extensions", "logging"}
+    assert host.keys() == {"version", "extensionBundle", "extensions", "logging"}
     assert not host["extensions"]
     assert sampling.keys() == {"isEnabled", "maxTelemetryItemsPerSecond", "excludedTypes"}
 
