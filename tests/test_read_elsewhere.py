@@ -12,6 +12,7 @@ from tools.network_watcher import demo_nics, hour_of, whole_blob
 
 TEXT = (Path(__file__).parent.parent / "docs" / "read-elsewhere.md").read_text()
 FILTERS = re.findall(r"```odata\n(.*?)\n```", TEXT)
+CATALOG = "PartitionKey eq '~scopes'"
 MORNING = datetime(2026, 11, 22, 5, tzinfo=UTC)
 RANGE = re.compile(r"PartitionKey eq '([^']+)' and RowKey ge '(\d{12})' and RowKey lt '(\d{12})'")
 
@@ -28,13 +29,13 @@ def rolled_up(stores: Stores) -> Stores:
 
 
 def test_every_filter_finds_its_rows_in_one_partition(rolled_up: Stores) -> None:
-    stats = rolled_up.tables.table("flowstats")
-    everything = [from_entity(entity) for entity in stats.list_entities()]
-    scope = next(row["Scope"] for row in everything if row["View"] == "talkers")
+    (scope,) = (each for each in rolled_up.counts.catalog() if each.startswith("nsg~"))
     assert len(FILTERS) == 6
     for written in FILTERS:
         condition = written.replace("SCOPE", scope)
-        found = [from_entity(entity) for entity in stats.query_entities(condition)]
+        table = rolled_up.tables.table("flowcounts" if written == CATALOG else "flowstats")
+        everything = [from_entity(entity) for entity in table.list_entities()]
+        found = [from_entity(entity) for entity in table.query_entities(condition)]
         assert found, condition
         partition = condition.split("'")[1]
         within = RANGE.match(condition)
@@ -53,6 +54,7 @@ def test_every_filter_finds_its_rows_in_one_partition(rolled_up: Stores) -> None
 def test_other_tools_are_told_a_filter_that_is_tried() -> None:
     (by_cli,) = re.findall(r'--filter "(.*?)"', TEXT)
     assert by_cli in FILTERS
-    partition, since, until = re.findall(r'\[(?:PartitionKey|RowKey)\] (?:=|>=|<) "(.*?)"', TEXT)
+    partition, since, until, catalog = re.findall(r'\[(?:PartitionKey|RowKey)\] (?:=|>=|<) "(.*?)"', TEXT)
+    assert CATALOG == f"PartitionKey eq '{catalog}'"
     (tried,) = [each for each in map(RANGE.fullmatch, FILTERS) if each and each[1] == partition]
     assert tried.groups() == (partition, since, until)
