@@ -55,6 +55,6 @@ def test_other_tools_are_told_a_filter_that_is_tried() -> None:
     (by_cli,) = re.findall(r'--filter "(.*?)"', TEXT)
     assert by_cli in FILTERS
     partition, since, until, catalog = re.findall(r'\[(?:PartitionKey|RowKey)\] (?:=|>=|<) "(.*?)"', TEXT)
-    assert CATALOG == f"PartitionKey eq '{catalog}'"
+    assert f"PartitionKey eq '{catalog}'" == CATALOG
     (tried,) = [each for each in map(RANGE.fullmatch, FILTERS) if each and each[1] == partition]
     assert tried.groups() == (partition, since, until)
