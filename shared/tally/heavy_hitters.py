@@ -25,6 +25,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from heapq import nsmallest
+from itertools import repeat
+from operator import add, itemgetter, neg
 
 from shared.flowlog.tuples import INT64_MAX
 from shared.tally.measures import Figures, Sums, Weight, add_sums, to_figures
@@ -62,13 +64,19 @@ class HeavyHitters:
     def __len__(self) -> int:
         return len(self.sums)
 
+    def is_empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not (self.sums or self.rest or self.floor)
+
     def add(self, key: Key, sums: Sums) -> None:
         """Count figures for ``key``."""
         known = self.sums.get(key)
-        if known is None:
-            self._admit(key, sums, self.floor)
-        else:
+        if known is not None:
             self.sums[key] = add_sums(known, sums)
+            return
+        self.sums[key] = sums
+        if self.floor:
+            self.missed[key] = self.floor
 
     def see(self, key: Key, first: int, last: int) -> None:
         """Note between which times ``key`` was seen, if times are wanted."""
@@ -92,27 +100,31 @@ class HeavyHitters:
         """
         if len(self.sums) <= keep:
             return
-        dropped = sorted(self.sums, key=self._estimate, reverse=True)[keep:]
-        self.floor = max(self.floor, self._estimate(dropped[0]))
-        for key in dropped:
-            self.rest = add_sums(self.rest, self.sums.pop(key))
-            self.missed.pop(key, None)
-            if self.seen is not None:
-                self.seen.pop(key, None)
+        ranks = sorted(zip(self._estimates(), self.sums, strict=True), key=itemgetter(0), reverse=True)
+        dropped = [key for _, key in ranks[keep:]]
+        self.floor = min(max(self.floor, ranks[keep][0]), INT64_MAX)
+        self.rest = reduce(add_sums, map(self.sums.pop, dropped), self.rest)
+        for of_keys in (self.missed, self.seen):
+            if of_keys:
+                for key in dropped:
+                    of_keys.pop(key, None)
 
     def merge(self, other: "HeavyHitters") -> None:
         """Count what ``other`` counted; the laws hold for the sum of both."""
+        mine, theirs, missed = self.sums, other.sums, self.missed
         if other.floor:
-            for key in self.sums.keys() - other.sums.keys():
-                self.missed[key] = _sum(self.missed.get(key, 0), other.floor)
-        for key, sums in other.sums.items():
-            known = self.sums.get(key)
-            if known is None:
-                self._admit(key, sums, _sum(self.floor, other.missed.get(key, 0)))
-                continue
-            self.sums[key] = add_sums(known, sums)
-            if key in other.missed:
-                self.missed[key] = _sum(self.missed.get(key, 0), other.missed[key])
+            for key in mine:
+                if key not in theirs:
+                    missed[key] = _sum(missed.get(key, 0), other.floor)
+        if self.floor:
+            for key in theirs:
+                if key not in mine:
+                    missed[key] = self.floor
+        for key, by in other.missed.items():
+            missed[key] = _sum(missed.get(key, 0), by)
+        for key, sums in theirs.items():
+            known = mine.get(key)
+            mine[key] = sums if known is None else add_sums(known, sums)
         for key, (first, last) in (other.seen or {}).items():
             self.see(key, first, last)
         self.rest = add_sums(self.rest, other.rest)
@@ -135,31 +147,25 @@ class HeavyHitters:
 
     def rows(self) -> Iterator[Row]:
         """All rows, in the order in which their keys were admitted."""
-        return map(self._row, self.sums)
+        return (Row(key, to_figures(sums), self.missed.get(key, 0)) for key, sums in self.sums.items())
 
     def ranked(self) -> list[Row]:
         """All rows, the largest estimate first; equal ones by key, so that the order is always the same."""
-        order = sorted(self.sums)
-        order.sort(key=self._estimate, reverse=True)
-        return [*map(self._row, order)]
+        return self.top(len(self))[0]
 
     def top(self, many: int) -> tuple[list[Row], Sums]:
         """The first ``many`` of the ranked rows, and the sums of all others and ``rest``."""
-        estimates = {key: self._estimate(key) for key in self.sums}
-        first = nsmallest(many, self.sums, key=lambda key: (-estimates[key], key))
-        others = (self.sums[key] for key in self.sums.keys() - {*first})
-        return [*map(self._row, first)], reduce(add_sums, others, self.rest)
+        first = nsmallest(many, zip(map(neg, self._estimates()), self.sums, strict=True))
+        others = self.sums.copy()
+        rows = [Row(key, to_figures(others.pop(key)), self.missed.get(key, 0)) for _, key in first]
+        return rows, reduce(add_sums, others.values(), self.rest)
 
-    def _row(self, key: Key) -> Row:
-        return Row(key, to_figures(self.sums[key]), self.missed.get(key, 0))
-
-    def _estimate(self, key: Key) -> int:
-        return _sum(self.weight(to_figures(self.sums[key])), self.missed.get(key, 0))
-
-    def _admit(self, key: Key, sums: Sums, missed: int) -> None:
-        self.sums[key] = sums
-        if missed:
-            self.missed[key] = missed
+    def _estimates(self) -> list[int]:
+        """Each key's, in the order in which they were admitted."""
+        weights = self.weight.of_all(self.sums.values())
+        if not self.missed:
+            return weights
+        return [*map(add, weights, map(self.missed.get, self.sums, repeat(0)))]
 
 
 def _sum(one: int, other: int) -> int:

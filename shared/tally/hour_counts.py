@@ -79,7 +79,8 @@ class HourCounts:
         for key, sums in other.traffic.items():
             add_to(self.traffic, key, sums)
         for name, family in other.families.items():
-            self.families[name].merge(family)
+            if not family.is_empty():
+                self.families[name].merge(family)
         self.settle()
 
     def settle(self) -> None:

@@ -11,7 +11,7 @@ short, and so is all that is made of them.
 """
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
@@ -52,6 +52,7 @@ type Sums = int
 _FIELDS = struct.Struct(f"<{len(MEASURES)}Q")
 _number_of = int.from_bytes
 _TOP_BITS = sum(1 << 64 * place + 63 for place in range(len(MEASURES)))
+_LOWEST = (1 << 64) - 1
 _FIRST_OF_RESTARTS = 1 << 64 * len(PLAIN)
 _NO_RESTARTS = [0] * (len(MEASURES) - len(PLAIN))
 
@@ -165,6 +166,11 @@ class Weight:
     def __call__(self, figures: Sequence[int]) -> int:
         """The weight of a key with these figures."""
         return sum(figures[place] for place in self.places)
+
+    def of_all(self, many: Collection[Sums]) -> list[int]:
+        """The weights of keys with these sums."""
+        columns = ([sums >> 64 * place & _LOWEST for sums in many] for place in self.places)
+        return [*map(sum, zip(*columns, strict=True))]
 
 
 tuples = Weight("Tuples", ("Tuples",))

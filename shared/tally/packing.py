@@ -138,7 +138,7 @@ type _Part = HeavyHitters | _Traffic
 def _parts_of(counts: HourCounts) -> dict[str, _Part]:
     """What there is anything of, by name."""
     parts: dict[str, _Part] = {TRAFFIC: counts.traffic} if counts.traffic else {}
-    return parts | {name: each for name, each in counts.families.items() if each.sums or each.floor}
+    return parts | {name: each for name, each in counts.families.items() if not each.is_empty()}
 
 
 def _dimensions_of(part: str) -> tuple[str, ...]:
