@@ -101,15 +101,15 @@ class Verdicts:
     def __len__(self) -> int:
         return self._texts.size
 
-    def numbers(self, buffer: bytes, window: npt.NDArray[np.uint64], starts: Ints, lengths: Ints) -> Ints:
+    def numbers(self, window: npt.NDArray[np.uint64], starts: Ints, lengths: Ints) -> Ints:
         """The numbers of these pieces of text."""
-        numbers = self._texts.numbers(buffer, window, starts, lengths)
+        numbers = self._texts.numbers(window, starts, lengths)
         if self._judged < self._texts.size:
             self._judge()
         return numbers
 
     def _judge(self) -> None:
-        new = [self._learn(self._texts.text(number)) for number in range(self._judged, self._texts.size)]
+        new = [*map(self._learn, self._texts.written(np.arange(self._judged, self._texts.size)))]
         self._judged = self._texts.size
         known, needs, traits, allowed, denied, ended = zip(*new, strict=True)
         self.known = np.concatenate([self.known, np.array(known, np.bool_)])
@@ -152,11 +152,11 @@ def _read_table(buffer: bytes, table: _Table, verdicts: Verdicts, addresses: Add
         starts, ends = np.where(good, starts, places[0] - 1), np.where(good, ends, places[-1])
     with_counters = len(places) == 13
     text_starts, text_ends = places[0:2] + 1, places[1:3]
-    pair = addresses.addresses(buffer, window, text_starts.ravel(), (text_ends - text_starts).ravel())
+    pair = addresses.addresses(window, text_starts.ravel(), (text_ends - text_starts).ravel())
     src, dest = pair.reshape(2, -1)
     verdict_starts = places[4] + 1
     verdict_ends = places[8] if with_counters else ends
-    verdict = verdicts.numbers(buffer, window, verdict_starts, verdict_ends - verdict_starts)
+    verdict = verdicts.numbers(window, verdict_starts, verdict_ends - verdict_starts)
 
     to = np.stack([places[0], places[3], places[4], *([*places[9:12], ends] if with_counters else [])])
     since = np.stack([starts, places[2] + 1, places[3] + 1, *(places[8:12] + 1 if with_counters else [])])

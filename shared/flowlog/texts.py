@@ -2,7 +2,8 @@
 
 A text of at most 15 bytes is two words of eight bytes, the second one ending in the text's length: two texts
 are the same if, and only if, their words are. The numbers stand in an open hash table which is searched for
-a whole column at a time. Longer texts, IPv6 mostly, go through a ``dict``.
+a whole column at a time. A longer text, mostly an IPv6 address, is its first 15 bytes and its rest: both have
+numbers in a table of their own, and these two numbers stand for it.
 """
 
 import numpy as np
@@ -16,8 +17,13 @@ type Flags = npt.NDArray[np.bool_]
 
 LONGEST_SHORT = 15
 
-FIRST_BYTES: Words = np.array([(1 << 8 * n) - 1 for n in range(8)] + [2**64 - 1], np.uint64)
-"""Masks that keep the first n bytes of a window, 0 to 8."""
+LONGEST = 6 * LONGEST_SHORT
+"""Bytes. Longer texts are cut off: they are too long to mean anything."""
+
+_MASKS = [(1 << 8 * n) - 1 for n in range(9)]
+_LOW_BYTES: Words = np.array([*_MASKS, *[_MASKS[8]] * 7], np.uint64)
+_HIGH_BYTES: Words = np.array([*[0] * 9, *_MASKS[1:8]], np.uint64)
+"""What keeps of the two words the bytes of a text, by its length from 0 to 15."""
 
 PADDING = 24
 """Bytes before and after what is read through windows."""
@@ -26,6 +32,9 @@ _NOTHING = np.uint64(2**64 - 1)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_HIGH = np.uint64(0xC2B2AE3D27D4EB4F)
 _56 = np.uint64(56)
+_LONG = np.uint64(255 << 56)  # in place of a length
+_PART_BITS = 28
+_PART = (1 << _PART_BITS) - 1
 _DOTS = np.uint64(0x2E2E2E2E2E2E2E2E)
 _ONES = np.uint64(0x0101010101010101)
 _HIGH_BITS = np.uint64(0x8080808080808080)
@@ -44,58 +53,58 @@ class Texts:
         self.size = 0
         self._words: Words = np.full((2, 1025), _NOTHING)  # the last column is no text
         self._slots = np.full(4096, -1, np.int32)
-        self._long: dict[bytes, int] = {}
-        self._long_texts: dict[int, bytes] = {}
+        self._parts: Texts | None = None  # of long texts
 
-    def numbers(self, buffer: bytes, window: Words, starts: Ints, lengths: Ints) -> Ints:
-        """The numbers of these pieces of ``buffer``, which may have any length but a negative one."""
-        low = window[starts] & FIRST_BYTES[np.minimum(lengths, 8)]
-        high = window[starts + 8] & FIRST_BYTES[np.maximum(np.minimum(lengths, 15) - 8, 0)]
-        high |= lengths.astype(np.uint64) << _56
+    def numbers(self, window: Words, starts: Ints, lengths: Ints) -> Ints:
+        """The numbers of texts: ``starts`` are their places in ``window``, ``lengths`` are 0 or more."""
+        low = window[starts] & _LOW_BYTES.take(lengths, mode="clip")
+        high = window[starts + 8] & _HIGH_BYTES.take(lengths, mode="clip")
+        high |= lengths.view(np.uint64) << _56
         long = np.flatnonzero(lengths > LONGEST_SHORT)
-        low[long] = high[long] = 0
-        numbers = self._short(low, high)
         if long.size:
-            ends = (starts[long] + lengths[long]).tolist()
-            texts = [buffer[start:end] for start, end in zip(starts[long].tolist(), ends, strict=True)]
-            if not self._long.keys() >= set(texts):
-                for text in texts:
-                    self._number_of_long(text)
-            numbers[long] = [*map(self._long.__getitem__, texts)]
-        return numbers
+            low[long] = 0
+            high[long] = _LONG | self._pairs(window, starts[long], lengths[long]).view(np.uint64)
+        return self._short(low, high)
+
+    def _pairs(self, window: Words, starts: Ints, lengths: Ints) -> Ints:
+        """The numbers of long texts' first bytes and of their rests, two in one."""
+        if self._parts is None:
+            self._parts = Texts()
+        first_lengths = np.full(len(starts), LONGEST_SHORT)
+        rest_lengths = np.minimum(lengths, LONGEST) - LONGEST_SHORT
+        firsts = self._parts.numbers(window, starts, first_lengths)
+        rests = self._parts.numbers(window, starts + LONGEST_SHORT, rest_lengths)
+        return firsts << _PART_BITS | rests
 
     def numbers_of(self, texts: list[bytes]) -> Ints:
         """The numbers of these texts."""
         buffer = b"".join((*texts, bytes(PADDING)))
         lengths = np.array([len(text) for text in texts], np.int64)
-        return self.numbers(buffer, windows(buffer), np.cumsum(lengths) - lengths, lengths)
+        return self.numbers(windows(buffer), np.cumsum(lengths) - lengths, lengths)
 
-    def text(self, number: int) -> bytes:
-        """The text of that number."""
-        if (long := self._long_texts.get(number)) is not None:
-            return long
-        short = self._words[:, number].astype("<u8").tobytes()
-        return short[: short[15]]
+    def written(self, numbers: Ints) -> list[bytes]:
+        """The texts of these numbers."""
+        words = self._words[:, numbers].T.astype("<u8")
+        data = words.tobytes()
+        texts = [data[at : at + data[at + LONGEST_SHORT]] for at in range(0, len(data), 16)]
+        long = np.flatnonzero(words[:, 1] >= _LONG)
+        if long.size and self._parts:
+            pairs = words[long, 1].astype(np.int64)
+            firsts, rests = map(self._parts.written, (pairs >> _PART_BITS & _PART, pairs & _PART))
+            for place, first, rest in zip(long.tolist(), firsts, rests, strict=True):
+                texts[place] = first + rest
+        return texts
 
     def texts(self, numbers: Ints) -> list[str]:
         """The texts of these numbers, if all are plain and none ends in a NUL."""
         words = self._words[:, numbers].T.astype("<u8")
-        long = np.flatnonzero(words[:, 0] == _NOTHING)
-        words[:, 1] &= FIRST_BYTES[7]
+        long = np.flatnonzero(words[:, 1] >= _LONG)
+        words[:, 1] &= _HIGH_BYTES[LONGEST_SHORT]
         words[long] = 0
         texts: list[str] = words.view("S16").ravel().astype("U16").tolist() if len(numbers) else []
-        for place in long.tolist():
-            texts[place] = self._long_texts[int(numbers[place])].decode()
+        for place, text in zip(long.tolist(), self.written(numbers[long]), strict=True):
+            texts[place] = text.decode()
         return texts
-
-    def _number_of_long(self, text: bytes) -> int:
-        number = self._long.get(text)
-        if number is None:
-            self._reserve(1)
-            number = self._long[text] = self.size
-            self._long_texts[number] = text
-            self.size += 1
-        return number
 
     def _short(self, low: Words, high: Words) -> Ints:
         places = self._hash(low, high)
@@ -142,7 +151,7 @@ class Texts:
             self._words = words
         if 3 * (self.size + more) > len(self._slots):
             self._slots = np.full(1 << (4 * (self.size + more)).bit_length(), -1, np.int32)
-            self._place(np.flatnonzero(self._words[1, : self.size] != _NOTHING))
+            self._place(np.arange(self.size))
 
     def _place(self, numbers: Ints) -> None:
         """Put known texts into an empty table."""
@@ -163,9 +172,9 @@ class Addresses(Texts):
         super().__init__()
         self.canonical: Ints = np.zeros(0, np.int64)
 
-    def addresses(self, buffer: bytes, window: Words, starts: Ints, lengths: Ints) -> Ints:
+    def addresses(self, window: Words, starts: Ints, lengths: Ints) -> Ints:
         """The addresses' numbers, -1 for what is none."""
-        numbers = self.numbers(buffer, window, starts, lengths)
+        numbers = self.numbers(window, starts, lengths)
         self._judge()
         return self.canonical[numbers]
 
@@ -196,11 +205,14 @@ class Addresses(Texts):
             self.canonical = np.concatenate([self.canonical, new])
             words = np.ascontiguousarray(self._words[:, new].T.astype("<u8"))
             usual = _usual(words.view(np.uint8).reshape(-1, 16)) if len(new) else np.zeros(0, np.bool_)
-            for number in new[~usual].tolist():
-                self.canonical[number] = self._canonical_of(number)
+            unusual = new[~usual]
+            found = [
+                self._canonical_of(*each)
+                for each in zip(unusual.tolist(), self.written(unusual), strict=True)
+            ]
+            self.canonical[unusual] = found
 
-    def _canonical_of(self, number: int) -> int:
-        written = self.text(number)
+    def _canonical_of(self, number: int, written: bytes) -> int:
         found = canonical(written.decode("latin-1")) if written.isascii() else None
         if found is None:
             return -1
