@@ -167,7 +167,9 @@ def test_work_is_proportional_to_the_bytes(
         for name, value in vars(module).copy().items():
             if isinstance(value, re.Pattern):
                 monkeypatch.setattr(module, name, CountedPattern(value, work))
+    decoder = records.decoder
     monkeypatch.setattr(records, "DECODER", CountedDecoder(records.DECODER, work))
+    monkeypatch.setattr(records, "decoder", lambda number: CountedDecoder(decoder(number), work))
     monkeypatch.setattr(blob_counter, "SMALL", 0)
     counter = BlobCounter(BlobCounts(), HOUR, "000D3AF87856", "/nsg")
     for at in range(0, len(data), WINDOW):

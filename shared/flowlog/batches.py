@@ -4,9 +4,12 @@ Theory of operation
 -------------------
 Nearly all of a record is its tuples. So each array of tuples is cut out, unread, and a number that occurs
 nowhere else, the *mark*, is put in its place. What is left, the *skeleton*, is decoded and read like any
-record (``records.DECODER``, ``records.read_record``), and each mark gives way to its array again. As many
-marks have to come back as were put in: then each has come back where its array stood, because the arrays of a
-document are read in the order in which they are written.
+record. Where the decoder finds a mark, it puts back what was cut out there. As a document is decoded from its
+beginning to its end, each array comes back where it stood, if the record that is read has all of them.
+
+Most arrays are the last thing in an object that has one other key: ``{"rule":"…","flowTuples":[…]}``. Then
+the whole object is cut out, so that the decoder has less to do. What stands between two arrays recurs, and is
+looked at only once.
 
 An array is cut out from ``["`` to the next ``]``, on trust: that is right if it is *plain*, strings of
 ``[0-9A-Za-z.:,_-]`` with nothing between them but commas. Whoever reads the tuples finds out if it isn't
@@ -19,10 +22,15 @@ are the positions after each.
 """
 
 import re
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.flowlog import records
 from shared.flowlog.reasons import Rejected
 from shared.flowlog.records import Garbled, Record, RecordReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 BATCH_BYTES = 2 * 1024 * 1024
 """Bytes of records that are read together: enough for whole columns, few enough for the caches."""
@@ -33,13 +41,16 @@ BATCH_ITEMS = 10_000
 _LOOK_AHEAD = 64 * 1024
 """Bytes between two arrays; where there are more, ``records.Scan`` reads."""
 
-_MARK = b"727051389460000001"
-_MARKED: list[object] = [int(_MARK)]
-"""So large and odd that no fraction equals it."""
+_SHORT = 1024
+"""Bytes between two arrays that are remembered, so that they are looked at once."""
+
+_MARK = "727051389460000001"
+_MARK_BYTES = _MARK.encode()
 
 _SEPARATORS = re.compile(records.SEPARATORS.pattern.encode("latin-1"), re.IGNORECASE)
 _RECORD_START = re.compile(records.RECORD_START.pattern.encode(), re.IGNORECASE)
 _ARRAY_START = re.compile(rb'"flowTuples":\["', re.IGNORECASE)
+_GROUP_START = re.compile(rb'\{"(rule|mac)":"([ !#-\[\]-~]*)",\Z', re.IGNORECASE)
 _PLAIN = re.compile(rb'"(?!,")[0-9A-Za-z.:,_-]*"(?:,"(?!,")[0-9A-Za-z.:,_-]*")*+')
 _QUOTE = ord('"')
 
@@ -56,6 +67,28 @@ def is_plain(array: bytes) -> bool:
     return _PLAIN.fullmatch(array) is not None
 
 
+class _Between(NamedTuple):
+    """What stands between two arrays: where a record begins in it, or -1. If it ends in the beginning of an
+    object, with one key and its value: what stands before the object, the key and the value.
+    """
+
+    record_at: int
+    before_group: bytes = b""
+    key: str = ""
+    value: str = ""
+
+
+@lru_cache(maxsize=1024)
+def _look(text: bytes, since: int) -> _Between:
+    """Look at what stands between two arrays. A record may begin from byte ``since`` on."""
+    record = _RECORD_START.search(text, since)
+    record_at = record.start() if record else -1
+    group = _GROUP_START.match(text, max(text.rfind(b"{"), 0))
+    if not group:
+        return _Between(record_at)
+    return _Between(record_at, text[: group.start()], group[1].decode().lower(), group[2].decode())
+
+
 class BatchReader(RecordReader):
     """A reader that can also be asked for batches: ``add``, then ``next_batch`` and ``go_on`` by turns."""
 
@@ -64,6 +97,8 @@ class BatchReader(RecordReader):
         self._careful = False
         self._array_start = b""
         self._array_at = -1
+        self._decoder = records.decoder(self._number)
+        self._cut_out: Iterator[object] = iter(())
 
     def add(self, data: bytes, *, last: bool = True) -> bool:
         """Take the bytes that follow; whether it is time to ask for batches (see ``RecordReader.feed``)."""
@@ -121,24 +156,38 @@ class BatchReader(RecordReader):
         """The record that seems to begin at ``start``; ``NotPlainError`` if its arrays can't be cut out."""
         data = self._data
         pieces: list[bytes] = []
-        arrays: list[bytes] = []
-        at, search_from = start, start + 1
+        cut_out: list[object] = []
+        at, since = start, 1
         while True:
             array_at = self._next_array(at)
             limit = min(array_at, at + _LOOK_AHEAD)
-            following = _RECORD_START.search(data, search_from, limit)
-            if following or array_at > limit or array_at == len(data):
+            between = self._between(at, limit, since)
+            if between.record_at >= 0 or array_at > limit or array_at == len(data):
                 break
             begin = array_at + len(self._array_start) - 1
             end = self._array_end(begin, start + records.LONGEST_RECORD)
-            pieces.append(data[at:begin])
-            arrays.append(data[begin:end])
-            at = search_from = end
-        end = following.start() if following else limit
-        if not following and limit < len(data):
+            array = data[begin:end]
+            if between.key and data.startswith(b"]}", end):
+                pieces.append(between.before_group)
+                cut_out.append({between.key: between.value, "flowtuples": array})
+                at = end + 2
+            else:
+                pieces.append(data[at : begin - 1])
+                cut_out.append(array)
+                at = end + 1
+            since = 0
+        if between.record_at < 0 and limit < len(data):
             raise NotPlainError
+        end = at + between.record_at if between.record_at >= 0 else limit
         pieces.append(data[at:end])
-        return self._put_together(start, end, _MARK.join(pieces), arrays)
+        return self._put_together(start, end, _MARK_BYTES.join(pieces), cut_out)
+
+    def _between(self, at: int, limit: int, since: int) -> _Between:
+        """What stands between two arrays, from ``at`` to ``limit``."""
+        if limit - at <= _SHORT:
+            return _look(self._data[at:limit], since)
+        record = _RECORD_START.search(self._data, at + since, limit)
+        return _Between(record.start() - at if record else -1)
 
     def _next_array(self, at: int) -> int:
         """Where the next array of tuples begins; the end of the data if none does. Looks at no byte twice.
@@ -169,22 +218,27 @@ class BatchReader(RecordReader):
             raise NotPlainError
         return end
 
-    def _put_together(self, start: int, end: int, skeleton: bytes, arrays: list[bytes]) -> Record:
-        """The record of this skeleton, between ``start`` and ``end``, with these arrays in it."""
-        cut_out = iter(arrays)
-
-        def array(value: object) -> list[object] | bytes:
-            return next(cut_out, b"") if value == _MARKED else records.list_of(value)
-
+    def _put_together(self, start: int, end: int, skeleton: bytes, cut_out: list[object]) -> Record:
+        """The record of this skeleton, between ``start`` and ``end``, with what was cut out in its place."""
         try:
-            document, length = records.DECODER.raw_decode(skeleton.decode("latin-1"))
+            document, length = self._decode(skeleton.decode("latin-1"), cut_out)
             if not skeleton[:length].isascii():
-                document = records.DECODER.decode(skeleton[:length].decode("utf-8"))
+                document, _ = self._decode(skeleton[:length].decode("utf-8"), cut_out)
             end -= len(skeleton) - length
-            record = records.read_record(self._data[start:end], self._data_start + start, document, array)
+            record = records.read_record(self._data[start:end], self._data_start + start, document)
         except (ValueError, RecursionError, Rejected):
             raise NotPlainError from None
-        lost = next(cut_out, None) is not None or skeleton.count(_MARK) != len(arrays)
+        found = sum(isinstance(group.array, bytes) for group in record.groups)
+        lost = found != len(cut_out) or skeleton.count(_MARK_BYTES) != len(cut_out)
         if lost or record.grammar == "nsg" or end - start > records.LONGEST_RECORD:
             raise NotPlainError
         return record
+
+    def _decode(self, skeleton: str, cut_out: list[object]) -> tuple[Any, int]:
+        """The document that a skeleton begins with, and its length."""
+        self._cut_out = iter(cut_out)
+        return self._decoder.raw_decode(skeleton)
+
+    def _number(self, digits: str) -> object:
+        """What the decoder takes for a whole number: one, or what was cut out."""
+        return next(self._cut_out, None) if digits == _MARK else int(digits)

@@ -289,7 +289,7 @@ def _read_item(source: bytes, start: int, found: _Found) -> Record | Garbled:
     try:
         if not source.isascii():
             found = DECODER.decode(source.decode("utf-8"))
-        return read_record(source, start, found, list_of)
+        return read_record(source, start, found)
     except UnicodeDecodeError:
         reason = Reason.NOT_UTF8
     except ValueError as error:
@@ -307,26 +307,30 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
-DECODER = json.JSONDecoder(object_pairs_hook=_object)
+def decoder(whole_number: Callable[[str], object] = int) -> json.JSONDecoder:
+    """A decoder for records; ``whole_number`` makes a value of a whole number's digits."""
+    return json.JSONDecoder(object_pairs_hook=_object, parse_int=whole_number)
 
 
-def read_record(
-    source: bytes, start: int, document: dict[str, Any], array: Callable[[object], list[object] | bytes]
-) -> Record:
-    """The record that a document, as ``DECODER`` gives it, is; ``Rejected`` if it is none.
+DECODER = decoder()
 
-    ``array`` is given what stands for each array of tuples, in order, and gives the array.
+
+def read_record(source: bytes, start: int, document: dict[str, Any]) -> Record:
+    """The record that a document, as a decoder gives it, is; ``Rejected`` if it is none.
+
+    Its arrays of tuples are lists or, where they were cut out, bytes.
     """
     try:
         if "flowrecords" in document:
             if _version(document.get("flowlogversion")) not in {None, 4}:
                 raise Rejected(Reason.VNET_VERSION)
             grammar: Grammar = "vnet-v4"
+            mac = document.get("macaddress")
             groups = [
-                RuleTuples(acl, _name(group["rule"]), array(group["flowtuples"]), document.get("macaddress"))
-                for flow in list_of(document["flowrecords"]["flows"])
+                RuleTuples(acl, _name(group["rule"]), _array_of(group), mac)
+                for flow in _list_of(document["flowrecords"]["flows"])
                 for acl in [_name(flow["aclid"]).lower()]
-                for group in list_of(flow["flowgroups"])
+                for group in _list_of(flow["flowgroups"])
             ]
         elif "properties" in document:
             properties = document["properties"]
@@ -335,10 +339,10 @@ def read_record(
                 raise Rejected(Reason.NSG_VERSION)
             grammar = _NSG_GRAMMARS[version]
             groups = [
-                RuleTuples("", rule, array(inner["flowtuples"]), inner.get("mac"))
-                for flow in list_of(properties["flows"])
+                RuleTuples("", rule, _array_of(inner), inner.get("mac"))
+                for flow in _list_of(properties["flows"])
                 for rule in [_name(flow["rule"])]
-                for inner in list_of(flow["flows"])
+                for inner in _list_of(flow["flows"])
             ]
         else:
             raise Rejected(Reason.NO_RECORD)
@@ -357,7 +361,12 @@ def read_record(
     )
 
 
-def list_of(value: object) -> list[Any]:
+def _array_of(group: dict[str, Any]) -> list[object] | bytes:
+    array = group["flowtuples"]
+    return array if isinstance(array, bytes) else _list_of(array)
+
+
+def _list_of(value: object) -> list[Any]:
     """The value, if it is an array; else ``TypeError``."""
     if isinstance(value, list):
         return value
