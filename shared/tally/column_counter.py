@@ -3,10 +3,12 @@
 Theory of operation
 -------------------
 A batch's tuples are read as columns (``read_columns``), ``Keys`` makes the families' keys into numbers, and
-``KeyTotals`` counts them: one for each family of each hour. Tuples of the same kind are summed up first, for
-the families that ask for neither addresses nor ports. What isn't clean is read by the reference, tuple
-by tuple. Where sums come near 2**63, the batch is left to the reference as a whole: it knows what to do
-there. ``RestartColumns`` finds the tuples that have to do with restarts, and asks the reference about each.
+``KeyTotals`` counts them: one for each family of each hour. Tuples that no family tells apart, which differ
+in source port, time and figures alone, are summed up first; a third or a quarter of a usual batch is left.
+
+What isn't clean is read by the reference, tuple by tuple. Where sums come near 2**63, the batch is left to
+the reference as a whole: it knows what to do there. ``restart_columns`` finds the tuples that have to do with
+restarts, and asks the reference about each.
 
 While tables are in use, ``BlobCounts`` has its counters but not its families: ``write_back`` puts those back.
 """
@@ -19,14 +21,14 @@ import numpy as np
 from shared.flowlog.batches import NotPlainError, is_plain
 from shared.flowlog.columns import Columns, Verdicts, read_columns
 from shared.flowlog.reasons import Reason, Rejected
-from shared.flowlog.records import Garbled, Record
+from shared.flowlog.records import Garbled, Record, RuleTuples
 from shared.flowlog.restarts import is_in_ms
 from shared.flowlog.texts import PADDING, Flags, Ints
 from shared.flowlog.tuples import FlowTuple, Grammar, read_tuple
 from shared.tally.heavy_hitters import HeavyHitters
 from shared.tally.hour_counts import BUCKET_MS, BlobCounts, HourCounts
 from shared.tally.key_totals import MOST_TUPLES, KeyTotals
-from shared.tally.keys import Coding, Keys, NumbersRanOutError
+from shared.tally.keys import Keys, NumbersRanOutError
 from shared.tally.measures import (
     MEASURES,
     PLAIN,
@@ -65,21 +67,21 @@ class _Arrays:
     the reference read, in whose content an empty string stands for each.
     """
 
-    contents: list[bytes] = field(default_factory=list)
-    items: list[int] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)
-    elements: dict[int, list[object]] = field(default_factory=dict)
+    contents: list[bytes]
+    items: list[int]
+    groups: list[int]
+    elements: dict[int, list[object]]
 
 
 @dataclass(slots=True)
 class _Tuples:
-    """A batch's clean tuples as columns: what they count, when, and their keys. ``figures`` by the places of
-    the measures, without those that are 0 in all tuples. ``states``: how many there are of each state, if it
-    is the whole batch.
+    """Clean tuples as columns, or sums of some: what they count, when, and their keys. ``time_ms``: the first
+    time of a sum, ``last_ms``: its last. ``figures`` by the places of the measures, without those that are 0
+    in all tuples. ``states``: how many there are of each state, if it is the whole batch.
     """
 
     time_ms: Ints
-    buckets: Ints
+    last_ms: Ints
     src: Ints
     dest: Ints
     port: Ints
@@ -93,7 +95,7 @@ class _Tuples:
         figures = {place: numbers[rows] for place, numbers in self.figures.items()}
         return _Tuples(
             self.time_ms[rows],
-            self.buckets[rows],
+            self.last_ms[rows],
             self.src[rows],
             self.dest[rows],
             self.port[rows],
@@ -147,24 +149,18 @@ class ColumnCounter:
 
     def _arrays(self, items: Items) -> _Arrays:
         """The arrays of all records."""
-        arrays = _Arrays()
-        contents, elements = arrays.contents, arrays.elements
-        rules: list[tuple[str, str]] = []
+        groups: list[RuleTuples] = []
+        of_items: list[int] = []
         for number, item in enumerate(items):
-            if isinstance(item, Garbled):
-                continue
-            for acl_group, rule, array, _ in item.groups:
-                if not array:
-                    continue
-                if isinstance(array, bytes):
-                    contents.append(array)
-                else:
-                    elements[len(contents)] = array
-                    contents.append(b",".join([b'""'] * len(array)))
-                rules.append((acl_group, rule))
-            arrays.items += [number] * (len(contents) - len(arrays.items))
-        arrays.groups = self._keys.groups.numbers(rules)
-        return arrays
+            if isinstance(item, Record):
+                groups += [group for group in item.groups if group.array]
+                of_items += [number] * (len(groups) - len(of_items))
+        return _Arrays(
+            [each.array if isinstance(each.array, bytes) else _as_empty(each.array) for each in groups],
+            of_items,
+            self._keys.groups.numbers([(each.acl_group, each.rule) for each in groups]),
+            {place: each.array for place, each in enumerate(groups) if isinstance(each.array, list)},
+        )
 
     def _read(
         self, items: Items, arrays: _Arrays, rejected: Rejections
@@ -184,7 +180,7 @@ class ColumnCounter:
         flows = (flows.take(columns.verdict) for flows in verdicts.flows)
         tuples = _Tuples(
             columns.time_ms,
-            since // BUCKET_MS,
+            columns.time_ms,
             columns.src,
             columns.dest,
             columns.port,
@@ -261,7 +257,6 @@ class ColumnCounter:
         traits = self._keys.traits
         tuples.time_ms[row] = flow.time_ms
         columns.src_port[row] = flow.src_port
-        tuples.buckets[row] = (flow.time_ms - self._from_ms) // BUCKET_MS
         tuples.src[row], tuples.dest[row] = self._keys.addresses.addresses_of([flow.src_ip, flow.dest_ip])
         tuples.port[row] = flow.dest_port
         trait = flow.protocol, flow.direction, flow.status, flow.encryption
@@ -271,41 +266,45 @@ class ColumnCounter:
 
     def _count_tuples(self, tuples: _Tuples) -> None:
         """Count the tuples in the shares that they belong to."""
-        shares = tuples.buckets // _BUCKETS
-        present = np.unique(shares).tolist()
+        buckets = (tuples.time_ms - self._from_ms) // BUCKET_MS
+        shares = buckets // _BUCKETS
+        present = np.flatnonzero(np.bincount(shares)).tolist()
         for place in present:
             if place - 1 not in self._tables:
                 self._counts.shares[place - 1] = HourCounts()
                 self._tables[place - 1] = _tables_of(self._counts.shares[place - 1], self._keys)
             mine = tuples if len(present) == 1 else tuples.of(np.flatnonzero(shares == place))
-            self._count_in(self._tables[place - 1], mine)
-        self._count_traffic(tuples)
+            self._count_in(self._tables[place - 1], self._sums_of(mine))
+        self._count_traffic(tuples, buckets)
 
-    def _count_traffic(self, tuples: _Tuples) -> None:
+    def _count_traffic(self, tuples: _Tuples, buckets: Ints) -> None:
         inbound, denied = self._keys.inbound[tuples.kind], self._keys.denied[tuples.kind]
-        places = 4 * tuples.buckets + 2 * inbound + denied
+        places = 4 * buckets + 2 * inbound + denied
         for measure, numbers in tuples.figures.items():
             np.add.at(self._traffic[measure], places, numbers)
 
+    def _sums_of(self, tuples: _Tuples) -> _Tuples:
+        """The sums of tuples that no family tells apart, in the order of their first appearance."""
+        codes = self._keys.join(tuples.src, tuples.dest, tuples.port, tuples.kind)
+        sums = KeyTotals(by_tuples, MOST_TUPLES, self._keys.marks, times=True)
+        sums.add(codes, tuples.figures, tuples.time_ms, tuples.last_ms)
+        assert sums.times is not None  # noqa: S101
+        figures = {place: sums.figures[place] for place in tuples.figures}
+        first_ms, last_ms = sums.times
+        return _Tuples(first_ms, last_ms, *self._keys.split(sums.codes), figures)
+
     def _count_in(self, tables: dict[str, KeyTotals], tuples: _Tuples) -> None:
-        """Count the tuples of one hour in its families. Those that ask for neither addresses nor ports count
-        the sums of each kind of tuples.
-        """
-        kinds = KeyTotals(by_tuples, MOST_TUPLES, self._keys.marks, times=True)
-        kinds.add(tuples.kind, tuples.figures, tuples.time_ms, tuples.time_ms)
+        """Count the tuples of one hour in its families."""
         chosen: dict[object, _Tuples] = {}  # by condition
         for name, table in tables.items():
             coding = self._keys.codings[name]
-            if coding.is_of_kinds:
-                _count_kinds(table, coding, kinds)
-                continue
             some = chosen.get(coding.condition)
             if some is None:
                 rows = coding.choose(tuples.kind, self._addresses_of(tuples), tuples.port)
                 some = chosen[coding.condition] = tuples if rows is None else tuples.of(rows)
             if len(some.kind):
                 codes = coding.encode(some.kind, self._addresses_of(some), some.port)
-                table.add(codes, some.figures, some.time_ms, some.time_ms)
+                table.add(codes, some.figures, some.time_ms, some.last_ms)
 
     def _addresses_of(self, tuples: _Tuples) -> dict[str, Ints]:
         """The numbers of the tuples' addresses, by the names of the dimensions."""
@@ -359,15 +358,9 @@ class ColumnCounter:
             add_to(hour.traffic, key, to_sums(self._traffic[:, place].tolist()))
 
 
-def _count_kinds(table: KeyTotals, coding: Coding, kinds: KeyTotals) -> None:
-    """Count the sums of each kind of tuples in a family."""
-    assert kinds.times is not None  # noqa: S101
-    rows = coding.choose(kinds.codes, {}, kinds.codes)
-    chosen = slice(None) if rows is None else rows
-    codes = coding.encode(kinds.codes[chosen], {}, kinds.codes)
-    if len(codes):
-        figures = {place: numbers[chosen] for place, numbers in enumerate(kinds.figures)}
-        table.add(codes, figures, kinds.times[0, chosen], kinds.times[1, chosen])
+def _as_empty(elements: list[object]) -> bytes:
+    """As many empty strings."""
+    return b",".join([b'""'] * len(elements))
 
 
 def _grammar(items: Items) -> Grammar:

@@ -31,7 +31,8 @@ _ADDRESS_BITS, _PORT_BITS = 18, 16
 _ADDRESS, _PORT = (1 << _ADDRESS_BITS) - 1, (1 << _PORT_BITS) - 1
 MOST_ADDRESSES = 1 << _ADDRESS_BITS
 
-_MOST_KINDS = 1 << 15
+_KIND_BITS = 64 - 2 * _ADDRESS_BITS - _PORT_BITS
+_MOST_KINDS = 1 << _KIND_BITS
 """So many kinds, traits or texts of verdicts, and numbering begins anew: a log may make up codes without
 end.
 """
@@ -115,6 +116,22 @@ class Keys:
             kinds = table[places].astype(np.int64)
         return kinds
 
+    def join(self, src: Ints, dest: Ints, port: Ints, kind: Ints) -> Codes:
+        """All that tuples are grouped by as one number each."""
+        codes = kind << _PORT_BITS
+        codes |= port
+        codes <<= _ADDRESS_BITS
+        codes |= dest
+        codes <<= _ADDRESS_BITS
+        codes |= src
+        return codes
+
+    def split(self, codes: Codes) -> tuple[Ints, Ints, Ints, Ints]:
+        """What was joined: source, destination, port and kind."""
+        src, dest = codes & _ADDRESS, codes >> _ADDRESS_BITS & _ADDRESS
+        kind = codes >> 2 * _ADDRESS_BITS + _PORT_BITS & (1 << _KIND_BITS) - 1
+        return src, dest, codes >> 2 * _ADDRESS_BITS & _PORT, kind
+
     def full(self, more_addresses: int) -> bool:
         """Whether numbers may run out with so many more addresses."""
         many = max(len(self.denied), len(self.traits), sum(map(len, self._verdicts.values())))
@@ -176,8 +193,6 @@ class Coding:
         self._number: Codes = np.zeros(0, np.int64)
         self._counts: Flags = np.zeros(0, np.bool_)
         self._judged: dict[Predicate, npt.NDArray[np.int8]] = {}
-        self.is_of_kinds = {*family.columns, *family.where} <= {*OF_KIND}
-        """Whether a tuple's kind says all that the family asks for."""
         self.condition = frozenset(family.where.items())
         """Equal for families in which the same tuples count."""
 
