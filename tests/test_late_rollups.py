@@ -1,0 +1,151 @@
+"""Rollups that are late: frozen before any of their requests, for as long as another one takes to the end.
+
+Nothing old may be left in the place of something new, whether the late one goes on, or dies after its next
+request; and the next rollup finds all that is missing.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from itertools import count as numbers
+from typing import Any
+
+import pytest
+import requests
+
+from shared.rollup import rollup
+from shared.times import HOUR
+from tests.system import (
+    FEW_VIEWS,
+    NIGHT,
+    Killed,
+    Results,
+    Stores,
+    assert_same,
+    assert_views_are_right,
+    blob_of,
+    create_all,
+    flow,
+    forget_results,
+    host,
+    record,
+    results,
+)
+from tools.network_watcher import Nic
+
+WEB, DATA = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
+
+type State = dict[Nic, bytes]
+"""What blobs of the night hold."""
+
+
+def blob(*ports: int, garbled: bool = False) -> bytes:
+    """A record with inbound flows to these ports, some denied."""
+    flows = [flow(NIGHT, port=port, decision="D" if port % 2 else "A") for port in ports]
+    return blob_of(record(NIGHT, *flows, *(["?"] if garbled else [])))
+
+
+ONE: State = {WEB: blob(443, 80)}
+MANY: State = {WEB: blob(*range(20, 40), garbled=True), DATA: blob(22)}
+EMPTY: State = {WEB: blob_of()}
+
+
+@pytest.mark.usefixtures("few_views")
+@pytest.mark.parametrize(
+    ("before", "late", "newest", "dies"),
+    [
+        pytest.param({}, ONE, MANY, True, id="of what wasn't there, and grows"),
+        pytest.param(ONE, MANY, ONE, True, id="of what is then as it was"),
+        pytest.param(ONE, MANY, ONE, False, id="of what is then as it was, and it goes on"),
+        pytest.param(MANY, ONE, EMPTY, True, id="of what is then empty"),
+    ],
+)
+def test_a_rollup_that_is_frozen_before_any_of_its_requests(
+    stores: Stores,
+    monkeypatch: pytest.MonkeyPatch,
+    before: State,
+    late: State,
+    newest: State,
+    *,
+    dies: bool,
+) -> None:
+    """Its request of each number in turn is held back until another rollup has ended, of a newer state."""
+    # Notes are dropped at once: none helps the next rollup to look again.
+    monkeypatch.setattr("shared.rollup.NOTES_KEPT", -HOUR)
+    monkeypatch.setattr("shared.ledger.store.NOTE_GOOD_FOR", -HOUR)
+    wanted = None
+    for number in numbers():
+        forget_results(stores)
+        for name in [*stores.blobs()]:
+            stores.flow_logs.service.get_blob_client(WEB.container, name).delete_blob()
+        create_all(stores)
+        for state in (before, late):
+            put(stores, state)
+            if state is before:
+                stores.rollup()
+        with host(stores.connection_string) as frozen, host(stores.connection_string) as other:
+
+            def overtake(other: Stores = other) -> None:
+                put(other, newest)
+                other.rollup()
+
+            with monkeypatch.context() as patch:
+                reached = frozen_at_request(patch, number, overtake, dies=dies)
+                with suppress(Killed):
+                    rollup(frozen.ledger, frozen.counts, frozen.views)
+            if not reached:
+                assert number > 30
+                return
+            wanted = wanted or made(stores)
+            assert_views_are_right(stores, FEW_VIEWS)
+            assert_same(made(stores), wanted)
+            assert other.rollup().hours == 0
+            assert_same(made(stores), wanted)
+
+
+def put(stores: Stores, state: State) -> None:
+    """Let the night's blobs hold this, and count them."""
+    for nic, data in state.items():
+        stores.put(nic, NIGHT, data)
+    stores.sweep()
+
+
+def made(stores: Stores) -> Results:
+    """What rollups have made."""
+    return replace(results(stores), ledger={})
+
+
+def frozen_at_request(
+    patch: pytest.MonkeyPatch, number: int, overtake: Callable[[], None], *, dies: bool
+) -> list[None]:
+    """Hold the request of this number back until ``overtake`` has come to its end; with ``dies``, kill the
+    host that sent it when it is answered. What is returned is filled when that request was reached.
+    """
+    left, lock = [number], threading.Lock()
+    overtaking, dead = threading.Event(), threading.Event()
+    reached: list[None] = []
+    send = requests.Session.request
+
+    def send_late(session: requests.Session, method: str, url: str, **options: Any) -> requests.Response:
+        if overtaking.is_set():
+            return send(session, method, url, **options)
+        with lock:
+            if dead.is_set():
+                raise Killed
+            left[0] -= 1
+            last = left[0] == -1
+            if last:
+                reached.append(None)
+                overtaking.set()
+                overtake()
+                overtaking.clear()
+                answer = send(session, method, url, **options)
+                if dies:
+                    dead.set()
+                    raise Killed
+                return answer
+        return send(session, method, url, **options)
+
+    patch.setattr(requests.Session, "request", send_late)
+    return reached
