@@ -189,9 +189,8 @@ def findings(stores: Stores) -> dict[tuple[str, datetime], SweepFinding]:
 
 
 def test_what_a_sweep_has_found_of_an_hour_stays_when_its_blobs_are_gone(stores: Stores) -> None:
-    size = stores.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT)))) and len(
-        blob_of(record(NIGHT, flow(NIGHT)))
-    )
+    data = blob_of(record(NIGHT, flow(NIGHT)))
+    stores.put(WEB, NIGHT, data)
     stores.sweep()
     found = findings(stores)
     its = found[SCOPE, NIGHT]
