@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from shared.blobs import FlowLogs
+from shared.counts.index import day_period
 from shared.counts.store import LookedAt
 from shared.ingest import ingest
 from shared.ledger.store import LATE
@@ -17,6 +18,7 @@ from shared.rollup import rollup
 from shared.settings import Connection
 from shared.sweep import sweep
 from shared.tables import Tables
+from shared.tally.packing import unpack
 from tests import naive
 from tests.system import (
     FEW_VIEWS,
@@ -236,6 +238,41 @@ def test_an_hour_is_at_rest_while_its_neighbour_grows(stores: Stores) -> None:
         made.append((done.hours, done.days))
     assert made == [(2, 2), (1, 1), (1, 1)]
     assert_views_are_right(stores)
+
+
+# Today
+
+
+def test_a_day_is_stored_as_its_hours_end_and_its_rows_have_all_of_them(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = service_clock(monkeypatch)
+    now = datetime.now(UTC)
+    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    clock.ahead = day + 5 * HOUR + timedelta(minutes=30) - now  # half past five
+    for hour in range(3, 6):
+        when = day + hour * HOUR
+        stores.put(WEB, when, blob_of(minute(when, *range(hour))))
+    stores.sweep(day, day + 6 * HOUR)
+    stores.rollup()
+    assert tuples_stored(stores, day) == (3 + 1) + (4 + 1)
+    assert_views_are_right(stores)
+    stores.put(WEB, day + 5 * HOUR, blob_of(*[minute(day + 5 * HOUR, *range(9))] * 2))
+    stores.sweep(day, day + 6 * HOUR)
+    assert (stores.rollup().days, tuples_stored(stores, day)) == (1, 9)
+    assert_views_are_right(stores)
+    clock.ahead += timedelta(minutes=39)
+    assert stores.rollup().days == 0, "no hour has changed, and none has ended ten minutes ago"
+    clock.ahead += timedelta(minutes=2)
+    assert (stores.rollup().days, tuples_stored(stores, day)) == (1, 9 + 20)
+    assert stores.rollup().days == 0
+    assert_views_are_right(stores)
+
+
+def tuples_stored(stores: Stores, day: datetime) -> int:
+    """How many tuples the stored counts of a day have."""
+    ((_, packed),) = stores.counts.part(SCOPE, "traffic", day_period(day), day_period(day))
+    return unpack(packed)[0].totals()[0]
 
 
 # Several accounts
