@@ -29,7 +29,6 @@ from itertools import chain
 from shared.counts.health import Health, RejectTotals, add_rejects, rejects_of_blob
 from shared.counts.index import (
     ALL_SCOPES,
-    TRAFFIC,
     Head,
     Indexed,
     Period,
@@ -44,7 +43,7 @@ from shared.errors import Conflict, MalformedInput
 from shared.ledger.store import Foreign, Ledger, Posted
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import HourCounts
-from shared.tally.packing import pack, pack_apart, unpack
+from shared.tally.packing import TRAFFIC, pack, pack_apart, unpack
 from shared.times import HOUR, hour_key
 from shared.views.questions import QUESTIONS
 from shared.views.rows import period_rows, row_keys

@@ -15,13 +15,11 @@ from shared.counts.health import Health, RejectTotal, RejectTotals
 from shared.flowlog.reasons import Reason
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import to_figures
+from shared.tally.packing import TRAFFIC
 from shared.times import DAY, HOUR, check_year, day_key, hour_key
 
 ALL_SCOPES = "all"
 """The name of all scopes together, where a scope's key may stand."""
-
-TRAFFIC = "traffic"
-"""The name under which the exact traffic by five minutes is stored, beside those of the families."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -11,7 +11,7 @@ from itertools import product
 from typing import Any
 
 from shared.counts.health import Health, RejectTotal
-from shared.counts.index import TRAFFIC, Period
+from shared.counts.index import Period
 from shared.flowlog.reasons import Reason
 from shared.tally.heavy_hitters import HeavyHitters, Row
 from shared.tally.hour_counts import HourCounts
@@ -23,6 +23,7 @@ from shared.tally.measures import (
     to_columns,
     to_figures,
 )
+from shared.tally.packing import TRAFFIC
 from shared.times import to_moment
 from shared.views import questions
 from shared.views.questions import QUESTIONS, REJECTS_MEASURES, Grain
