@@ -68,6 +68,11 @@ def fresh(weight: Weight, capacity: int) -> tuple[HeavyHitters, Truth]:
     return HeavyHitters(weight, capacity), Truth(weight, defaultdict(no_figures))
 
 
+def ranked(family: HeavyHitters) -> list[Row]:
+    """All rows by rank."""
+    return family.top(len(family))[0]
+
+
 @given(weights, capacities, streams)
 @settings(max_examples=300)
 def test_the_four_laws_hold_at_any_time(weight: Weight, capacity: int, events: list[Event]) -> None:
@@ -107,7 +112,7 @@ def test_within_a_batch_only_the_order_of_admission_makes_a_difference(
     feed(one, Truth(weight, defaultdict(no_figures)), [*events, SETTLE])
     feed(other, Truth(weight, defaultdict(no_figures)), shuffled)
     assert plain_family(one) == plain_family(other)
-    assert one.ranked() == other.ranked()
+    assert ranked(one) == ranked(other)
 
 
 @given(weights, capacities, st.lists(streams, max_size=4), st.booleans())
@@ -125,6 +130,40 @@ def test_the_laws_hold_for_the_sum_of_several_counters(
         if settle:
             total.settle()
         assert_laws(total, capacity, truth.by_key)
+
+
+@given(
+    weights,
+    st.tuples(capacities, capacities, capacities),
+    st.lists(st.lists(streams, max_size=3), max_size=3),
+    st.randoms(use_true_random=False),
+)
+@settings(max_examples=300)
+def test_over_several_levels_the_laws_hold_for_the_smallest_capacity_on_the_way(
+    weight: Weight, levels: tuple[int, int, int], hours: list[list[list[Event]]], random: Random
+) -> None:
+    """Blobs, hours of them, a day of hours: at each level families are settled or trimmed."""
+
+    def stored(family: HeavyHitters, smallest: int, truth: Truth) -> HeavyHitters:
+        if random.getrandbits(1):
+            family.trim(family.capacity)
+        family.settle()
+        assert_laws(family, smallest, truth.by_key)
+        return copy_family(family)
+
+    of_blob, of_hour, of_day = levels
+    day, truth_of_day = fresh(weight, of_day)
+    for blobs in hours:
+        hour, truth_of_hour = fresh(weight, of_hour)
+        for events in blobs:
+            blob, truth_of_blob = fresh(weight, of_blob)
+            feed(blob, truth_of_blob, events)
+            hour.merge(stored(blob, of_blob, truth_of_blob))
+            for truth in (truth_of_hour, truth_of_day):
+                for key, figures in truth_of_blob.by_key.items():
+                    truth.by_key[key] = summed([truth.by_key[key], figures])
+        day.merge(stored(hour, min(of_blob, of_hour), truth_of_hour))
+    stored(day, min(levels), truth_of_day)
 
 
 @given(weights, capacities, st.lists(streams, min_size=2, max_size=3), streams)
@@ -180,9 +219,9 @@ def test_rows_can_be_taken_out_and_put_back(weight: Weight, capacity: int, event
 def test_ranks_are_by_estimate_then_by_key(weight: Weight, capacity: int, events: list[Event]) -> None:
     family, truth = fresh(weight, capacity)
     feed(family, truth, events)
-    ranked = family.ranked()
-    assert sorted(ranked, key=lambda row: (-weight(row.figures) - row.missed, row.key)) == ranked
-    assert {row.key for row in ranked} == set(family.sums)
+    rows = sorted(family.rows(), key=lambda row: (-weight(row.figures) - row.missed, row.key))
+    assert family.top(len(family)) == (rows, family.rest)
+    assert {row.key for row in rows} == set(family.sums)
 
 
 @given(weights, capacities, streams, st.integers(0, 20))
@@ -191,10 +230,10 @@ def test_the_top_is_the_head_of_the_ranks_and_the_sums_of_all_others(
 ) -> None:
     family, truth = fresh(weight, capacity)
     feed(family, truth, events)
-    ranked = family.ranked()
+    rows = ranked(family)
     top, others = family.top(many)
-    assert top == ranked[:many]
-    left = [row.figures for row in ranked[many:]]
+    assert top == rows[:many]
+    left = [row.figures for row in rows[many:]]
     assert to_figures(others) == summed([*left, to_figures(family.rest)])
 
 
@@ -215,7 +254,7 @@ def test_a_spoofed_flood_does_not_hide_the_attacker() -> None:
     for _ in range(300):
         family.add(("attacker",), to_sums(one_of(1)))
         family.settle()
-    first = family.ranked()[0]
+    first = ranked(family)[0]
     assert first.key == ("attacker",)
     assert 299 <= flows_denied(first.figures) <= 300 <= flows_denied(first.figures) + first.missed
     assert first.missed <= 20_000 / 100
@@ -229,10 +268,10 @@ def test_what_is_dropped_goes_to_the_rest_and_what_comes_back_may_have_missed_it
     assert len(family) == 4  # twice as many are left alone
     family.add(("e",), to_sums(one_of(2)))
     family.settle()
-    assert family.ranked() == [Row(("a",), one_of(9), 0), Row(("b",), one_of(8), 0)]
+    assert ranked(family) == [Row(("a",), one_of(9), 0), Row(("b",), one_of(8), 0)]
     assert (to_figures(family.rest), family.floor) == ([3, 0, *one_of(7)[2:]], 3)
     family.add(("c",), to_sums(one_of(1)))
-    assert family.ranked()[2] == Row(("c",), one_of(1), 3)
+    assert ranked(family)[2] == Row(("c",), one_of(1), 3)
 
 
 def test_what_both_parts_of_a_sum_dropped_may_have_been_missed_twice() -> None:
@@ -247,7 +286,7 @@ def test_what_both_parts_of_a_sum_dropped_may_have_been_missed_twice() -> None:
     for part in parts:
         total.merge(part)
     total.add(("b",), to_sums(one_of(1)))
-    assert total.ranked() == [Row(("a",), [2, *one_of(18)[1:]], 0), Row(("b",), one_of(1), 10)]
+    assert ranked(total) == [Row(("a",), [2, *one_of(18)[1:]], 0), Row(("b",), one_of(1), 10)]
 
 
 def test_of_keys_of_equal_estimate_those_admitted_last_are_dropped() -> None:
@@ -285,5 +324,5 @@ def test_an_empty_counter() -> None:
     family = HeavyHitters(tuples, 1)
     family.settle()
     family.merge(HeavyHitters(tuples, 1))
-    assert (len(family), [*family.rows()], family.ranked()) == (0, [], [])
+    assert (len(family), [*family.rows()], ranked(family)) == (0, [], [])
     assert (family.rest, family.floor) == (0, 0)

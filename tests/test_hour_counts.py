@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from shared.flowlog.reasons import Reason
 from shared.flowlog.tuples import INT64_MAX
+from shared.tally import packing
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import PLAIN, Figures, no_figures, to_figures
-from shared.tally.packing import pack_within
+from shared.tally.packing import pack_apart, pack_within, unpack
 from tests.naive import is_internet
 from tests.strategies import (
     HOUR,
@@ -25,6 +26,8 @@ from tests.strategies import (
     Good,
     Layout,
     Written,
+    assert_laws,
+    assert_laws_1_and_2,
     figures_by_key,
     hour_records,
     plain,
@@ -44,11 +47,14 @@ MAC = "000D3AF87856"
 NO_RESTARTS = no_figures()[len(PLAIN) :]
 
 
-def counted(written: Sequence[Written], mac: str = MAC) -> BlobCounts:
+def counted(written: Sequence[Written], mac: str = MAC, *, pauses: bool = False) -> BlobCounts:
+    """Count records, each a batch; with pauses, the counts go through the ledger after each."""
     counts = BlobCounts()
     for record in records_of(written):
         counts.count_record(record, HOUR, mac, NSG_ID)
         counts.settle()
+        if pauses:
+            counts.shares = unpack(pack_within(counts.shares))
     return counts
 
 
@@ -271,6 +277,87 @@ def test_hours_of_several_interfaces_merge_to_the_count_of_all(
         for row in family.rows():
             add(total, row.figures)
         assert total == what_a_family_counts(name, merged, truth.families.get((0, name), {}))
+
+
+capacities = st.integers(1, 4)
+days = st.lists(st.lists(hour_records(most=2, rules=st.text(max_size=2)), max_size=2), max_size=3)
+
+
+def passed_on(counts: HourCounts) -> tuple[HourCounts, dict[str, bytes]]:
+    """Counts after they were packed apart and put together again; and how they were packed."""
+    packed = pack_apart(counts)
+    again = HourCounts(keys=10**6)
+    for part in packed.values():
+        again.merge(unpack(part)[0])
+    assert plain({0: again}) == plain({0: counts})
+    return again, packed
+
+
+@given(days, st.tuples(capacities, capacities, capacities), st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_the_laws_hold_for_blobs_hours_and_days_by_the_smallest_capacity_on_the_way(
+    hours: list[list[list[Written]]], levels: tuple[int, int, int], pause: bool
+) -> None:
+    of_blob, of_hour, of_day = levels
+    packings = []
+    for pauses in (False, pause):
+        day, truth_of_day = HourCounts(keys=of_day), Naive()
+        for blobs in hours:
+            hour, truth_of_hour = HourCounts(keys=of_hour), Naive()
+            for written in blobs:
+                with pytest.MonkeyPatch.context() as patch:
+                    shrink_families(patch, of_blob)
+                    blob = counted(written, pauses=pauses).shares.get(0, HourCounts())
+                    blob = unpack(pack_within({0: blob}))[0]
+                hour.merge(blob)
+                assert_laws_of_hour(blob, of_blob, naive(written))
+                for truth in (truth_of_hour, truth_of_day):
+                    for record in written:
+                        truth.count(record)
+            stored, packed = passed_on(hour)
+            packings.append(packed)
+            assert_laws_of_hour(stored, min(of_blob, of_hour), truth_of_hour)
+            day.merge(stored)
+        stored, packed = passed_on(day)
+        packings.append(packed)
+        assert_laws_of_hour(stored, min(levels), truth_of_day)
+    assert packings[: len(hours) + 1] == packings[len(hours) + 1 :]
+
+
+def assert_laws_of_hour(hour: HourCounts, capacity: int, truth: Naive) -> None:
+    assert traffic_of(hour) == truth.traffic.get(0, {})
+    for name, family in hour.families.items():
+        assert_laws(family, capacity, truth.families.get((0, name), {}))
+
+
+@given(days, st.integers(0, 2500), st.integers(0, 5000))
+@settings(max_examples=200, deadline=None)
+def test_what_has_no_room_goes_to_the_rest_at_each_level(
+    hours: list[list[list[Written]]], of_family: int, of_all: int
+) -> None:
+    day, truth_of_day = HourCounts(), Naive()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "FAMILY_BYTES", of_family)
+        patch.setattr(packing, "PERIOD_BYTES", of_all)
+        for blobs in hours:
+            hour, truth_of_hour = HourCounts(), Naive()
+            for written in blobs:
+                shares = counted(written).shares
+                hour.merge(unpack(pack_within(shares, of_all)).get(0, HourCounts()))
+                for truth in (truth_of_hour, truth_of_day):
+                    for record in written:
+                        truth.count(record)
+            stored, _ = passed_on(hour)
+            day.merge(stored)
+            assert traffic_of(stored) == truth_of_hour.traffic.get(0, {})
+            for name, family in stored.families.items():
+                assert_laws_1_and_2(family, truth_of_hour.families.get((0, name), {}))
+        stored, packed = passed_on(day)
+    for name, family in stored.families.items():
+        assert_laws_1_and_2(family, truth_of_day.families.get((0, name), {}))
+        assert len(packed.get(name, b"")) <= of_family or not len(family)
+    kept = sum(len(family) for family in stored.families.values())
+    assert sum(map(len, packed.values())) <= of_all or not kept
 
 
 @given(st.data(), st.integers(0, 4))

@@ -509,6 +509,37 @@ def test_the_fullest_families_fit_their_entities_and_one_transaction_and_their_t
     assert pack_apart(hour) == packed
 
 
+def test_names_too_long_for_a_transaction_go_to_the_rest() -> None:
+    """Families of a hundred keys of the longest texts, all at once, are more than there is room for."""
+    hour, random = HourCounts(), Random(6)
+    for name, family in hour.families.items():
+        for number in range(100):
+            titles = FAMILIES[name].columns
+            texts = (random.randbytes(1024).decode("latin-1") for _ in titles)
+            key = tuple(
+                number if title == "DestPort" else text for title, text in zip(titles, texts, strict=True)
+            )
+            family.add(key, to_sums([1] * len(MEASURES)))
+            family.see(key, 1, 2)
+    packed = pack_apart(hour)
+    assert packed.keys() == FAMILIES.keys()
+    assert max(map(len, packed.values())) <= FAMILY_BYTES
+    assert PERIOD_BYTES * 0.9 < sum(map(len, packed.values())) <= PERIOD_BYTES
+    for name, family in hour.families.items():
+        assert 1 <= len(family) <= 100
+        assert totals(hour, name) == [100] * len(MEASURES)
+    assert any(len(family) < 100 for family in hour.families.values())
+
+
+def test_a_flood_of_one_kind_of_key_costs_the_other_families_of_a_period_nothing() -> None:
+    hour, flood = full_hour(Random(4), 100), full_hour(Random(5), 4_000).families["conversations"]
+    hour.families["conversations"] = flood
+    small = {name: plain_of({0: hour}, 0, name) for name in FAMILIES if name != "conversations"}
+    packed = pack_apart(hour)
+    assert FAMILY_BYTES * 0.75 < len(packed["conversations"]) <= FAMILY_BYTES
+    assert small == {name: plain_of({0: hour}, 0, name) for name in small}
+
+
 # Damage
 
 

@@ -1,9 +1,12 @@
-"""An entity has room for counts, rejects and pending flows at their largest, all at once, on a real table."""
+"""Everything at its largest has room on a real table: counts, rejects and pending flows in an entity, and all
+families of a period in a transaction.
+"""
 
 from random import Random
 
 import pytest
 
+from shared.counts.index import Head, hour_period
 from shared.flowlog.reasons import Reason
 from shared.flowlog.rejects import LONGEST_SAMPLE, MOST_PACKED, Reject, RejectCounts
 from shared.flowlog.restarts import MOST_PACKED as MOST_RESTARTS_PACKED
@@ -11,7 +14,7 @@ from shared.flowlog.restarts import MOST_PENDING, Pending, Restarts
 from shared.ledger.entry import Entry, from_columns, to_columns
 from shared.tables import from_entity, put_in_place
 from shared.tally.hour_counts import HourCounts
-from shared.tally.packing import COUNTS_BYTES, pack, pack_within
+from shared.tally.packing import COUNTS_BYTES, FAMILY_BYTES, PERIOD_BYTES, pack, pack_apart, pack_within
 from tests.system import NIGHT, Stores
 from tests.test_packing import full_hour
 
@@ -69,6 +72,28 @@ def test_all_that_an_entity_can_hold_is_written_and_read_back(stores: Stores) ->
     table = stores.tables.table("flowledger")
     put_in_place(table, columns, put_in_place(table, columns, "")["etag"])
     assert from_columns(from_entity(table.get_entity("p" * 400, "account"))) == entry
+
+
+def test_a_period_of_which_all_families_are_full_is_one_transaction(stores: Stores) -> None:
+    packed = pack_apart(full_hour(Random(1), 4_000))
+    assert PERIOD_BYTES * 0.95 < sum(map(len, packed.values())) <= PERIOD_BYTES
+    scope, period = "nsg~" + "s" * 80, hour_period(NIGHT)
+    stores.counts.store(scope, period, Head("f" * 64), packed)
+    assert {name: [*stores.counts.part(scope, name, period, period)] for name in packed} == {
+        name: [(period, part)] for name, part in packed.items()
+    }
+
+
+def test_a_family_alone_may_fill_its_entity(stores: Stores) -> None:
+    counts = HourCounts()
+    counts.families["conversations"] = full_hour(Random(1), 4_000).families["conversations"]
+    packed = pack_apart(counts)
+    assert FAMILY_BYTES * 0.75 < len(packed["conversations"]) <= FAMILY_BYTES
+    period = hour_period(NIGHT)
+    stores.counts.store("nsg~s", period, Head("f" * 64), packed)
+    assert [*stores.counts.part("nsg~s", "conversations", period, period)] == [
+        (period, packed["conversations"])
+    ]
 
 
 @pytest.mark.parametrize("restarts", [False, True])

@@ -149,12 +149,11 @@ class HeavyHitters:
         """All rows, in the order in which their keys were admitted."""
         return (Row(key, to_figures(sums), self.missed.get(key, 0)) for key, sums in self.sums.items())
 
-    def ranked(self) -> list[Row]:
-        """All rows, the largest estimate first; equal ones by key, so that the order is always the same."""
-        return self.top(len(self))[0]
-
     def top(self, many: int) -> tuple[list[Row], Sums]:
-        """The first ``many`` of the ranked rows, and the sums of all others and ``rest``."""
+        """The ``many`` rows of largest estimate, and what all others and ``rest`` have together.
+
+        The largest is first; equal ones are ordered by key, so that the order is always the same.
+        """
         first = nsmallest(many, zip(map(neg, self._estimates()), self.sums, strict=True))
         others = self.sums.copy()
         rows = [Row(key, to_figures(others.pop(key)), self.missed.get(key, 0)) for _, key in first]
