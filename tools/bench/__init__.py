@@ -12,6 +12,6 @@ timed by the clock. The storage is the emulator Azurite, on this machine.
   *in doubt* if it misses it by less: the machine was too restless to say, or it is too close.
 
 `measuring` is that machinery. `logs` makes the data, on the spot and from seeds. The rows are in `counting`
-(bytes to counts), `memory`, `starting` (a cold start), `storing` (whole jobs on Azurite) and `hosting` (an
-instance of the app, under Microsoft's worker code).
+(bytes to counts), `memory`, `starting` (a cold start), `storing` (whole jobs on Azurite), `rolling`
+(rollups) and `hosting` (an instance of the app, under Microsoft's worker code).
 """

@@ -15,8 +15,9 @@ from tools.bench.hosting import at_once, instance
 from tools.bench.logs import BUSY, FLOODED
 from tools.bench.measuring import Row, table
 from tools.bench.memory import memory
+from tools.bench.rolling import rolling
 from tools.bench.starting import starting
-from tools.bench.storing import processes, rolling, scale, transactions, updates
+from tools.bench.storing import processes, scale, transactions, updates
 
 type Section = Callable[[argparse.Namespace], Iterator[Row]]
 
@@ -34,7 +35,7 @@ SECTIONS: dict[str, Section] = {
     "at-once": lambda given: at_once(given.rounds, given.away / 1000),
     "instance": lambda given: instance(max(given.megabytes)),
     "processes": lambda given: processes(given.rounds, given.tuples, min(200, given.nics)),
-    "rollup": lambda given: rolling(given.rounds, min(100, given.nics)),
+    "rollup": lambda given: rolling(given.rounds, given.hours, given.tuples),
     "scale": lambda given: scale(given.nics, min(40, 8 * given.rounds)),
 }
 
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
         "--away", type=float, default=20, metavar="MS", help="until storage answers [%(default)s]"
     )
     parser.add_argument("--nics", type=int, default=10_000, help="interfaces to be known [%(default)s]")
+    parser.add_argument("--hours", type=int, default=24, help="of the day to be rolled up [%(default)s]")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="[%(default)s]")
     given = parser.parse_args(arguments)
     if unknown := set(given.sections) - SECTIONS.keys():

@@ -1,4 +1,4 @@
-"""Rows of whole jobs on Azurite: updates, sweeps, transactions, rollups; by one process and by two."""
+"""Rows of whole jobs on Azurite: updates, sweeps, transactions; by one process and by two."""
 
 import os
 import time
@@ -19,11 +19,11 @@ from azure.data.tables import TableClient, TableServiceClient, UpdateMode
 from azure.storage.blob import BlobServiceClient
 
 from shared.blobs import WINDOW, FlowLogs
+from shared.counts.store import Counts
 from shared.flowlog.blob_name import HOUR_FOLDER, BlobName, parse_blob_name
 from shared.ingest import ingest
 from shared.ledger.entry import Entry, partition_of, to_columns
 from shared.ledger.store import Ledger, Loaded
-from shared.rollup import rollup
 from shared.settings import Connection
 from shared.sweep import sweep
 from shared.tables import Columns, Tables, to_entity
@@ -32,7 +32,6 @@ from shared.tally.packing import pack
 from shared.tally.states import States
 from shared.times import floor_hour
 from shared.transactions import Put, transact
-from shared.views.store import Views
 from tools.azurite import ACCOUNT, Azurite, azurite
 from tools.bench.logs import BUSY, HOUR, hour_blob, repeated, shares_with
 from tools.bench.measuring import CPU, WALL, Row, by_turns, ratios
@@ -54,6 +53,7 @@ class Host:
     flow_logs: FlowLogs
     tables: Tables
     ledger: Ledger
+    counts: Counts
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def host(connection_string: str) -> Iterator[Host]:
     connection = Connection("BENCH", connection_string=connection_string)
     flow_logs, tables = FlowLogs(connection), Tables(connection)
     try:
-        yield Host(flow_logs, tables, Ledger(tables))
+        yield Host(flow_logs, tables, Ledger(tables), Counts(tables))
     finally:
         flow_logs.service.close()
         tables.service.close()
@@ -304,7 +304,7 @@ def sweeping(storage: Azurite, at: Host) -> Iterator[Row]:
     ):
         yield Row("sweep", what, each, (figure,), target)
     for clock, unit in ((WALL, "s"), (CPU, "CPU s")):
-        (taken,) = by_turns(1, partial(sweep, at.flow_logs, at.ledger, since, until), clock=clock)
+        (taken,) = by_turns(1, partial(sweep, at.flow_logs, at.ledger, at.counts, since, until), clock=clock)
         yield Row("sweep", what, unit, taken)
 
 
@@ -369,7 +369,7 @@ def _start(connection_string: str) -> None:
     """Begin a process that ingests: its clients are made once."""
     connection = Connection("BENCH", connection_string=connection_string)
     tables = Tables(connection)
-    _own_host.append(Host(FlowLogs(connection), tables, Ledger(tables)))
+    _own_host.append(Host(FlowLogs(connection), tables, Ledger(tables), Counts(tables)))
 
 
 def _ingest_named(name: str) -> float:
@@ -475,36 +475,3 @@ def cpu_seconds(process: int) -> float:
     """CPU seconds that a process has taken so far (Linux)."""
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-# A rollup
-
-
-def rolling(rounds: int, nics: int = 100) -> Iterator[Row]:
-    """What a rollup takes for one scope whose rows are right already: for each interface, and for itself.
-
-    It makes two hours: a blob's first record holds tuples of the hour before.
-    """
-    with emulator() as (storage, at):
-        views = Views(at.tables)
-        hour = this_hour() - _HOUR
-        taken: list[float] = []
-        for first, last in ((0, 10), (10, nics)):
-            for number in range(first, last):
-                nic = Nic("vnet-v4", f"000D3AC{number:05X}", "bench")
-                data = whole_blob(
-                    hour_of(nic, hour, seed=1, tuples_per_minute=SMALL_MINUTE, bad=0, restarts=0)
-                )[0]
-                ingest(parse_blob_name(_put(at, nic, hour, data)), at.flow_logs, at.ledger)
-            rollup(at.ledger, views)
-            (again,) = by_turns(rounds, partial(rollup, at.ledger, views), clock=CPU)
-            taken.append(median(again))
-            with forwarded(storage) as (connection_string, traffic), host(connection_string) as through:
-                done = rollup(through.ledger, Views(through.tables))
-            read = sum(request.answer_bytes for request in traffic.requests)
-            yield Row(
-                *("rollup", f"{last} interfaces, {done.hours} hours and {done.days} day", "CPU s", again),
-                aside={"requests": len(traffic.requests), "MB read": read / 1e6},
-            )
-        each = (taken[1] - taken[0]) / (nics - 10) / done.hours
-        yield Row("rollup", "each interface and hour more", "CPU ms", (1e3 * each,))
