@@ -25,7 +25,7 @@ sorted. So equal counts are equal bytes, whatever they have been through.
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate, pairwise, repeat
 from typing import Any
 
 import orjson
@@ -172,12 +172,12 @@ def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
             if isinstance(part, HeavyHitters):
                 rows: Mapping[Key, Sums] = part.sums
                 of_parts[name] = [len(rows), part.floor, *_to_list(part.rest)]
-                missed += [part.missed.get(key, 0) for key in rows] if part.missed else [0] * len(rows)
+                missed += map(part.missed.get, rows, repeat(0)) if part.missed else repeat(0, len(rows))
                 seen += map(part.seen.__getitem__, rows) if part.seen else ()
             else:
                 rows = dict(sorted(part.items()))
                 of_parts[name] = [len(rows)]
-                missed += [0] * len(rows)
+                missed += repeat(0, len(rows))
             for dimension, column in zip(_dimensions_of(name), zip(*rows, strict=True), strict=bool(rows)):
                 keys += column if dimension in _NUMBERS else map(texts.__getitem__, column)
             sums += rows.values()
@@ -342,7 +342,9 @@ class _ColumnReader:
 
     def take(self, many: int, width: int) -> Sequence[int]:
         """A column of so many numbers."""
-        if width == 1:  # most of them
+        if width == 0 and many <= _MOST_NUMBERS:
+            return bytes(many)
+        if width == 1:
             return self._plane(many)
         return struct.unpack(f"<{many}q", self._planes(many, [width]))
 
