@@ -247,7 +247,7 @@ def _digits(
     """The digits before ``to``, 0 to 9 in a byte each, the last one in the highest byte."""
     words: npt.NDArray[np.uint64] = window[to - 8]
     words ^= _ZEROS
-    words &= _LAST_BYTES[np.minimum(lengths, 8)]
+    words &= _LAST_BYTES.take(lengths, mode="clip")
     return words
 
 

@@ -225,8 +225,8 @@ def _usual(texts: npt.NDArray[np.uint8]) -> Flags:
     chars = np.ascontiguousarray(texts[:, :LONGEST_SHORT].T)
     figures = chars - np.uint8(48)
     are_digits, are_dots = figures < 10, chars == 46
-    dots = are_dots.sum(axis=0, dtype=np.uint8)
-    bad = (dots != 3) | (dots + are_digits.sum(axis=0, dtype=np.uint8) != texts[:, LONGEST_SHORT])
+    dots, all_digits = (each.view(np.uint8).sum(axis=0, dtype=np.uint8) for each in (are_dots, are_digits))
+    bad = (dots != 3) | (dots + all_digits != texts[:, LONGEST_SHORT])
     bad |= are_dots[0] | are_dots[-1] | (are_dots[:-1] & ~are_digits[1:]).any(axis=0)
     digits = np.zeros(len(texts), np.uint8)
     value = np.zeros(len(texts), np.uint16)

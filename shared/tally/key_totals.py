@@ -122,12 +122,14 @@ class KeyTotals:
         """Keep the keys of largest estimate, as many as the capacity; the rest goes to ``rest``."""
         estimates = self._weigh(self.figures) + self.missed
         keep = _largest(estimates, self.capacity)
-        self.floor = max(self.floor, int(estimates[~keep].max()))
-        dropped = self.figures[:, ~keep].sum(axis=1).tolist()
+        estimates[keep] = 0
+        self.floor = max(self.floor, int(estimates.max()))
+        kept = self.figures.take(keep, axis=1)
+        dropped = (self.figures.sum(axis=1) - kept.sum(axis=1)).tolist()
         self.rest[: len(dropped)] = map(add, self.rest, dropped)
-        self.codes, self.figures, self.missed = self.codes[keep], self.figures[:, keep], self.missed[keep]
+        self.codes, self.figures, self.missed = self.codes[keep], kept, self.missed[keep]
         if self.times is not None:
-            self.times = self.times[:, keep]
+            self.times = self.times.take(keep, axis=1)
 
     def _weigh(self, figures: Matrix) -> Ints:
         return cast("Ints", self.weight(cast("Sequence[int]", figures)))
@@ -170,9 +172,9 @@ def _grouped(codes: Codes) -> tuple[Ints, Flags]:
     return order, fresh
 
 
-def _largest(estimates: Ints, many: int) -> Flags:
-    """Which are the largest; of equal ones, the earlier."""
+def _largest(estimates: Ints, many: int) -> Ints:
+    """The places of the largest, in order; of equal ones, the earlier."""
     least = np.partition(estimates, len(estimates) - many)[len(estimates) - many]
     keep: Flags = estimates > least
     keep[np.flatnonzero(estimates == least)[: many - np.count_nonzero(keep)]] = True
-    return keep
+    return np.flatnonzero(keep)

@@ -40,6 +40,9 @@ end.
 _MOST_PLACES = 1 << 22
 """The size of the table of kinds at the most: a place for each rule and trait."""
 
+_UNKNOWN, _ASKED = -1, -2
+"""In place of whether a condition holds, 0 or 1."""
+
 type Rule = tuple[str, str]
 
 type _Kinds = Mapping[str, Sequence[str]]
@@ -277,12 +280,15 @@ class Coding:
         size = 1 << _PORT_BITS if of_ports else self._addresses.size
         known = self._judged.get(holds, np.zeros(0, np.int8))
         if len(known) < size:
-            known = self._judged[holds] = np.concatenate([known, np.full(size - len(known), -1, np.int8)])
-        new = np.unique(numbers[known[numbers] < 0])
+            known = self._judged[holds] = np.concatenate(
+                [known, np.full(size - len(known), _UNKNOWN, np.int8)]
+            )
+        known[numbers[known[numbers] < 0]] = _ASKED
+        new = np.flatnonzero(known == _ASKED)
         if isinstance(holds, PredicateOfRanges):
             firsts, places = self._addresses.first_two_numbers(new)
             verdicts = [holds.of_all(first) if first else None for first in firsts]
-            known[new] = np.array([-1 if each is None else each for each in verdicts], np.int8)[places]
+            known[new] = np.array([_UNKNOWN if each is None else each for each in verdicts], np.int8)[places]
             new = new[known[new] < 0]
         values: list[Any] = new.tolist() if of_ports else self._addresses.texts(new)
         known[new] = [holds(value) for value in values]
