@@ -27,7 +27,7 @@ from shared.flowlog.texts import PADDING, Flags, Ints
 from shared.flowlog.tuples import FlowTuple, Grammar, read_tuple
 from shared.tally.heavy_hitters import HeavyHitters
 from shared.tally.hour_counts import BUCKET_MS, BlobCounts, HourCounts
-from shared.tally.key_totals import MOST_TUPLES, KeyTotals
+from shared.tally.key_totals import MOST_TUPLES, KeyTotals, slots_by_sorting
 from shared.tally.keys import Keys, NumbersRanOutError
 from shared.tally.measures import (
     MEASURES,
@@ -41,7 +41,6 @@ from shared.tally.measures import (
     to_figures,
     to_sums,
 )
-from shared.tally.measures import tuples as by_tuples
 from shared.tally.restart_columns import FlowColumns, Pairs, correct, find_pairs
 from shared.tally.states import BEGINS, CONTINUES, DENIALS, ENDS, STATES, state_of
 from shared.times import HOUR_MS
@@ -284,14 +283,20 @@ class ColumnCounter:
             np.add.at(self._traffic[measure], places, numbers)
 
     def _sums_of(self, tuples: _Tuples) -> _Tuples:
-        """The sums of tuples that no family tells apart, in the order of their first appearance."""
+        """The sums of tuples that no family tells apart, in the order of their first appearance; the tuples
+        themselves, if these hardly recur.
+        """
         codes = self._keys.join(tuples.src, tuples.dest, tuples.port, tuples.kind)
-        sums = KeyTotals(by_tuples, MOST_TUPLES, self._keys.marks, times=True)
-        sums.add(codes, tuples.figures, tuples.time_ms, tuples.last_ms)
-        assert sums.times is not None  # noqa: S101
-        figures = {place: sums.figures[place] for place in tuples.figures}
-        first_ms, last_ms = sums.times
-        return _Tuples(first_ms, last_ms, *self._keys.split(sums.codes), figures)
+        slots, rows, _ = slots_by_sorting(codes[:0], codes)
+        if 2 * len(rows) > len(codes):
+            return tuples
+        sums = tuples.of(rows)
+        np.minimum.at(sums.time_ms, slots, tuples.time_ms)
+        np.maximum.at(sums.last_ms, slots, tuples.last_ms)
+        for place, numbers in tuples.figures.items():
+            sums.figures[place] = np.zeros(len(rows), np.int64)
+            np.add.at(sums.figures[place], slots, numbers)
+        return sums
 
     def _count_in(self, tables: dict[str, KeyTotals], tuples: _Tuples) -> None:
         """Count the tuples of one hour in its families."""

@@ -101,7 +101,7 @@ class KeyTotals:
         if len(self.figures) == len(PLAIN) and max(figures) >= len(PLAIN):
             of_restarts = np.zeros((len(MEASURES) - len(PLAIN), known), np.int64)
             self.figures = np.concatenate([self.figures, of_restarts])
-        slots, _, self.codes = self.marks.slots(self.codes, codes) or _slots(self.codes, codes)
+        slots, _, self.codes = self.marks.slots(self.codes, codes) or slots_by_sorting(self.codes, codes)
         new = len(self) - known
         if new:
             self.figures = np.concatenate(
@@ -135,7 +135,7 @@ class KeyTotals:
         return cast("Ints", self.weight(cast("Sequence[int]", figures)))
 
 
-def _slots(known: Codes, codes: Codes) -> tuple[Ints, Ints, Codes]:
+def slots_by_sorting(known: Codes, codes: Codes) -> tuple[Ints, Ints, Codes]:
     """The same as ``Marks.slots`` for codes of any size, by sorting."""
     every = np.concatenate([known, codes])
     order, fresh = _grouped(every)

@@ -129,12 +129,6 @@ class Keys:
         codes |= src
         return codes
 
-    def split(self, codes: Codes) -> tuple[Ints, Ints, Ints, Ints]:
-        """What was joined: source, destination, port and kind."""
-        src, dest = codes & _ADDRESS, codes >> _ADDRESS_BITS & _ADDRESS
-        kind = codes >> 2 * _ADDRESS_BITS + _PORT_BITS & (1 << _KIND_BITS) - 1
-        return src, dest, codes >> 2 * _ADDRESS_BITS & _PORT, kind
-
     def full(self, more_addresses: int) -> bool:
         """Whether numbers may run out with so many more addresses."""
         many = max(len(self.denied), len(self.traits), sum(map(len, self._verdicts.values())))
