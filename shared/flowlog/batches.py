@@ -23,14 +23,11 @@ are the positions after each.
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from shared.flowlog import records
 from shared.flowlog.reasons import Rejected
 from shared.flowlog.records import Garbled, Record, RecordReader
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 BATCH_BYTES = 2 * 1024 * 1024
 """Bytes of records that are read together: enough for whole columns, few enough for the caches."""
@@ -89,6 +86,16 @@ def _look(text: bytes, since: int) -> _Between:
     return _Between(record_at, text[: group.start()], group[1].decode().lower(), group[2].decode())
 
 
+def _decode(skeleton: str, cut_out: list[object]) -> tuple[Any, int]:
+    """The document that a skeleton begins with, with what was cut out in its place, and where it ends."""
+    values = iter(cut_out)
+
+    def number(digits: str) -> object:
+        return next(values, None) if digits == _MARK else int(digits)
+
+    return records.decoder(number).raw_decode(skeleton)
+
+
 class BatchReader(RecordReader):
     """A reader that can also be asked for batches: ``add``, then ``next_batch`` and ``go_on`` by turns."""
 
@@ -97,8 +104,6 @@ class BatchReader(RecordReader):
         self._careful = False
         self._array_start = b""
         self._array_at = -1
-        self._decoder = records.decoder(self._number)
-        self._cut_out: Iterator[object] = iter(())
 
     def add(self, data: bytes, *, last: bool = True) -> bool:
         """Take the bytes that follow; whether it is time to ask for batches (see ``RecordReader.feed``)."""
@@ -221,9 +226,9 @@ class BatchReader(RecordReader):
     def _put_together(self, start: int, end: int, skeleton: bytes, cut_out: list[object]) -> Record:
         """The record of this skeleton, between ``start`` and ``end``, with what was cut out in its place."""
         try:
-            document, length = self._decode(skeleton.decode("latin-1"), cut_out)
+            document, length = _decode(skeleton.decode("latin-1"), cut_out)
             if not skeleton[:length].isascii():
-                document, _ = self._decode(skeleton[:length].decode("utf-8"), cut_out)
+                document, _ = _decode(skeleton[:length].decode("utf-8"), cut_out)
             end -= len(skeleton) - length
             record = records.read_record(self._data[start:end], self._data_start + start, document)
         except (ValueError, RecursionError, Rejected):
@@ -233,12 +238,3 @@ class BatchReader(RecordReader):
         if lost or record.grammar == "nsg" or end - start > records.LONGEST_RECORD:
             raise NotPlainError
         return record
-
-    def _decode(self, skeleton: str, cut_out: list[object]) -> tuple[Any, int]:
-        """The document that a skeleton begins with, and its length."""
-        self._cut_out = iter(cut_out)
-        return self._decoder.raw_decode(skeleton)
-
-    def _number(self, digits: str) -> object:
-        """What the decoder takes for a whole number: one, or what was cut out."""
-        return next(self._cut_out, None) if digits == _MARK else int(digits)
