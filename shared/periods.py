@@ -38,12 +38,12 @@ from shared.counts.index import (
     hour_period,
     part_of,
 )
-from shared.counts.store import Counts
+from shared.counts.store import Counts, unpack_part
 from shared.errors import Conflict, MalformedInput
 from shared.ledger.store import Foreign, Ledger, Posted
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import HourCounts
-from shared.tally.packing import TRAFFIC, pack, pack_apart, unpack
+from shared.tally.packing import TRAFFIC, pack, pack_apart
 from shared.times import HOUR, hour_key
 from shared.views.questions import QUESTIONS
 from shared.views.rows import period_rows, row_keys
@@ -215,8 +215,8 @@ class PeriodMaker:
             loaded.counts.trim()
             loaded = _packed(loaded)
         else:
-            for packed in stored.values():
-                loaded.counts.merge(unpack(packed)[0])
+            for name, packed in stored.items():
+                loaded.counts.merge(unpack_part(scope, name, day, packed))
             loaded = _with_head(replace(loaded, parts=stored))
         for hour in sorted(heads.keys() - closed.keys()):
             made = recent.get(hour)
@@ -230,8 +230,9 @@ class PeriodMaker:
         """What is stored of a day, if that is what was written."""
         stored = {}
         for name, digest in digests.items():
-            for _, packed in self.counts.part(scope, name, day, day):
-                stored[name] = packed
+            with suppress(MalformedInput):
+                for _, packed in self.counts.part(scope, name, day, day):
+                    stored[name] = packed
             if name not in stored or _digest_of(stored[name]) != digest:
                 return None
         return stored
@@ -247,7 +248,7 @@ class PeriodMaker:
                 continue
             for period, packed in self.counts.part(scope, name, first, last):
                 if period.begin in missing:
-                    into.merge(unpack(packed)[0])
+                    into.merge(unpack_part(scope, name, period, packed))
                     missing.remove(period.begin)
             if missing:
                 raise MalformedInput(

@@ -159,7 +159,7 @@ def forget_all(stores: Stores) -> None:
 
 
 def rows_of(stores: Stores, table: str) -> Rows:
-    """A table's entities as plain columns, but not the one that marks a table of views."""
+    """A table's entities as plain columns, but not what marks a table of views."""
     found: Rows = {}
     for entity in stores.tables.table(table).list_entities():
         columns = {
@@ -167,8 +167,7 @@ def rows_of(stores: Stores, table: str) -> Rows:
             for name, value in entity.items()
         }
         found[columns["PartitionKey"], columns["RowKey"]] = columns
-    found.pop(MARKER, None)
-    return found
+    return {key: columns for key, columns in found.items() if key[0] != MARKER[0]}
 
 
 def says_anything(row: Mapping[str, Any]) -> bool:

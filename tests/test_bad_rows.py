@@ -1,7 +1,7 @@
 """Rows that somebody has edited, or added by hand: each is refused by name, and it alone."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,15 +10,18 @@ from azure.data.tables import EntityProperty, UpdateMode
 from click.testing import Result
 
 from shared import http_api
+from shared.counts.store import SCOPES as CATALOG
 from shared.errors import FlowtallyError, MalformedInput, Unexpected
 from shared.http_api import Answer
 from shared.ledger.store import LATE
 from shared.rollup import rollup
-from shared.views.store import CATALOG
+from shared.views.rows import ViewRow
+from shared.views.store import There, Views
 from shared.workers import work_on
 from tests.system import (
     FEW_VIEWS,
     HOUR,
+    MARKER,
     NIGHT,
     Call,
     Stores,
@@ -176,52 +179,128 @@ def test_a_row_by_hand_in_the_ledger_holds_up_nothing(
 
 # What the rollup keeps for itself
 
-HOURS: dict[str, tuple[str, str, Change]] = {
-    "a fingerprint that is none": (SCOPE, "2026103123", {"Fingerprint": 7}),
-    "no fingerprint": (SCOPE, "2026103123", {"Fingerprint": None}),
-    "no fingerprint of a day": (SCOPE, "20261031", {"Fingerprint": None}),
-    "health that is a text": ("~health", f"2026103123~{SCOPE}", {"Tuples": "many"}),
+INDEX, DAY_INDEX = "~2026103123", "~20261031"
+NOBODYS = """{"head":"W/\\"datetime'2026-11-01T00%3A00%3A00.0000000Z'\\"","digests":{"nics":"x"},"merged":"",
+"marker":"","rows":{}}"""
+
+EDITS: dict[str, tuple[str, str, Change]] = {
+    "a fingerprint that is a number": (INDEX, SCOPE, {"Fingerprint": 7}),
+    "no fingerprint": (INDEX, SCOPE, {"Fingerprint": None}),
+    "no fingerprint of a day": (DAY_INDEX, SCOPE, {"Fingerprint": None}),
+    "no fingerprint of all": (INDEX, "all", {"Fingerprint": None}),
+    "health that is a text": (INDEX, SCOPE, {"Tuples": "many"}),
+    "half of a health": (INDEX, SCOPE, {"Records": None}),
+    "sizes that are none": (INDEX, SCOPE, {"Sizes": "[]"}),
+    "rejects for no reason": (INDEX, SCOPE, {"Rejects": '{"FUN":[1,0,1]}'}),
+    "rejects without numbers": (DAY_INDEX, SCOPE, {"Rejects": '{"PORT":[]}'}),
+    "what was written is a text": (INDEX, SCOPE, {"Written": "much"}),
+    "what was written is a number": (DAY_INDEX, SCOPE, {"Written": 7}),
+    "what was written isn't there": (INDEX, SCOPE, {"Written": NOBODYS}),
+    "no ETag": (INDEX, SCOPE, {"Written": '{"head":"x","digests":{},"merged":"","marker":"","rows":{}}'}),
+    "a stray in the index": ("~2026103199", SCOPE, {"Fingerprint": "x"}),
+    "parts that are none": (SCOPE, "head~h2026103123", {"Parts": "?"}),
+    "parts of a day that are none": (SCOPE, "head~d20261031", {"Parts": None}),
+    "rejects of a head that are none": (SCOPE, "head~h2026103123", {"Rejects": "[7]"}),
+    "counts that are a text": (SCOPE, "nics~h2026103123", {"Counts00": "AAAA"}),
+    "counts of a day that are a text": (SCOPE, "nics~d20261031", {"Counts00": "AAAA"}),
+    "counts of a day that are none": (SCOPE, "nics~d20261031", {"Counts00": b"AAAA"}),
     "a time of the year 9999": ("~looked-at", "rollup", {"Time": FAR}),
     "a time that is a text": ("~looked-at", "rollup", {"Time": "now"}),
     "no time": ("~looked-at", "rollup", {"Time": None}),
     "a time that is to come": ("~looked-at", "rollup", {"Time": datetime(2199, 1, 1, tzinfo=UTC)}),
+    "no marker": ("~looked-at", "rollup", {"Marker": None}),
+    "another marker": ("~looked-at", "rollup", {"Marker": "other"}),
+    "a table that is marked with a number": (*MARKER, {"Id": 7}),
+    "a table that is marked as another": (*MARKER, {"Id": "other"}),
+    "a table that is marked twice": (MARKER[0], "by hand", {"Note": "mine"}),
 }
 
 
+def table_of(partition: str) -> str:
+    return "flowstats" if partition == MARKER[0] else "flowcounts"
+
+
 def roll_up_after_an_edit(stores: Stores, call: Call, partition: str, row: str, change: Change) -> Result:
-    """Sweep and roll up what has grown, after somebody has edited a row of ``flowhours``."""
+    """Sweep and roll up what has grown, after somebody has edited a row that a rollup keeps."""
     grow(stores)
-    edit(stores, "flowhours", partition, row, change)
+    edit(stores, table_of(partition), partition, row, change)
     assert call("sweep", *SINCE).exit_code == 0
     return call("rollup", *SINCE[:2])
 
 
-@pytest.mark.parametrize(("partition", "row", "change"), HOURS.values(), ids=HOURS)
+def assert_right_and_at_rest(stores: Stores) -> None:
+    assert_views_are_right(stores, FEW_VIEWS)
+    done = stores.rollup(NIGHT - HOUR)
+    assert (done.hours, done.days, done.rows) == (0, 0, 0)
+
+
+@pytest.mark.parametrize(("partition", "row", "change"), EDITS.values(), ids=EDITS)
 def test_what_the_next_rollup_makes_anew(
     rolled_up: Stores, call: Call, partition: str, row: str, change: Change
 ) -> None:
-    assert roll_up_after_an_edit(rolled_up, call, partition, row, change).exit_code == 0
-    assert_views_are_right(rolled_up, FEW_VIEWS)
+    done = roll_up_after_an_edit(rolled_up, call, partition, row, change)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert_right_and_at_rest(rolled_up)
 
 
-KEPT: dict[str, tuple[str, str, Change]] = {
-    "counts that are a text": (SCOPE, "2026103111", {"Fingerprint": "x", "Counts00": "AAAA"}),
-    "counts that are none": (SCOPE, "2026103111", {"Fingerprint": "x", "Counts00": b"AAAA"}),
-    "health by hand": ("~health", "2026103123~by-hand", {"Tuples": "many"}),
+EARLIER = "h2026103122"
+
+UNREADABLE: dict[str, tuple[str, str, Change]] = {
+    "counts that are a text": (SCOPE, f"nics~{EARLIER}", {"Counts00": "AAAA"}),
+    "counts that are none": (SCOPE, f"nics~{EARLIER}", {"Counts00": b"AAAA"}),
+    "no counts": (SCOPE, f"nics~{EARLIER}", {"Counts00": None}),
+    "counts of no hour": (SCOPE, f"nics~{EARLIER}x", {"Note": "mine"}),
+    "parts that are none": (SCOPE, f"head~{EARLIER}", {"Parts": '{"nics":[1,2]}'}),
+    "rejects that are none": (SCOPE, f"head~{EARLIER}", {"Rejects": None}),
+    "a head by hand": (SCOPE, "head~h2026103111", {"Note": "mine"}),
+    "a head of no hour": (SCOPE, "head~h2026103111x", {"Note": "mine"}),
+    "an index row by hand": (INDEX, "by hand", {"Note": "mine"}),
+    "health by hand": (INDEX, "by hand", {"Fingerprint": "x", "Blobs": 1, "Tuples": "many"}),
 }
 
 
-@pytest.mark.parametrize(("partition", "row", "change"), KEPT.values(), ids=KEPT)
+@pytest.mark.parametrize("again", [False, True], ids=["deleted", "made anew"])
+@pytest.mark.parametrize(("partition", "row", "change"), UNREADABLE.values(), ids=UNREADABLE)
 def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
-    rolled_up: Stores, call: Call, partition: str, row: str, change: Change
+    rolled_up: Stores, call: Call, partition: str, row: str, change: Change, *, again: bool
 ) -> None:
+    """By hand, or of an hour that is as it was: its day needs it."""
+    rolled_up.put(WEB, NIGHT - HOUR, blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR))))
+    rolled_up.sweep()
+    rolled_up.rollup()
+    known = (partition, row) in rows_of(rolled_up, "flowcounts")
     done = roll_up_after_an_edit(rolled_up, call, partition, row, change)
     assert done.exit_code == 1
-    assert f"row {partition} / {row} of table flowhours can't be used" in done.stderr
-    assert json.loads(call("show", "nics", *SINCE, "-o", "json").stdout)["rows"][0]["Tuples"] == 2
-    rolled_up.tables.table("flowhours").delete_entity(partition, row)
-    rolled_up.rollup(NIGHT)
-    assert_views_are_right(rolled_up, FEW_VIEWS)
+    assert done.stderr.count("\n") == 1
+    assert f"row {partition} / {row} of table flowcounts can't be used: " in done.stderr
+    asked = call("show", "nics", *SINCE, "-o", "json")
+    assert {each["Scope"]: each["Tuples"] for each in json.loads(asked.stdout)["rows"]} == {
+        SCOPE: 3,
+        OTHER: 2,
+    }
+
+    # The mend that it says; what was made by a rollup needn't even be deleted.
+    assert "; delete the row, " in done.stderr
+    if not (known and again):
+        rolled_up.tables.table("flowcounts").delete_entity(partition, row)
+    assert ("rollup --again`" in done.stderr) or "nothing needs it" in done.stderr
+    assert call("rollup", "--again").exit_code == 0
+    assert_right_and_at_rest(rolled_up)
+
+
+@pytest.mark.parametrize("row", ["nics", "head"])
+def test_counts_that_are_gone_are_missed_and_made_anew(rolled_up: Stores, call: Call, row: str) -> None:
+    rolled_up.put(WEB, NIGHT - HOUR, blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR))))
+    rolled_up.sweep()
+    rolled_up.rollup()
+    rolled_up.tables.table("flowcounts").delete_entity(SCOPE, f"{row}~{EARLIER}")
+    grow(rolled_up)
+    rolled_up.sweep()
+    done = call("rollup")
+    assert (done.exit_code, "run `flowtally rollup --again`" in done.stderr) == (1, True)
+    assert SCOPE in done.stderr
+    assert call("rollup", "--again").exit_code == 0
+    assert_right_and_at_rest(rolled_up)
 
 
 # What is asked
@@ -230,6 +309,9 @@ def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
 ROWS: dict[str, tuple[str, Change]] = {
     "a measure that is a text": ("nics", {"Tuples": "1"}),
     "no measure": ("nics", {"BytesSrcToDest": None}),
+    "a rest without a measure": ("denied-ports", {"Tuples": None}),
+    "a rest that is none": ("denied-ports", {"IsRest": False}),
+    "no number of rejects": ("rejects", {"Blobs": None}),
     "a key that is a number": ("nics", {"Mac": 7}),
     "no key": ("rules", {"AclRule": None}),
     "no period": ("traffic", {"Period": None}),
@@ -251,15 +333,28 @@ def test_an_edited_row_is_named_by_who_asks(rolled_up: Stores, call: Call, view:
     assert asked.stderr.count("\n") == 1
     assert call("show", view, *SINCE, "--scope", "nsg-data").exit_code == 0
     code, said = get(
-        http_api.show(rolled_up.views, view), scope=["nsg-web"], since=[SINCE[1]], until=[SINCE[3]]
+        http_api.show(rolled_up.counts, rolled_up.views, view),
+        scope=["nsg-web"],
+        since=[SINCE[1]],
+        until=[SINCE[3]],
     )
     assert (code, said["detail"].startswith(named)) == (500, True)
     # The mend that it says.
+    assert "; delete the row, then run `flowtally rollup --again`: " in asked.stderr
     rolled_up.tables.table("flowstats").delete_entity(partition, row)
-    rolled_up.tables.table("flowhours").delete_entity(SCOPE, "2026103123")
-    assert call("rollup", *SINCE[:2]).exit_code == 0
+    assert call("rollup", "--again").exit_code == 0
     assert call("show", view, *SINCE, "--scope", "nsg-web").exit_code == 0
-    assert_views_are_right(rolled_up, FEW_VIEWS)
+    assert_right_and_at_rest(rolled_up)
+
+
+def test_a_row_by_hand_among_those_of_a_view_is_named_and_goes(rolled_up: Stores, call: Call) -> None:
+    partition, row = f"{SCOPE}~nics~hour", "202610312300~by hand"
+    edit(rolled_up, "flowstats", partition, row, {"Note": "mine"})
+    asked = call("show", "nics", *SINCE)
+    assert (asked.exit_code, f"row {partition} / {row} of table flowstats" in asked.stderr) == (1, True)
+    assert call("rollup", "--again").exit_code == 0
+    assert (partition, row) not in rows_of(rolled_up, "flowstats")
+    assert_right_and_at_rest(rolled_up)
 
 
 CATALOGS: dict[str, tuple[str, Change]] = {
@@ -276,27 +371,27 @@ CATALOGS: dict[str, tuple[str, Change]] = {
 def test_an_edited_catalog_is_named_and_made_anew(
     rolled_up: Stores, call: Call, row: str, change: Change
 ) -> None:
-    there = rows_of(rolled_up, "flowstats")[CATALOG, SCOPE]
+    there = rows_of(rolled_up, "flowcounts")[CATALOG, SCOPE]
     edit(
         rolled_up,
-        "flowstats",
+        "flowcounts",
         CATALOG,
         row,
         {**there, **change, "RowKey": row} if "Note" not in change else change,
     )
-    named = f"row {CATALOG} / {row} of table flowstats can't be used"
+    named = f"row {CATALOG} / {row} of table flowcounts can't be used"
     listed = call("scopes", "-o", "json")
     assert (listed.exit_code, named in listed.stderr) == (1, True)
     assert OTHER in [each["Scope"] for each in json.loads(listed.stdout)["rows"]]
     asked = call("show", "nics", *SINCE)
     assert (asked.exit_code, asked.stdout, named in asked.stderr) == (1, "", True)
-    code, said = get(http_api.scopes(rolled_up.views))
+    code, said = get(http_api.scopes(rolled_up.counts))
     assert (code, said["detail"].startswith(named)) == (500, True)
     done = call("rollup", *SINCE[:2])
     by_hand = row != SCOPE
     assert (done.exit_code, named in done.stderr) == (by_hand, by_hand)
     if by_hand:
-        rolled_up.tables.table("flowstats").delete_entity(CATALOG, row)
+        rolled_up.tables.table("flowcounts").delete_entity(CATALOG, row)
     assert (call("scopes").exit_code, call("show", "nics", *SINCE).exit_code) == (0, 0)
 
 
@@ -342,10 +437,10 @@ def test_an_unexpected_exception_in_a_scope_leaves_the_others(
     rolled_up.sweep()
     replace_rows = type(rolled_up.views).replace_rows
 
-    def fails(views: Any, partition: str, *arguments: Any) -> int:
-        if partition.startswith(SCOPE):
+    def fails(views: Views, rows: Sequence[ViewRow], there: There) -> str:
+        if rows[0]["Scope"] == SCOPE:
             raise ZeroDivisionError("odd")
-        return replace_rows(views, partition, *arguments)
+        return replace_rows(views, rows, there)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(rolled_up.views), "replace_rows", fails)

@@ -6,6 +6,7 @@ all rows of that state have been written.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from shared.times import DAY, HOUR, check_year, day_key, hour_key
 
 ALL_SCOPES = "all"
 """The name of all scopes together, where a scope's key may stand."""
+
+_ETAG = re.compile(r'((W/)?"[!#-~]+")?')
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -213,12 +216,20 @@ def to_written(text: object) -> Written:
         found = json.loads(str(text))
         digests = {str(name): str(digest) for name, digest in found["digests"].items()}
         rows = {
-            str(name): RowsWritten(int(rows), str(etag), str(digest))
+            str(name): RowsWritten(int(rows), _check_etag(etag), str(digest))
             for name, (rows, etag, digest) in found["rows"].items()
         }
-        return Written(str(found["head"]), digests, str(found["merged"]), str(found["marker"]), rows)
+        head = _check_etag(found["head"])
+        return Written(head, digests, str(found["merged"]), str(found["marker"]), rows)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Written()
+
+
+def _check_etag(text: object) -> str:
+    """An ETag, or nothing; ``ValueError`` for what storage would refuse as no condition at all."""
+    if not _ETAG.fullmatch(str(text)):
+        raise ValueError("no ETag")
+    return str(text)
 
 
 def _to_json(document: object) -> str:

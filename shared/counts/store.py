@@ -34,6 +34,8 @@ from shared.counts.index import (
 from shared.entities import check_columns, from_chunks, refuse_row, to_chunks
 from shared.errors import Conflict, MalformedInput
 from shared.tables import END, Columns, Found, Tables, query
+from shared.tally.hour_counts import HourCounts
+from shared.tally.packing import unpack
 from shared.times import day_key, hour_key
 from shared.transactions import Put, transact
 
@@ -338,6 +340,16 @@ class Counts:
             "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last",
             {"partition": partition, "first": first, "last": last},
         )
+
+
+def unpack_part(scope: str, name: str, period: Period, packed: bytes) -> HourCounts:
+    """The counts of what ``Counts.part`` gave; ``MalformedInput`` names the row if they can't be unpacked."""
+    try:
+        return unpack(packed)[0]
+    except (MalformedInput, KeyError) as error:
+        keys = {"PartitionKey": scope, "RowKey": f"{name}~{period.key}"}
+        reason = str(error) if isinstance(error, MalformedInput) else "its counts are no period's"
+        raise refuse_row("flowcounts", keys, reason, _MADE_ANEW) from error
 
 
 def _of(name: str, first: Period, last: Period) -> tuple[str, str]:

@@ -72,7 +72,8 @@ class Views:
 
     def marker(self) -> str:
         """What tells this table from one of the same name that was made later; empty if it has no marker."""
-        for row in query(self._stats, "PartitionKey eq @marker", {"marker": _MARKER}):
+        condition = "PartitionKey eq @partition and RowKey eq 'marker'"
+        for row in query(self._stats, condition, {"partition": _MARKER}):
             its = row.columns.get("Id")
             return its if isinstance(its, str) else ""
         return ""
