@@ -154,6 +154,8 @@ def left_out(answer: Answer, query: Query) -> Iterator[str]:
 
 
 def _sums(figures: Mapping[str, int]) -> str:
+    if "Rejects" in figures:
+        return f"{figures['Rejects']:,} rejects, {human_bytes(figures['GarbledBytes'])} garbled"
     if "Blobs" in figures:
         return (
             f"{figures['Blobs']:,} blobs, {human_bytes(figures['Bytes'])}, {figures['Tuples']:,} tuples, "

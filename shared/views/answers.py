@@ -360,4 +360,6 @@ def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Figures, a
         )
     if span.end <= first:
         return f"what is counted begins only at {first:%Y-%m-%d %H:%MZ}"
+    if query.question.name == "rejects":
+        return "nothing was rejected in that time"
     return "there was no such traffic in that time"
