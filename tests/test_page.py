@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from shared import page
 from shared.cli import main
+from shared.flowlog.reasons import Reason
 from shared.record_types import LOOK_AT
 from shared.views.questions import QUESTIONS, Question
 from tests.browser import browser as run_browser
@@ -123,6 +124,22 @@ def test_the_tables_are_the_logs(show: Show, site: Shown) -> None:
     rules = {row[0].split()[0]: row for row in cells(shown, "rules")}
     assert {key[1] for key in site.figures("rules", scope)} >= rules.keys()
     assert rules
+
+
+def test_what_was_rejected_is_listed_by_reason(show: Show, site: Shown) -> None:
+    health = [health for (scope, _), health in site.truth.health.items() if scope != "all"]
+    assert (sum(each.malformed for each in health) > 1, sum(each.garbled_bytes for each in health)) == (
+        True,
+        0,
+    )
+    shown = show()
+    listed = cells(shown, "rejects")
+    assert sum(int(rejects) for _, rejects, _ in listed) == sum(each.malformed for each in health)
+    for reason, rejects, blobs in listed:
+        assert reason.startswith((*Reason,))
+        assert 0 < int(blobs) <= int(rejects)
+    heads = shown.locator("#rejects thead th").all_inner_texts()
+    assert [each.lower() for each in heads] == ["reason", "rejected", "blobs"], "no column of zeros"
 
 
 def test_each_question_has_its_place(show: Show) -> None:

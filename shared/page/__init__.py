@@ -32,7 +32,7 @@ INTERFACES = "nics"
 
 LAYOUT = (
     *("denied-sources", "denied-ports", "denied-conversations", "talkers", "allowed-ports", "conversations"),
-    *("rules", "exposed-ports", "encryption", "nics", "addresses"),
+    *("rules", "exposed-ports", "encryption", "nics", "addresses", "rejects"),
 )
 """The order of the tables; a question that isn't named here comes last."""
 

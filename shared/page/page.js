@@ -334,7 +334,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
 
   const TITLES = { AclRule: "Rule", SrcIp: "Source", DestIp: "Destination", RemoteIp: "Remote address", LocalIp: "Address", Encryption: "Encryption", DestPort: "Port", Direction: "Direction",
     Status: "Status", Mac: "Interface", FlowsAllowed: "Allowed", FlowsDenied: "Denied", Bytes: "Bytes", Flows: "Flows", Tuples: "Tuples", FirstSeen: "First seen",
-    LastSeen: "Last seen", GarbledBytes: "Garbled", Malformed: "Rejected", LastRecordTime: "Last record", LagSeconds: "Lag" };
+    LastSeen: "Last seen", GarbledBytes: "Garbled", Malformed: "Rejected", LastRecordTime: "Last record", LagSeconds: "Lag", Reason: "Reason", Rejects: "Rejected" };
 
   function filterLink(name, value, text) {
     const kind = name === "ip" && !text.includes(":") ? "whole" : "";
@@ -366,6 +366,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     else if (has("LocalIp")) columns.push({ title: TITLES.LocalIp, class: "name", cell: ip("LocalIp") });
     if (has("Encryption")) columns.push({ title: TITLES.Encryption, class: "name", cell: (row) => breakable(row.Encryption) });
     if (has("AclRule")) columns.push({ title: TITLES.AclRule, class: "name", cell: (row) => breakable(row.AclRule), sub: (row) => has("AclGroup") && String(row.AclGroup).split("/").pop() });
+    if (has("Reason")) columns.push({ title: TITLES.Reason, class: "name", cell: (row) => breakable(row.Reason) });
     const ways = { Inbound: "in", Outbound: "out" };
     if (has("Direction") && has("Status")) columns.push({ title: TITLES.Status, cell: (row) => make("span", { class: `status ${row.Status === "Denied" ? "denied" : ""}` }, `${row.Status.toLowerCase()} ${ways[row.Direction]}`) });
     else if (has("Direction")) columns.push({ title: "Way", class: question.key.length > 3 ? "least" : "", cell: (row) => ways[row.Direction] });
@@ -382,6 +383,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
 
   /* The measures of a panel: first the one that ranks it; of the others those that say something. */
   function measuresOf(question, answer) {
+    if (!question.measures.includes("Tuples")) return question.measures.filter((name, place) => !place || total(answer.total, name));
     const flows = question.key.includes("Status") ? ["Flows"] : ["FlowsDenied", "FlowsAllowed"];
     const measured = ["Bytes", ...flows].filter((name) => total(answer.total, name));
     const wanted = question.unit === "Traffic" ? ["Bytes", "FlowsAllowed"] : question.unit === "FlowsDenied" ? ["FlowsDenied"] : [...flows, "Bytes"];

@@ -148,7 +148,10 @@ QUESTIONS = {
             None,
             "Rejects",
             _BOTH,
-            ("What each of them looks like, and where it stands, `flowtally rejects` reads from the log.",),
+            (
+                "What each of them looks like, and where it stands, `flowtally rejects` reads from the log.",
+                "A blob with rejects for several reasons counts for each of them.",
+            ),
             measures=REJECTS_MEASURES,
         ),
     )
