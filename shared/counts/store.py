@@ -184,7 +184,7 @@ class Counts:
             self._counts,
             "PartitionKey ge @first and PartitionKey le @last",
             {"first": f"~{hour_key(since)}", "last": f"~{hour_key(until)}"},
-            select=["PartitionKey", "RowKey", *_INDEX_TYPES],
+            select=["PartitionKey", "RowKey", "Fingerprint", *_INDEX_TYPES],
         ):
             try:
                 period = read_partition(row.columns["PartitionKey"])
