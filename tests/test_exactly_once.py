@@ -132,7 +132,7 @@ def test_events_in_any_order_and_number_on_two_hosts_with_rollups_in_between(
                 jobs.append(pool.submit(ingest, event.blob, at.flow_logs, at.ledger))
             if rng.random() < 0.1:
                 at = rng.choice((stores, other_host))
-                jobs.append(pool.submit(rollup, at.ledger, at.views))
+                jobs.append(pool.submit(rollup, at.ledger, at.counts, at.views))
     for job in jobs:
         assert not getattr(job.result(), "failed", None)
     settle_and_compare(stores, [stretch for one in growing for stretch in one.noise])

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import ResourceTypes, generate_account_sas
 
+from shared.counts.index import Head, Indexed, day_period, hour_period
 from shared.errors import FlowtallyError, Unavailable
 from shared.ingest import ingest
 from shared.settings import read_settings
-from tests.system import HOUR, NIGHT, Stores, blob_of, flow, host, record, rows_of
+from shared.views.store import There
+from tests.system import HOUR, NIGHT, Stores, blob_of, flow, host, named_rows, record
 from tools.azurite import ACCOUNT, ACCOUNT_KEY, Azurite
 from tools.licences import licences, table
 from tools.network_watcher import Nic
@@ -59,8 +61,14 @@ def test_a_scope_that_is_a_filter_finds_nothing(stores: Stores, evil: str) -> No
     stores.rollup()
     assert [*stores.ledger.entries(evil, NIGHT, NIGHT)] == []
     assert [*stores.views.rows(evil, "rules", "hour", NIGHT, NIGHT + HOUR)] == []
-    assert [*stores.views.hours_of_day(evil, NIGHT.replace(hour=0))] == []
-    assert stores.views.made(evil, NIGHT, NIGHT) == {}
+    assert stores.views.find_rows(evil, "rules", "hour", NIGHT, NIGHT + HOUR) == There([])
+    hour = hour_period(NIGHT)
+    assert stores.counts.head(evil, hour) == Head()
+    assert stores.counts.heads_of_hours(evil, day_period(NIGHT)) == {}
+    assert [*stores.counts.part(evil, "rules", hour, hour)] == []
+    assert [*stores.counts.part(hour.index, evil, hour, hour)] == []
+    assert stores.counts.indexed(evil, hour) == Indexed()
+    assert stores.counts.described(evil) == (None, "")
 
 
 def test_a_name_that_is_a_filter_is_a_scope_of_its_own(stores: Stores) -> None:
@@ -73,8 +81,11 @@ def test_a_name_that_is_a_filter_is_a_scope_of_its_own(stores: Stores) -> None:
     stores.rollup()
     there = [len([*stores.ledger.entries(scope, NIGHT, NIGHT)]) for scope in stores.ledger.scopes()]
     assert there == [1, 1]
-    tuples = [row["Tuples"] for row in rows_of(stores, "flowstats").values() if row["View"] == "nics"]
+    tuples = [row["Tuples"] for grain in ("hour", "day") for row in named_rows(stores, "nics", grain)]
     assert tuples == [1] * 4
+    scopes = {*stores.ledger.scopes()}
+    assert stores.counts.scopes_of(NIGHT).keys() == stores.counts.catalog().keys() == scopes
+    assert {scope for scope, _ in stores.counts.findings(NIGHT, NIGHT)} == scopes
 
 
 # Secrets
