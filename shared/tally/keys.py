@@ -31,10 +31,9 @@ _ADDRESS_BITS, _PORT_BITS = 18, 16
 _ADDRESS, _PORT = (1 << _ADDRESS_BITS) - 1, (1 << _PORT_BITS) - 1
 MOST_ADDRESSES = 1 << _ADDRESS_BITS
 
-_KIND_BITS = 64 - 2 * _ADDRESS_BITS - _PORT_BITS
-_MOST_KINDS = 1 << _KIND_BITS
+_MOST_KINDS = 1 << 64 - 2 * _ADDRESS_BITS - _PORT_BITS
 """So many kinds, traits or texts of verdicts, and numbering begins anew: a log may make up codes without
-end.
+end. A kind has room beside two addresses and a port in 64 bits (``Keys.join``).
 """
 
 _MOST_PLACES = 1 << 22
