@@ -1,31 +1,38 @@
 """What asking costs: each question's time, requests and bytes, over a month of many scopes.
 
 ``python -m tools.bench_answers`` starts Azurite behind a counting forwarder, writes rows of ``flowstats`` as
-a rollup would (days, and the hours of the last two days), and asks. One scope has as many rows as a view
-keeps, the others have few, so that loading takes minutes and not hours.
+a rollup would (days, and the hours of the last two days), and asks. One scope is busy and has all views, the
+others are quiet and have few, so that loading takes minutes and not hours.
 """
 
 import argparse
 import random
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
+from shared.counts.health import Health, RejectTotal
+from shared.counts.index import ALL_SCOPES, Period, day_period, hour_period
+from shared.counts.store import SCOPES, Counts
+from shared.flowlog.reasons import Reason
 from shared.settings import Connection
-from shared.tables import Tables, write_batches
-from shared.tally.measures import PLAIN
+from shared.tables import Tables
+from shared.tally.hour_counts import HourCounts
+from shared.transactions import Put, transact
 from shared.views.asking import ask
 from shared.views.query import Given, floor, read_query
-from shared.views.questions import QUESTIONS, Grain, Question
-from shared.views.rows import ALL_SCOPES, Health, ViewRow, health_row, partition_of, period_key
-from shared.views.store import CATALOG, Views
+from shared.views.questions import QUESTIONS
+from shared.views.rows import ViewRow, period_rows
+from shared.views.store import Views
 from tools.azurite import azurite
+from tools.bench.logs import HOUR as HOUR_OF_LOGS
+from tools.bench.logs import count
+from tools.network_watcher import Nic, hour_of, whole_blob
 from tools.proxy import Traffic, forwarded
 
 NOW = floor(datetime.now(UTC), "hour") + timedelta(minutes=30)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-FULL, FEW = 100, 3
 SHARED = ("talkers", "denied-sources")
 """The questions that are asked of all scopes together."""
 
@@ -43,11 +50,11 @@ def main() -> int:
         began = time.monotonic()
         rows = load(direct, given.scopes, given.days)
         print(f"{rows:,} rows of {given.scopes} scopes in {time.monotonic() - began:.0f} s", file=sys.stderr)
-        views = Views(Tables(Connection("BENCH", connection_string=connection_string)))
+        tables = Tables(Connection("BENCH", connection_string=connection_string))
         print("| question | of | time | requests | KB | ms |")
         print("|---|---|---|---|---|---|")
         for name, asked in questions(given.days):
-            print(measure(views, traffic, name, asked, given.rounds), flush=True)
+            print(measure(tables, traffic, name, asked, given.rounds), flush=True)
     return 0
 
 
@@ -60,13 +67,13 @@ def questions(days: int) -> Iterator[tuple[str, Given]]:
         yield name, {"since": [f"{days}d"]}
 
 
-def measure(views: Views, traffic: Traffic, name: str, asked: Given, rounds: int) -> str:
+def measure(tables: Tables, traffic: Traffic, name: str, asked: Given, rounds: int) -> str:
     """Ask some times: the median time, and what one answer takes."""
-    times = []
+    counts, views, times = Counts(tables), Views(tables), []
     for _ in range(rounds):
         traffic.clear()
         began = time.perf_counter()
-        answer = ask(views, read_query(name, asked, NOW))
+        answer = ask(counts, views, read_query(name, asked, NOW))
         times.append(time.perf_counter() - began)
         assert answer.rows
     taken = sum(request.answer_bytes for request in traffic.requests)
@@ -79,69 +86,43 @@ def measure(views: Views, traffic: Traffic, name: str, asked: Given, rounds: int
 
 def load(tables: Tables, scopes: int, days: int) -> int:
     """Write the rows of all scopes; gives their number."""
-    stats = tables.table("flowstats")
-    rng = random.Random(1)
+    rng, counts = random.Random(1), Counts(tables)
+    last, many, few = floor(NOW, "hour"), [*worlds(40)], [*worlds(1)]
     written = 0
     for number in range(scopes):
-        scope = f"nsg~subscription~group~scope-{number:03d}"
-        for question in QUESTIONS.values():
-            if number and question.name not in (*SHARED, "health"):
-                continue
-            for grain in question.grains:
-                most = FULL if number == 0 else FEW
-                rows = [
-                    row
-                    for period in periods(grain, days)
-                    for row in rows_of(rng, scope, question, grain, period, most)
-                ]
-                write_batches(stats, partition_of(scope, question.name, grain), rows, [])
-                written += len(rows)
-        row: ViewRow = {
-            "PartitionKey": CATALOG,
-            "RowKey": scope,
-            "Scope": scope,
-            "Name": scope[-9:],
-            "Kind": "nsg",
-        }
-        row |= {"FirstPeriod": NOW - days * DAY, "LastPeriod": floor(NOW, "hour")}
-        write_batches(stats, CATALOG, [row], [])
-    last = health_row(ALL_SCOPES, floor(NOW, "hour"), Health(1, 1, last_record_time=NOW))
-    write_batches(stats, last["PartitionKey"], [last], [])
+        scope = f"vnet~subscription~group~scope-{number:03d}"
+        views = (*SHARED, "health") if number else QUESTIONS
+        for period in periods(days):
+            written += write(tables, scope, period, views, rng.choice(few if number else many))
+        row: ViewRow = {"PartitionKey": SCOPES, "RowKey": scope, "Scope": scope, "Name": scope[-9:]}
+        row |= {"Kind": "vnet", "ResourceId": "", "TargetResourceId": ""}
+        counts.describe(row | {"FirstPeriod": NOW - days * DAY, "LastPeriod": last}, "")
+    return written + write(tables, ALL_SCOPES, hour_period(last), ["health"], many[0])
+
+
+def worlds(tuples_per_minute: int) -> Iterator[HourCounts]:
+    """Some hours of one interface, with keys that mostly recur."""
+    nic = Nic("vnet-v4", "000D3AF87856", "bench")
+    for seed in range(4):
+        data, _ = whole_blob(hour_of(nic, HOUR_OF_LOGS, seed=seed, tuples_per_minute=tuples_per_minute))
+        yield count(data).shares[0]
+
+
+def periods(days: int) -> Iterator[Period]:
+    """The periods that there are: all days, and the hours of the last two days."""
+    yield from (day_period(NOW - number * DAY) for number in range(days + 1))
+    yield from (hour_period(floor(NOW, "hour") - number * HOUR) for number in range(48))
+
+
+def write(tables: Tables, scope: str, period: Period, views: Iterable[str], counts: HourCounts) -> int:
+    """Write what these views have of a period; gives the number of rows."""
+    health = Health(10, 10_000_000, 1_000, 100_000, last_record_time=period.begin + HOUR)
+    rejects = {Reason.PORT: RejectTotal(3, 0, 1)}
+    written = 0
+    for _, _, rows in period_rows(scope, period, views, counts, health, rejects):
+        transact(tables.table("flowstats"), rows[0]["PartitionKey"], [*map(Put, rows)])
+        written += len(rows)
     return written
-
-
-def periods(grain: Grain, days: int) -> Iterator[datetime]:
-    """The periods that are there: all days; of shorter ones those of the last two days."""
-    length = {"5m": timedelta(minutes=5), "hour": HOUR, "day": DAY}[grain]
-    since = floor(NOW - (days * DAY if grain == "day" else 2 * DAY), grain)
-    while since <= NOW:
-        yield since
-        since += length
-
-
-def rows_of(
-    rng: random.Random, scope: str, question: Question, grain: Grain, period: datetime, most: int
-) -> Iterator[ViewRow]:
-    """Rows of one period, with keys that mostly recur."""
-    if question.name == "health":
-        health = Health(10, 10_000_000, 1_000, 100_000, last_record_time=period + HOUR)
-        yield health_row(scope, period, health)
-        return
-    number = most if question.ranked_by else 4
-    for rank, key in enumerate(rng.sample(range(2 * number), number), start=1):
-        yield {
-            "PartitionKey": partition_of(scope, question.name, grain),
-            "RowKey": f"{period_key(period)}~{rank:04d}",
-            "Scope": scope,
-            "View": question.name,
-            "Grain": grain,
-            "Period": period,
-            **dict.fromkeys(question.key, f"198.51.100.{key}"),
-            **{name: rng.randrange(1_000_000 // rank) for name in PLAIN},
-            "Rank": rank,
-            "Missed": 0,
-            "IsRest": False,
-        }
 
 
 if __name__ == "__main__":

@@ -287,6 +287,7 @@ def sweeping(storage: Azurite, at: Host) -> Iterator[Row]:
     """A sweep such as the timer's over blobs of which none has changed: what it asks for, and its time."""
     until = this_hour() + _HOUR
     since = until - 25 * _HOUR
+    sweep(at.flow_logs, at.ledger, at.counts, since, until)  # writes down what it finds, as it is the first
     with forwarded(storage) as (connection_string, traffic), host(connection_string) as through:
         swept = sweep(through.flow_logs, through.ledger, through.counts, since, until)
     assert not swept.behind
@@ -294,13 +295,15 @@ def sweeping(storage: Azurite, at: Host) -> Iterator[Row]:
     what = f"{swept.listed:,} quiet blobs"
     listings = [request for request in traffic.requests if "comp=list" in request.path]
     queries = [request for request in traffic.requests if "flowledger" in request.path]
+    known = [request for request in traffic.requests if "flowcounts" in request.path]
     for each, figure, target in (
         ("contents read", sum(request.reads_blob for request in traffic.requests), 0),
         ("writes", sum(request.writes for request in traffic.requests), 0),
         ("listings beyond its hours", sum(_beyond(request, since, until) for request in listings), 0),
         ("listings", len(listings), None),
         ("queries of the ledger", len(queries), None),
-        ("other requests", len(traffic.requests) - len(listings) - len(queries), 0),
+        ("queries of what is known", len(known), 1),
+        ("other requests", len(traffic.requests) - len(listings) - len(queries) - len(known), 0),
     ):
         yield Row("sweep", what, each, (figure,), target)
     for clock, unit in ((WALL, "s"), (CPU, "CPU s")):
