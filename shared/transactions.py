@@ -22,7 +22,6 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -52,7 +51,7 @@ _ETAG = re.compile(rb'\r\nETag: *((?:W/)?"[^"\r\n]+")(?=\r\n|$)', re.IGNORECASE)
 _CODE = re.compile(r'code"?[:>] ?"?(\w+)')
 """The error code in an error's content, which is JSON or XML."""
 
-_encode = json.JSONEncoder(separators=(",", ":")).encode
+_in_quotes = json.encoder.encode_basestring_ascii
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ def _write_body(
     of_entity = f"{address}(PartitionKey='{_quote(partition)}',RowKey='"
     pieces = [f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changes}\r\n\r\n"]
     for put in puts:
-        entity = _encode(_to_properties(put.columns))  # ASCII
+        entity = _to_json(put.columns)
         target, header = f"PUT {of_entity}{_quote(put.columns['RowKey'])}')", f"If-Match: {put.etag}\r\n"
         if put.etag == ANY:
             header = ""
@@ -156,28 +155,35 @@ def _quote(key: str) -> str:
     return quote(key.replace("'", "''"), safe="")
 
 
-def _to_properties(columns: Columns) -> dict[str, Any]:
-    """Columns as properties of OData's JSON, which need a type beside them where JSON has none of theirs."""
-    properties: dict[str, Any] = {}
+def _to_json(columns: Columns) -> str:
+    """Columns as OData's JSON, in ASCII. Where JSON has none of its types, a property has one beside it."""
+    properties = []
     for name, value in columns.items():
-        match value:
-            case None:
-                continue
-            case str() | bool():
-                properties[name] = value
-                continue
-            case int() if -(2**63) <= value < 2**63:
-                kind, text = "Edm.Int64", str(value)
-            case bytes():
-                kind, text = "Edm.Binary", b64encode(value).decode()
-            case datetime() if value.tzinfo:
-                moment = value.astimezone(UTC).replace(tzinfo=None)
-                kind, text = "Edm.DateTime", f"{moment.isoformat(timespec='microseconds')}Z"
-            case _:
-                raise ValueError(f"column {name} can't hold {value!r}")
-        properties[name] = text
-        properties[f"{name}@odata.type"] = kind
-    return properties
+        if value is None:
+            continue
+        quoted = _in_quotes(name)
+        if isinstance(value, str):
+            properties.append(f"{quoted}:{_in_quotes(value)}")
+        elif isinstance(value, bool):
+            properties.append(f"{quoted}:{'true' if value else 'false'}")
+        elif isinstance(value, int) and -(2**63) <= value < 2**63:  # most of them
+            properties.append(f'{quoted[:-1]}@odata.type":"Edm.Int64",{quoted}:"{value}"')
+        else:
+            kind, text = _to_text(name, value)
+            properties.append(f'{quoted[:-1]}@odata.type":"Edm.{kind}",{quoted}:"{text}"')
+    return f"{{{','.join(properties)}}}"
+
+
+def _to_text(name: str, value: object) -> tuple[str, str]:
+    """A rarer value's type, and the value as text."""
+    match value:
+        case bytes():
+            return "Binary", b64encode(value).decode()
+        case datetime() if value.tzinfo:
+            moment = value.astimezone(UTC).replace(tzinfo=None)
+            return "DateTime", f"{moment.isoformat(timespec='microseconds')}Z"
+        case _:
+            raise ValueError(f"column {name} can't hold {value!r}")
 
 
 # The answer

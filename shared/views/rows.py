@@ -17,6 +17,7 @@ from shared.tally.heavy_hitters import HeavyHitters, Row
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import (
     OF_RESTARTS,
+    PLAIN,
     Figures,
     Sums,
     add_to,
@@ -48,15 +49,15 @@ def period_key(period: datetime) -> str:
 
 def row_keys(view: str, begin: datetime, rows: int) -> list[str]:
     """The RowKeys of the rows that a view has of a period (5m: of an hour), if there are so many."""
+    if view == TRAFFIC:
+        periods = [period_key(begin + _BUCKET * bucket) for bucket in range(-(-rows // len(_WAYS)))]
+        return [f"{period}~{direction}~{status}" for period, (direction, status) in product(periods, _WAYS)][
+            :rows
+        ]
+    period = period_key(begin)
     if view == "health":
-        return [f"{period_key(begin)}~total"][:rows]
-    if view != TRAFFIC:
-        return [f"{period_key(begin)}~{rank:04d}" for rank in range(rows)]
-    buckets = range(-(-rows // len(_WAYS)))
-    return [
-        f"{period_key(begin + _BUCKET * bucket)}~{direction}~{status}"
-        for bucket, (direction, status) in product(buckets, _WAYS)
-    ][:rows]
+        return [f"{period}~total"][:rows]
+    return [f"{period}~{rank:04d}" for rank in range(rows)]
 
 
 def period_rows(
@@ -145,5 +146,7 @@ def _of_rejects(total: RejectTotal) -> dict[str, int]:
 
 def _measures(figures: Figures) -> dict[str, int]:
     """The measures' columns; those of restarts only where there were any."""
+    if not any(figures[len(PLAIN) :]):
+        return dict(zip(PLAIN, figures, strict=False))
     columns = to_columns(figures)
     return {name: value for name, value in columns.items() if value or name not in OF_RESTARTS}
