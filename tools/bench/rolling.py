@@ -275,7 +275,7 @@ class _Growing:
 
 _PARTS: Mapping[str, tuple[tuple[Any, str], ...]] = {
     "reading the ledger": ((Ledger, "entries"),),
-    "unpacking": ((Entry, "counts"), (periods, "unpack")),
+    "unpacking": ((Entry, "counts"), (periods, "unpack_part")),
     "merging": ((HourCounts, "merge"), (HourCounts, "trim")),
     "packing": ((periods, "pack_apart"),),
     "making rows": ((periods, "period_rows"),),
