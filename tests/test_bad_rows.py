@@ -1,6 +1,7 @@
 """Rows that somebody has edited, or added by hand: each is refused by name, and it alone."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -285,6 +286,26 @@ def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
         rolled_up.tables.table("flowcounts").delete_entity(partition, row)
     assert ("rollup --again`" in done.stderr) or "nothing needs it" in done.stderr
     assert call("rollup", "--again").exit_code == 0
+    assert_right_and_at_rest(rolled_up)
+
+
+@pytest.mark.parametrize("change", [{"Tuples": "many"}, {"Fingerprint": None}, {"Rejects": "?"}], ids=str)
+def test_what_is_said_of_an_hour_is_named_by_all_who_read_it_and_made_anew(
+    rolled_up: Stores, call: Call, change: Change
+) -> None:
+    """That of a scope that is as it was: the health of all scopes together needs it, and so does doctor."""
+    edit(rolled_up, "flowcounts", INDEX, OTHER, change)
+    rolled_up.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT, port=8080))))
+    rolled_up.sweep()
+    named = f"row {INDEX} / {OTHER} of table flowcounts can't be used: "
+    with pytest.raises(MalformedInput, match=re.escape(named)):
+        _ = [*rolled_up.counts.health_by_scope(NIGHT, NIGHT)]
+    done = call("rollup")
+    if "Fingerprint" in change:  # it is made anew before it is read
+        assert done.exit_code == 0
+    else:
+        assert (done.exit_code, done.stderr.count("\n"), named in done.stderr) == (1, 1, True)
+        assert call("rollup", "--again").exit_code == 0
     assert_right_and_at_rest(rolled_up)
 
 
