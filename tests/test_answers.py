@@ -282,6 +282,7 @@ def test_shown_and_rest_are_the_total_and_so_are_the_rows(
     assert bool(answer.why_empty) == all(row["IsRest"] for row in answer.rows)
     for row in answer.rows:
         assert tuple(row) == answer.columns
+        assert any(figures(row)), "a row of zeros tells nothing"
 
 
 @few
