@@ -6,7 +6,7 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 from random import Random
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shared.errors import MalformedInput
 from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.entry import Entry, to_columns
-from shared.tally.families import FAMILIES
+from shared.tally.families import DIMENSIONS, FAMILIES
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import MEASURES, PLAIN, Figures, Sums, add_sums, to_figures, to_sums
 from shared.tally.packing import (
@@ -31,6 +31,7 @@ from shared.tally.packing import (
     pack_apart,
     pack_within,
     unpack,
+    unpack_part,
 )
 from shared.tally.states import States
 from tests.strategies import (
@@ -44,6 +45,8 @@ from tests.strategies import (
     seen_of,
     shrink_families,
 )
+
+TITLES = ("Bucket", *DIMENSIONS)
 
 numbers = st.integers(0, 300) | st.integers(0, INT64_MAX) | st.sampled_from([255, 256, 2**32, INT64_MAX])
 texts = st.sampled_from(
@@ -489,6 +492,60 @@ def test_parts_that_were_packed_apart_hold_what_they_are_called_and_merge_to_the
         merged.merge(back[0])
     assert plain({0: merged}) == before
     assert pack_apart(merged) == packed
+
+
+@given(
+    hours(), st.lists(st.tuples(st.sets(st.sampled_from(TITLES), min_size=1), st.integers(0, 3)), max_size=3)
+)
+@settings(max_examples=60, deadline=None)
+def test_of_a_part_comes_back_what_is_wanted_and_what_the_others_have(
+    counts: HourCounts, asked: list[tuple[set[str], int]]
+) -> None:
+    wanted = [([*names], partial(_is_other, one)) for names, one in asked]
+    for name, packed in pack_apart(counts).items():
+        titles = ("Bucket", "Direction", "Status") if name == TRAFFIC else FAMILIES[name].columns
+        whole = unpack(packed)[0]
+        family = whole.families.get(name)
+        rows = family.sums if family else whole.traffic
+
+        def is_wanted(key: tuple[Any, ...], titles: Sequence[str] = titles) -> bool:
+            values = dict(zip(titles, key, strict=True))
+            return all(any(test(values[each]) for each in names if each in values) for names, test in wanted)
+
+        chosen = unpack_part(packed, name, wanted)
+        assert chosen.sums == {key: sums for key, sums in rows.items() if is_wanted(key)}
+        assert [*chosen.sums] == [key for key in rows if is_wanted(key)], "in the order of admission"
+        assert chosen.others == reduce(add_sums, (of for key, of in rows.items() if not is_wanted(key)), 0)
+        if family:
+            assert chosen.missed == {key: by for key, by in family.missed.items() if is_wanted(key)}
+            assert chosen.seen == {key: its for key, its in (family.seen or {}).items() if is_wanted(key)}
+            assert (chosen.rest, chosen.floor) == (family.rest, family.floor)
+
+
+def _is_other(one: int, value: str | int) -> bool:
+    return len(str(value)) % 4 != one
+
+
+def test_a_value_is_tested_once_however_many_rows_have_it() -> None:
+    packed = pack_apart(full_hour(Random(1), 500))["conversations"]
+    tested: list[str] = []
+
+    def test(value: str) -> bool:
+        tested.append(value)
+        return True
+
+    unpack_part(packed, "conversations", [(["AclRule", "Direction"], test)])
+    rows = unpack(packed)[0].families["conversations"].sums
+    assert sorted(tested) == sorted([*{key[-1] for key in rows}, *{key[4] for key in rows}])
+
+
+def test_another_part_than_the_one_asked_for_is_refused() -> None:
+    hour = full_hour(Random(1), 10)
+    parts = pack_apart(hour)
+    for packed in (parts["rules"], pack({0: hour}), pack({1: hour}), pack({0: hour, 1: hour}), pack({})):
+        with pytest.raises(MalformedInput, match="it is"):
+            unpack_part(packed, "nics")
+    assert unpack_part(pack({0: HourCounts()}), "nics").sums == {}, "what is no part any more"
 
 
 def test_nothing_packs_apart_to_nothing() -> None:

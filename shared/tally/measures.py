@@ -123,6 +123,11 @@ def add_sums(one: Sums, other: Sums) -> Sums:
     return _saturated(total) if total & _TOP_BITS else total
 
 
+def figure(sums: Sums, places: Iterable[int]) -> int:
+    """What the measures at these places have together."""
+    return sum(sums >> 64 * place & _LOWEST for place in places)
+
+
 def add_to[K](totals: dict[K, Sums], key: K, sums: Sums) -> None:
     """Add to what a key has, if it has any yet."""
     totals[key] = add_sums(totals.get(key, 0), sums)

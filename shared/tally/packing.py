@@ -24,8 +24,11 @@ sorted. So equal counts are equal bytes, whatever they have been through.
 
 import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, pairwise, repeat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from itertools import accumulate, compress, pairwise, repeat
+from operator import not_
 from typing import Any
 
 import orjson
@@ -37,6 +40,7 @@ from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import (
     MEASURES,
     Sums,
+    add_sums,
     bits_of_sums,
     bytes_of_sums,
     measures_in,
@@ -262,15 +266,70 @@ def _width_of(largest: int) -> int:
 # Unpacking
 
 
+type Wanted = tuple[Sequence[str], Callable[[Any], bool]]
+"""Dimensions, and what has to be true of the value of one of them, of those that a part has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The rows of a part that were wanted, with what each has missed, and when it was first and last seen,
+    if that is kept; ``others``, what the other rows have together; the whole part's ``rest`` and ``floor``.
+    """
+
+    sums: dict[Key, Sums]
+    missed: dict[Key, int]
+    seen: dict[Key, tuple[Any, ...]]
+    others: Sums
+    rest: Sums
+    floor: int
+
+
 def unpack(packed: bytes) -> dict[int, HourCounts]:
     """The counts that were packed; ``MalformedInput`` if these bytes are no packing that we know."""
+
+    def fill(names: Iterable[int], parts: Iterable[_PackedPart]) -> dict[int, HourCounts]:
+        shares = {share: HourCounts() for share in names}
+        for part in parts:
+            counts = shares[part.share]
+            if part.name == TRAFFIC:
+                counts.traffic = dict(zip(part.keys(), part.sums, strict=True))  # type: ignore[arg-type]
+            else:
+                family = counts.families[part.name]
+                family.floor, family.rest = part.floor, part.rest
+                family.fill(part.keys(), part.sums, part.missed, part.seen())
+        return shares
+
+    return _read(packed, fill)
+
+
+def unpack_part(packed: bytes, name: str, wanted: Sequence[Wanted] = ()) -> Chosen:
+    """Those rows of a part packed by itself that fulfil all that is wanted; no keys are made of the others.
+
+    ``MalformedInput`` if these bytes are no packing that we know, or that of another part.
+    """
+
+    def choose(shares: Iterable[int], parts: Iterable[_PackedPart]) -> Chosen:
+        chosen = Chosen({}, {}, {}, 0, 0, 0)
+        if [*shares] != [0]:
+            raise ValueError("it is no period's")
+        for part in parts:
+            if part.name != name:
+                raise ValueError(f"it is of {part.name}")
+            chosen = part.choose(wanted)
+        return chosen
+
+    return _read(packed, choose)
+
+
+def _read[Made](packed: bytes, make: Callable[[Iterable[int], Iterator["_PackedPart"]], Made]) -> Made:
+    """What is made of the shares that there are, and of their parts."""
     try:
         body = _decompressed(packed)
         header_end = 4 + int.from_bytes(body[:4], "little")
         header = orjson.loads(body[4:header_end])
         version = header["packing"]
         if version == PACKING:
-            return _unpack(header, body, header_end)
+            return make(map(int, header["shares"]), _parts_in(header, body, header_end))
     except Exception as error:  # whatever is wrong with these bytes, they are no packing
         raise MalformedInput(f"counts can't be unpacked: {error!r}") from error
     raise MalformedInput(f"counts are packed as version {version!r}, known is {PACKING}")
@@ -285,20 +344,78 @@ def _decompressed(packed: bytes) -> bytes:
     return body
 
 
-def _unpack(header: dict[str, Any], body: bytes, at: int) -> dict[int, HourCounts]:
-    shares = {int(share): HourCounts() for share in header["shares"]}
+@dataclass(frozen=True, slots=True)
+class _PackedPart:
+    """A part of a share, in its columns. ``values``: of each dimension the numbers, and the texts that they
+    stand for, if they do.
+    """
+
+    share: int
+    name: str
+    values: Sequence[tuple[Sequence[int], Sequence[str] | None]]
+    sums: Sequence[Sums]
+    missed: Sequence[int]
+    times: tuple[Sequence[int], Sequence[int]] | None
+    floor: int
+    rest: Sums
+
+    def keys(self, passing: Sequence[bool] | None = None) -> list[Key]:
+        """The keys of all rows, or of those that pass."""
+        columns: list[Iterable[Any]] = []
+        for numbers, texts in self.values:
+            column = numbers if passing is None else compress(numbers, passing)
+            columns.append(column if texts is None else map(texts.__getitem__, column))
+        return [*zip(*columns, strict=True)]
+
+    def seen(self) -> Iterable[tuple[int, int]]:
+        """The first and last time of each row, if they are kept."""
+        return zip(*self.times, strict=True) if self.times else ()
+
+    def choose(self, wanted: Sequence[Wanted]) -> Chosen:
+        """The rows that fulfil all that is wanted."""
+        sums, missed, seen, others = self.sums, self.missed, self.seen(), 0
+        passing = None
+        if wanted:
+            passing = [*map(all, zip(*map(self._holds, wanted), strict=True))]
+            others = reduce(add_sums, compress(sums, map(not_, passing)), 0)
+            sums, missed = [*compress(sums, passing)], [*compress(missed, passing)]
+            seen = compress(seen, passing)
+        keys = self.keys(passing)
+        return Chosen(
+            dict(zip(keys, sums, strict=True)),
+            {key: by for key, by in zip(keys, missed, strict=True) if by} if any(missed) else {},
+            dict(zip(keys, seen, strict=True)) if self.times else {},
+            others,
+            self.rest,
+            self.floor,
+        )
+
+    def _holds(self, wanted: Wanted) -> Sequence[bool]:
+        """Row by row, whether it is one that is wanted; each value that a column has is tested once."""
+        names, test = wanted
+        holding = []
+        for name, (numbers, texts) in zip(_dimensions_of(self.name), self.values, strict=True):
+            if name in names:
+                holds = {number: test(number if texts is None else texts[number]) for number in {*numbers}}
+                holding.append([*map(holds.__getitem__, numbers)])
+        if len(holding) == 1:
+            return holding[0]
+        return [*map(any, zip(*holding, strict=True))] if holding else [False] * len(self.sums)
+
+
+def _parts_in(header: dict[str, Any], body: bytes, at: int) -> Iterator[_PackedPart]:
     parts = [
-        (shares[int(share)], name, *numbers)
+        (int(share), name, *numbers)
         for share, of_parts in header["shares"].items()
         for name, numbers in of_parts.items()
     ]
     cells = rows = timed = 0
-    for counts, name, many, *_ in parts:
+    for _, name, many, *_ in parts:
         if many < 0:
             raise ValueError("fewer rows than none")
         cells += many * len(_dimensions_of(name))
         rows += many
-        timed += many if name != TRAFFIC and counts.families[name].seen is not None else 0
+        timed += many if _has_times(name) else 0
     reader = _ColumnReader(body, at)
     widths = header["widths"]
     keys = _Column(reader.take(cells, widths["keys"]))
@@ -306,21 +423,25 @@ def _unpack(header: dict[str, Any], body: bytes, at: int) -> dict[int, HourCount
     first, last = (_Column(reader.take(timed, width)) for width in widths["seen"])
     sums = _Column(reader.take_sums(rows, widths["sums"]))
     texts = reader.take_texts(header["texts"], widths["lengths"])
-    for counts, name, many, *numbers in parts:
-        values: list[Iterable[Any]] = []
-        for dimension in _dimensions_of(name):
-            column = keys.next(many)
-            values.append(column if dimension in _NUMBERS else map(texts.__getitem__, column))
-        of_part = [*zip(*values, strict=True)], sums.next(many), missed.next(many)
-        if name == TRAFFIC:
-            counts.traffic = dict(zip(*of_part[:2], strict=True))
-            continue
-        family = counts.families[name]
-        floor, *rest = numbers
-        family.floor, family.rest = _of_list([floor]), _of_list(rest)  # refused if no column holds them
-        times = zip(first.next(many), last.next(many), strict=True) if family.seen is not None else ()
-        family.fill(*of_part, times)
-    return shares
+    for share, name, many, *numbers in parts:
+        values = [
+            (keys.next(many), None if dimension in _NUMBERS else texts) for dimension in _dimensions_of(name)
+        ]
+        floor, *rest = numbers or [0]
+        yield _PackedPart(
+            share,
+            name,
+            values,
+            sums.next(many),
+            missed.next(many),
+            (first.next(many), last.next(many)) if _has_times(name) else None,
+            _of_list([floor]),  # refused if no column holds it, and so is the rest
+            _of_list(rest),
+        )
+
+
+def _has_times(part: str) -> bool:
+    return part != TRAFFIC and FAMILIES[part].times
 
 
 class _Column[Number]:
