@@ -5,7 +5,8 @@ The rooms, in the order in which data passes through them:
 - ``flowlog``: bytes of a blob → records → tuples (pure)
 - ``tally``: tuples → counts (pure)
 - ``ledger``: one entity per blob that holds its offset and its counts (the truth)
-- ``views``: counts → the rows that people read
+- ``counts``: the merged counts of hours and days
+- ``views``: these → answers, and rows for other programs
 - ``ingest``, ``sweep``, ``rollup``: the three jobs
 """
 

@@ -31,7 +31,6 @@ from shared.advice import (
 )
 from shared.blobs import FlowLogs
 from shared.connection import REQUEST_ID, credential, storage_errors
-from shared.counts.health import Health
 from shared.counts.store import Counts
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, kind_of
@@ -41,7 +40,6 @@ from shared.settings import Connection, Settings, check_service_uri, read_settin
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
 from shared.times import HOUR, floor_hour
-from shared.views.store import Views
 
 Outcome = Literal["ok", "note", "failed", "skipped"]
 
@@ -275,7 +273,6 @@ class _Stores:
         self.tables = Tables(settings.results)
         self.ledger = Ledger(self.tables)
         self.counts = Counts(self.tables)
-        self.views = Views(self.tables)
         self._tables: list[str] = []
 
     def list_containers(self, step: str) -> Finding:
@@ -371,16 +368,16 @@ class _Stores:
         now = self.tables.server_time()
         since = first_hour_of_day(now)
         counted: dict[str, Hours] = {}
-        for scope, hour, health in self.counts.health_by_scope(since, now):
-            if kind_of(scope) == "vnet":
-                counted[scope] = {**counted.get(scope, {}), hour: health.states}
+        for scope, hour, its in self.counts.indexed_hours(since, now):
+            if kind_of(scope) == "vnet" and its.health:
+                counted[scope] = {**counted.get(scope, {}), hour: its.health.states}
         if not counted:
             return Finding(step, "ok", "no VNet flow log was counted in the last 24 hours")
         notices = notice_left_out(counted, since, now, now)
         quiet = [scope for notice in notices if not notice.to_do for scope in notice.scopes]
         for scope in quiet[:MOST_LOOKED_BACK]:
-            rows = self.views.rows(scope, "health", "hour", floor_hour(now - DENIALS_SINCE), since)
-            before = {row["Period"]: Health.from_columns(row).states for row in rows}
+            earlier = self.counts.indexed_hours(floor_hour(now - DENIALS_SINCE), since - HOUR, scope)
+            before = {hour: its.health.states for _, hour, its in earlier if its.health}
             counted[scope] = before | {**counted[scope]}
         notices = notice_left_out(counted, since, now, now)
         to_do = next((notice.to_do for notice in notices if notice.to_do), "")

@@ -38,7 +38,6 @@ from shared.views.query import (
     read_times,
 )
 from shared.views.questions import QUESTIONS, Question
-from shared.views.store import Views
 
 MOST_ROWS = 20_000
 """Rows of one response at the most."""
@@ -129,13 +128,13 @@ def problem(status: int, detail: str, parameter: str = "") -> Response:
 # The routes
 
 
-def show(counts: Counts, views: Views, name: str) -> Answer:
+def show(counts: Counts, name: str) -> Answer:
     """``/api/show/{question}``: the answer to a question."""
 
     def answer(given: Given, now: datetime) -> Response:
         find_question(name)
         form, rest = _read_output(given, now)
-        answered = ask(counts, views, read_query(name, rest, now))
+        answered = ask(counts, read_query(name, rest, now))
         return _rows(answered.columns, answered.rows, form, beyond_rows(answered), "limit")
 
     return answer

@@ -1,101 +1,140 @@
 """What asking costs: range queries in known partitions, never a scan, and as few as there can be."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
 from shared.counts.health import Health, RejectTotal
-from shared.counts.index import day_period, hour_period
+from shared.counts.index import Head, Indexed, Period, day_period, hour_period, part_of
 from shared.counts.store import SCOPES as CATALOG
 from shared.flowlog.reasons import Reason
 from shared.tally.hour_counts import HourCounts
-from shared.transactions import Put, transact
+from shared.tally.packing import pack_apart
 from shared.views.asking import ask
 from shared.views.query import Given, read_query
 from shared.views.questions import QUESTIONS
-from shared.views.rows import ViewRow, partition_of, period_rows
 from tests.system import HOUR, NIGHT, Stores
 from tests.test_answers import world_of
 from tools.proxy import Traffic
 
 SCOPES = ("nsg~s~g~web", "nsg~s~g~web-2")
-RANGE = re.compile(
-    r"PartitionKey eq '[^']*~(?P<grain>5m|hour|day|scopes)' and RowKey ge '[^']*' and RowKey lt '[^']+'"
+PART = re.compile(
+    r"PartitionKey eq '[^']*' and RowKey ge '(?P<name>[a-z-]+)~(?P<grain>[hd])[0-9]+' and RowKey lt '[^']+'"
 )
+INDEX = re.compile(r"PartitionKey ge '~[0-9]+' and PartitionKey le '~[0-9]+'( and RowKey eq '[^']+')?")
 NOW = NIGHT + timedelta(minutes=30)
 
 
 @pytest.fixture
 def written(counted_stores: tuple[Stores, Traffic]) -> tuple[Stores, Traffic]:
-    """Two scopes with rows in every view, of two hours and days."""
+    """Two scopes with counts of every family in the hours of four days, of which the first three are made."""
     stores, traffic = counted_stores
     counts = HourCounts()
     for event in world_of(1, 20):
-        one = HourCounts()
-        one.count(event.flow, event.mac, "group", event.rule)
-        counts.merge(one)
-    stats = stores.tables.table("flowstats")
+        counts.count(event.flow, event.mac, "group", event.rule)
+    packed = pack_apart(counts)
+    head = Head("", {name: part_of(counts, name, len(each), "") for name, each in packed.items()})
+    midnight = day_period(NIGHT).begin
+    hours = [midnight - 70 * HOUR, midnight - HOUR, NIGHT]
+    periods = [*map(hour_period, hours), *(day_period(midnight - days * 24 * HOUR) for days in (3, 2, 1))]
+    for scope in SCOPES:
+        for period in periods:
+            stores.counts.store(scope, period, head, packed)
+        row = {"RowKey": scope, "Scope": scope, "Kind": scope[:3], "Name": scope.rpartition("~")[2]}
+        row |= {"ResourceId": "/resource", "TargetResourceId": ""}
+        stores.counts.describe({**row, "FirstPeriod": hours[0], "LastPeriod": NIGHT}, "")
     rejects = {Reason.PORT: RejectTotal(1, 0, 1)}
     for scope in (*SCOPES, "all"):
-        views = ["health"] if scope == "all" else [*QUESTIONS]
-        for hour in (NIGHT, NIGHT - 30 * HOUR):
-            health = Health(1, 5, last_record_time=hour)
-            for period in (hour_period(hour), day_period(hour)):
-                for _, _, rows in period_rows(scope, period, views, counts, health, rejects):
-                    transact(stats, rows[0]["PartitionKey"], [*map(Put, rows)])
-    for scope in SCOPES:
-        row: ViewRow = {"PartitionKey": CATALOG, "RowKey": scope, "Scope": scope, "Kind": scope[:3]}
-        row |= {"Name": scope.rpartition("~")[2], "ResourceId": "/resource", "TargetResourceId": ""}
-        row |= {"FirstPeriod": NIGHT - 7 * 24 * HOUR, "LastPeriod": NIGHT}
-        stores.counts.describe(row, "")
+        for hour in hours:
+            said = Indexed("made", Health(1, 5, last_record_time=hour), rejects, as_of=hour)
+            stores.counts.say_done(scope, hour_period(hour), said)
     traffic.clear()
     return stores, traffic
 
 
 def requests_of(written: tuple[Stores, Traffic], question: str, given: Given) -> list[str]:
-    """The filters of the requests that an answer takes; it has rows."""
+    """The filters of the requests that an answer takes, without those for the catalog and for how fresh it
+    is; it has rows.
+    """
     stores, traffic = written
-    assert ask(stores.counts, stores.views, read_query(question, given, NOW)).rows
+    assert ask(stores.counts, read_query(question, given, NOW)).rows
     asked = traffic.taken()
     assert {(request.method, request.status) for request in asked} == {("GET", 200)}
-    for request in asked:
-        table = "flowcounts" if f"'{CATALOG}'" in unquote(request.path) else "flowstats"
-        assert urlsplit(request.path).path.endswith(f"/{table}()")
-    return [unquote(parse_qs(urlsplit(request.path).query)["$filter"][0]) for request in asked]
+    assert {urlsplit(request.path).path.rpartition("/")[2] for request in asked} == {"flowcounts()"}
+    catalog, *filters = (unquote(parse_qs(urlsplit(request.path).query)["$filter"][0]) for request in asked)
+    assert f"'{CATALOG}'" in catalog
+    fresh = (
+        f"PartitionKey ge '~{NIGHT - HOUR:%Y%m%d%H}' and PartitionKey le '~{NIGHT:%Y%m%d%H}' and RowKey eq "
+    )
+    assert all(PART.fullmatch(each) or INDEX.fullmatch(each) for each in filters), filters
+    others = [each for each in filters if not each.startswith(fresh)]
+    assert len(filters) - len(others) == ("scope" not in given or len(given["scope"])), (
+        "of each scope, or of all"
+    )
+    return others
 
 
-def test_a_question_costs_a_range_for_each_length_of_period_and_no_scan(
-    written: tuple[Stores, Traffic],
-) -> None:
-    for question in QUESTIONS:
-        assert_few_ranges(written, question)
-
-
-def assert_few_ranges(written: tuple[Stores, Traffic], question: str) -> None:
-    longest = len(QUESTIONS[question].grains)
-    of_another_view = 2 * longest - 1 if QUESTIONS[question].beside else 0
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_costs_few_ranges_and_no_scan(written: tuple[Stores, Traffic], question: str) -> None:
+    in_index = question in ("health", "rejects")
+    families = 2 if QUESTIONS[question].beside else 1
     for given, most in (
-        ({"scope": ["web-2"]}, 2 * longest - 1),
-        ({"scope": ["web-2"], "since": ["7d"]}, 2 * longest - 1),
-        ({"scope": ["web-2"], "since": ["7d"], "grain": ["hour"]}, 1),
-        ({"scope": ["web-2"], "since": ["3d"], "compare": ["true"]}, 2 * (2 * longest - 1)),
-        ({"since": ["7d"], "grain": ["hour"]}, len(SCOPES)),
+        ({"scope": ["web-2"]}, 1),
+        ({"scope": ["web-2"], "since": ["3d"]}, 4),
+        (
+            {"scope": ["web-2"], "since": ["3d"], "grain": ["hour"]},
+            1 if families == 1 else 2.5,
+        ),  # addresses are of the whole time
+        ({"scope": ["web-2"], "since": ["36h"], "compare": ["true"]}, 8),
+        ({"since": ["3d"]}, 4 * len(SCOPES)),
     ):
         filters = requests_of(written, question, given)
-        assert all(RANGE.fullmatch(each) for each in filters), filters
-        about_rows = [each for each in filters if "~health~" not in each and f"'{CATALOG}'" not in each]
-        if question == "health":
-            about_rows = filters[2:]
-        assert len(filters) - len(about_rows) == 2, "the catalog, and how fresh it is"
-        scopes = 1 if "scope" in given else len(SCOPES)
-        assert len(about_rows) <= most + scopes * of_another_view, filters
+        if in_index:
+            assert len(filters) == 1 + ("compare" in given)
+            assert all(INDEX.fullmatch(each) for each in filters)
+            assert all(("RowKey" in each) == ("scope" in given) for each in filters)
+        else:
+            assert all(PART.fullmatch(each) for each in filters)
+            assert len(filters) <= most * families, filters
 
 
-def test_days_are_read_as_days(written: tuple[Stores, Traffic]) -> None:
+def test_an_answer_of_a_day_takes_at_most_four_requests_beside_the_catalog_and_how_fresh_it_is(
+    written: tuple[Stores, Traffic],
+) -> None:
+    midnight = day_period(NIGHT).begin
+    for question in QUESTIONS:
+        for since in (NOW - 24 * HOUR, midnight, midnight - 24 * HOUR):
+            until = min(since + 24 * HOUR, NOW)
+            given = {"scope": ["web-2"], "since": [since.isoformat()], "until": [until.isoformat()]}
+            assert len(requests_of(written, question, given)) <= 4
+
+
+def test_days_are_read_as_days_where_they_are_made(written: tuple[Stores, Traffic]) -> None:
     filters = requests_of(written, "talkers", {"scope": ["web-2"], "since": ["7d"]})
-    rows = [each for each in filters if "~talkers~" in each]
-    grains = [found["grain"] for each in rows if (found := RANGE.fullmatch(each))]
-    assert sorted(grains) == ["day", "hour"], "hours up to midnight, then days up to now"
-    assert partition_of(SCOPES[1], "talkers", "day") in "".join(rows)
+    read = [(found["name"], found["grain"]) for each in filters if (found := PART.fullmatch(each))]
+    assert read == [("head", "d"), ("talkers", "h"), ("talkers", "d"), ("talkers", "h")]
+
+
+def total(written: tuple[Stores, Traffic], since: datetime, *more: Period) -> int:
+    stores, _ = written
+    for period in more:
+        stores.counts.store(SCOPES[1], period, Head(), {})
+    given = {"scope": ["web-2"], "since": [since.isoformat()]}
+    return ask(stores.counts, read_query("rules", given, NOW)).total["Tuples"]
+
+
+def test_a_day_that_is_not_made_is_read_as_hours_and_one_that_is_not_over_too(
+    written: tuple[Stores, Traffic],
+) -> None:
+    midnight = day_period(NIGHT).begin
+    assert total(written, midnight - 72 * HOUR) == 20 * (3 + 1), "three days, and an hour of today"
+    assert total(written, midnight - 96 * HOUR) == 20 * (3 + 1), "a day that has nothing"
+    # A head of today, which isn't over, doesn't make it a day.
+    assert total(written, midnight - 72 * HOUR, day_period(NIGHT)) == 20 * (3 + 1)
+
+
+def test_a_day_that_has_nothing_of_a_family_has_nothing_to_miss(written: tuple[Stores, Traffic]) -> None:
+    midnight = day_period(NIGHT).begin
+    assert total(written, midnight - 120 * HOUR, day_period(midnight - 96 * HOUR)) == 20 * (3 + 1)

@@ -16,6 +16,8 @@ from shared.errors import FlowtallyError, MalformedInput, Unexpected
 from shared.http_api import Answer
 from shared.ledger.store import LATE
 from shared.rollup import rollup
+from shared.tally.hour_counts import HourCounts
+from shared.tally.packing import pack
 from shared.views.rows import ViewRow
 from shared.views.store import There, Views
 from shared.workers import work_on
@@ -274,11 +276,17 @@ def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
     assert done.exit_code == 1
     assert done.stderr.count("\n") == 1
     assert f"row {partition} / {row} of table flowcounts can't be used: " in done.stderr
+    of_other = call("show", "nics", *SINCE, "--scope", "nsg-data", "-o", "json")
+    assert [each["Tuples"] for each in json.loads(of_other.stdout)["rows"]] == [2]
     asked = call("show", "nics", *SINCE, "-o", "json")
-    assert {each["Scope"]: each["Tuples"] for each in json.loads(asked.stdout)["rows"]} == {
-        SCOPE: 3,
-        OTHER: 2,
-    }
+    if row.startswith("nics"):  # it is what the question is about
+        assert (asked.exit_code, asked.stdout) == (1, "")
+        assert f"row {partition} / {row} of table flowcounts can't be used: " in asked.stderr
+    else:
+        assert {each["Scope"]: each["Tuples"] for each in json.loads(asked.stdout)["rows"]} == {
+            SCOPE: 3,
+            OTHER: 2,
+        }
 
     # The mend that it says; what was made by a rollup needn't even be deleted.
     assert "; delete the row, " in done.stderr
@@ -299,7 +307,7 @@ def test_what_is_said_of_an_hour_is_named_by_all_who_read_it_and_made_anew(
     rolled_up.sweep()
     named = f"row {INDEX} / {OTHER} of table flowcounts can't be used: "
     with pytest.raises(MalformedInput, match=re.escape(named)):
-        _ = [*rolled_up.counts.health_by_scope(NIGHT, NIGHT)]
+        _ = [*rolled_up.counts.indexed_hours(NIGHT, NIGHT)]
     done = call("rollup")
     if "Fingerprint" in change:  # it is made anew before it is read
         assert done.exit_code == 0
@@ -327,52 +335,84 @@ def test_counts_that_are_gone_are_missed_and_made_anew(rolled_up: Stores, call: 
 # What is asked
 
 
-ROWS: dict[str, tuple[str, Change]] = {
-    "a measure that is a text": ("nics", {"Tuples": "1"}),
-    "no measure": ("nics", {"BytesSrcToDest": None}),
-    "a rest without a measure": ("denied-ports", {"Tuples": None}),
-    "a rest that is none": ("denied-ports", {"IsRest": False}),
-    "no number of rejects": ("rejects", {"Blobs": None}),
-    "a key that is a number": ("nics", {"Mac": 7}),
-    "no key": ("rules", {"AclRule": None}),
-    "no period": ("traffic", {"Period": None}),
-    "a period that is a text": ("talkers", {"Period": "now"}),
-    "a time of the year 9999": ("rules", {"LastSeen": FAR}),
-    "health that is a text": ("health", {"Tuples": "1"}),
+DAY = ("--since", "2026-10-31", "--until", "2026-11-01")
+
+READ: dict[str, tuple[str, Sequence[str], tuple[str, str], Change]] = {
+    "counts that are a text": ("nics", SINCE, (SCOPE, "nics~h2026103123"), {"Counts00": "AAAA"}),
+    "counts that are none": ("rules", SINCE, (SCOPE, "rules~h2026103123"), {"Counts00": b"AAAA"}),
+    "no counts": ("talkers", SINCE, (SCOPE, "talkers~h2026103123"), {"Counts00": None}),
+    "no traffic": ("traffic", SINCE, (SCOPE, "traffic~h2026103123"), {"Counts00": None}),
+    "counts of another family": (
+        "nics",
+        SINCE,
+        (SCOPE, "nics~h2026103123"),
+        {"Counts00": "rules~h2026103123"},
+    ),
+    "counts of several hours": (
+        "nics",
+        SINCE,
+        (SCOPE, "nics~h2026103123"),
+        {"Counts00": pack({1: HourCounts()})},
+    ),
+    "counts of no hour": ("nics", SINCE, (SCOPE, "nics~h2026103123x"), {"Note": "mine"}),
+    "addresses that are none": ("nics", SINCE, (SCOPE, "addresses~h2026103123"), {"Counts00": b""}),
+    "counts of a day that are none": ("nics", DAY, (SCOPE, "nics~d20261031"), {"Counts00": b"AAAA"}),
+    "parts of a day that are none": ("nics", DAY, (SCOPE, "head~d20261031"), {"Parts": "?"}),
+    "a head of no day": ("nics", DAY, (SCOPE, "head~d20261031x"), {"Note": "mine"}),
+    "health that is a text": ("health", SINCE, (INDEX, SCOPE), {"Tuples": "1"}),
+    "half of a health": ("health", SINCE, (INDEX, SCOPE), {"Records": None}),
+    "a time of the year 9999": ("health", SINCE, (INDEX, SCOPE), {"LastRecordTime": FAR}),
+    "rejects without numbers": ("rejects", SINCE, (INDEX, SCOPE), {"Rejects": '{"PORT":[]}'}),
 }
 
 
-@pytest.mark.parametrize(("view", "change"), ROWS.values(), ids=ROWS)
-def test_an_edited_row_is_named_by_who_asks(rolled_up: Stores, call: Call, view: str, change: Change) -> None:
-    partition = f"{SCOPE}~{view}~hour"
-    _, row = max(key for key in rows_of(rolled_up, "flowstats") if key[0] == partition)
-    edit(rolled_up, "flowstats", partition, row, change)
-    named = f"row {partition} / {row} of table flowstats can't be used"
-    asked = call("show", view, *SINCE, "--scope", "nsg-web")
+@pytest.mark.parametrize(("question", "times", "place", "change"), READ.values(), ids=READ)
+def test_what_an_answer_cannot_read_is_named(
+    rolled_up: Stores, call: Call, question: str, times: Sequence[str], place: tuple[str, str], change: Change
+) -> None:
+    rows = rows_of(rolled_up, "flowcounts")
+    other = rows.get((SCOPE, str(change.get("Counts00"))))
+    edit(rolled_up, "flowcounts", *place, {"Counts00": other["Counts00"]} if other else change)
+    named = f"row {' / '.join(place)} of table flowcounts can't be used"
+    asked = call("show", question, *times, "--scope", "nsg-web")
     assert (asked.exit_code, asked.stdout) == (1, "")
     assert asked.stderr.startswith(f"flowtally: {named}")
     assert asked.stderr.count("\n") == 1
-    assert call("show", view, *SINCE, "--scope", "nsg-data").exit_code == 0
+    assert call("show", question, *times, "--scope", "nsg-data").exit_code == 0
     code, said = get(
-        http_api.show(rolled_up.counts, rolled_up.views, view),
-        scope=["nsg-web"],
-        since=[SINCE[1]],
-        until=[SINCE[3]],
+        http_api.show(rolled_up.counts, question), scope=["nsg-web"], since=[times[1]], until=[times[3]]
     )
     assert (code, said["detail"].startswith(named)) == (500, True)
     # The mend that it says.
-    assert "; delete the row, then run `flowtally rollup --again`: " in asked.stderr
-    rolled_up.tables.table("flowstats").delete_entity(partition, row)
+    assert "; delete the row, " in asked.stderr
+    rolled_up.tables.table("flowcounts").delete_entity(*place)
     assert call("rollup", "--again").exit_code == 0
-    assert call("show", view, *SINCE, "--scope", "nsg-web").exit_code == 0
+    assert call("show", question, *times, "--scope", "nsg-web").exit_code == 0
     assert_right_and_at_rest(rolled_up)
 
 
-def test_a_row_by_hand_among_those_of_a_view_is_named_and_goes(rolled_up: Stores, call: Call) -> None:
+def test_a_part_of_a_day_that_is_gone_is_named(rolled_up: Stores, call: Call) -> None:
+    rolled_up.tables.table("flowcounts").delete_entity(SCOPE, "nics~d20261031")
+    asked = call("show", "nics", *DAY, "--scope", "nsg-web")
+    assert (asked.exit_code, asked.stdout) == (1, "")
+    assert (
+        f"row {SCOPE} / nics~d20261031 of table flowcounts is gone; run `flowtally rollup --again`"
+        in asked.stderr
+    )
+    assert call("rollup", "--again").exit_code == 0
+    assert call("show", "nics", *DAY, "--scope", "nsg-web").exit_code == 0
+
+
+def test_what_becomes_of_rows_is_nothing_to_an_answer(rolled_up: Stores, call: Call) -> None:
+    """They are an export. What somebody has added to them by hand goes when they are made anew."""
+    asked = ("show", "nics", *SINCE, "-o", "json")
+    answer = call(*asked).stdout
     partition, row = f"{SCOPE}~nics~hour", "202610312300~by hand"
     edit(rolled_up, "flowstats", partition, row, {"Note": "mine"})
-    asked = call("show", "nics", *SINCE)
-    assert (asked.exit_code, f"row {partition} / {row} of table flowstats" in asked.stderr) == (1, True)
+    for key in rows_of(rolled_up, "flowstats"):
+        if key[0] == partition and key[1] != row:
+            edit(rolled_up, "flowstats", *key, {"Tuples": "1"})
+    assert call(*asked).stdout == answer
     assert call("rollup", "--again").exit_code == 0
     assert (partition, row) not in rows_of(rolled_up, "flowstats")
     assert_right_and_at_rest(rolled_up)

@@ -351,7 +351,7 @@ def test_an_empty_answer_says_why(ask: Call) -> None:
 
     assert "nothing is counted after 2026-11-01" in why("talkers")
     assert "begins only at 2026-10-31" in why("talkers", "--since", "2026-10-01", "--until", "2026-10-02")
-    assert "no row fulfils ip 192.168.0.0/16" in why("talkers", *SINCE, "--ip", "192.168.0.0/16")
+    assert "nothing fulfils ip 192.168.0.0/16" in why("talkers", *SINCE, "--ip", "192.168.0.0/16")
 
 
 def test_odd_names_do_not_break_the_output(stores: Stores, call: Call, run: Run) -> None:

@@ -163,7 +163,7 @@ def test_they_are_answered(stores: Stores, data: bytes) -> None:
     truth = by_hand(data)
     parameters = {"since": [f"{HOUR:%Y-%m-%dT%H:%M}"], "until": [f"{HOUR:%Y-%m-%dT06:00}"], "limit": ["1000"]}
     for name in ("rule-ports", "low-ports", "codes", "pairs"):
-        show = http_api.show(stores.counts, stores.views, name)
+        show = http_api.show(stores.counts, name)
         answer = json.loads(show(parameters, datetime.now(UTC)).body)
         rows = [row for row in answer["rows"] if not row.get("IsRest")]
         assert rows

@@ -220,7 +220,7 @@ def test_what_is_wrong_is_named(site: Shown, path: str, status: int, parameter: 
 
 def test_an_answer_that_would_be_too_large_is_refused(site: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     now = datetime.now(UTC)
-    answer = http_api.show(site.stores.counts, site.stores.views, "denied-sources")
+    answer = http_api.show(site.stores.counts, "denied-sources")
     assert answer({"limit": ["5"]}, now).status == 200
     monkeypatch.setattr(http_api, "MOST_ROWS", 3)
     with pytest.raises(BadRequest, match="3 are the most") as refused:

@@ -80,7 +80,7 @@ def test_a_range_finds_who_has_any_of_it(stores: Stores, call: Call) -> None:
     assert [row["Addresses"] for row in nics(call, "--ip", "10.0.0.4")["rows"]] == ["10.0.0.4, 10.0.0.5"]
     nobody = nics(call, "--ip", "192.0.2.7")
     assert nobody["rows"] == []
-    assert nobody["why_empty"].startswith("no row fulfils ip 192.0.2.7")
+    assert nobody["why_empty"].startswith("nothing fulfils ip 192.0.2.7")
     compared = nics(call, "--compare", "--ip", "10.0.0.9", "--since", "2026-10-31T22:00")
     assert [row["Mac"] for row in compared["rows"]] == [OTHER.mac]
     table = csv.DictReader(io.StringIO(call("show", "nics", *ALL, "-o", "csv").stdout))
@@ -93,13 +93,13 @@ def test_an_interface_of_many_addresses_shows_some_and_their_number(stores: Stor
     assert row["Addresses"] == "10.0.0.8, 10.0.0.1, 10.0.0.2, 10.0.0.3, 10.0.0.4 and 3 more"
 
 
-def test_where_addresses_have_no_row_it_is_said(
+def test_where_addresses_were_dropped_it_is_said(
     stores: Stores, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shrink_families(monkeypatch, 2)
     counted(stores, {ONE: reached(*(f"10.0.0.{number}" for number in range(1, 9)))})
-    said = [note for note in nics(call)["notes"] if "addresses that have no row" in note]
-    assert said == ["6 tuples are at addresses that have no row: interfaces may have more"]
+    said = [note for note in nics(call)["notes"] if "addresses that were dropped" in note]
+    assert said == ["6 tuples are at addresses that were dropped in counting: interfaces may have more"]
     assert any(
         "others may have the one asked for" in note for note in nics(call, "--ip", "10.0.0.8")["notes"]
     )

@@ -1,7 +1,7 @@
 """What asking costs: each question's time, requests and bytes, over a month of many scopes.
 
-``python -m tools.bench_answers`` starts Azurite behind a counting forwarder, writes rows of ``flowstats`` as
-a rollup would (days, and the hours of the last two days), and asks. One scope is busy and has all views, the
+``python -m tools.bench_answers`` starts Azurite behind a counting forwarder, writes ``flowcounts`` as a
+rollup would (days, and the hours of the last two days), and asks. One scope is busy and has all families, the
 others are quiet and have few, so that loading takes minutes and not hours.
 """
 
@@ -9,22 +9,20 @@ import argparse
 import random
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from shared.counts.health import Health, RejectTotal
-from shared.counts.index import ALL_SCOPES, Period, day_period, hour_period
+from shared.counts.index import ALL_SCOPES, Head, Indexed, Period, day_period, hour_period, part_of
 from shared.counts.store import SCOPES, Counts
 from shared.flowlog.reasons import Reason
 from shared.settings import Connection
 from shared.tables import Tables
 from shared.tally.hour_counts import HourCounts
-from shared.transactions import Put, transact
+from shared.tally.packing import pack_apart
 from shared.views.asking import ask
 from shared.views.query import Given, floor, read_query
 from shared.views.questions import QUESTIONS
-from shared.views.rows import ViewRow, period_rows
-from shared.views.store import Views
 from tools.azurite import azurite
 from tools.bench.logs import HOUR as HOUR_OF_LOGS
 from tools.bench.logs import count
@@ -48,8 +46,10 @@ def main() -> int:
         direct = Tables(Connection("BENCH", connection_string=emulator.connection_string))
         direct.create()
         began = time.monotonic()
-        rows = load(direct, given.scopes, given.days)
-        print(f"{rows:,} rows of {given.scopes} scopes in {time.monotonic() - began:.0f} s", file=sys.stderr)
+        parts = load(direct, given.scopes, given.days)
+        print(
+            f"{parts:,} parts of {given.scopes} scopes in {time.monotonic() - began:.0f} s", file=sys.stderr
+        )
         tables = Tables(Connection("BENCH", connection_string=connection_string))
         print("| question | of | time | requests | KB | ms |")
         print("|---|---|---|---|---|---|")
@@ -69,11 +69,11 @@ def questions(days: int) -> Iterator[tuple[str, Given]]:
 
 def measure(tables: Tables, traffic: Traffic, name: str, asked: Given, rounds: int) -> str:
     """Ask some times: the median time, and what one answer takes."""
-    counts, views, times = Counts(tables), Views(tables), []
+    counts, times = Counts(tables), []
     for _ in range(rounds):
         traffic.clear()
         began = time.perf_counter()
-        answer = ask(counts, views, read_query(name, asked, NOW))
+        answer = ask(counts, read_query(name, asked, NOW))
         times.append(time.perf_counter() - began)
         assert answer.rows
     taken = sum(request.answer_bytes for request in traffic.requests)
@@ -85,19 +85,32 @@ def measure(tables: Tables, traffic: Traffic, name: str, asked: Given, rounds: i
 
 
 def load(tables: Tables, scopes: int, days: int) -> int:
-    """Write the rows of all scopes; gives their number."""
+    """Write the counts of all scopes; gives the number of their parts."""
     rng, counts = random.Random(1), Counts(tables)
     last, many, few = floor(NOW, "hour"), [*worlds(40)], [*worlds(1)]
     written = 0
     for number in range(scopes):
         scope = f"vnet~subscription~group~scope-{number:03d}"
-        views = (*SHARED, "health") if number else QUESTIONS
         for period in periods(days):
-            written += write(tables, scope, period, views, rng.choice(few if number else many))
-        row: ViewRow = {"PartitionKey": SCOPES, "RowKey": scope, "Scope": scope, "Name": scope[-9:]}
-        row |= {"Kind": "vnet", "ResourceId": "", "TargetResourceId": ""}
-        counts.describe(row | {"FirstPeriod": NOW - days * DAY, "LastPeriod": last}, "")
-    return written + write(tables, ALL_SCOPES, hour_period(last), ["health"], many[0])
+            of_period = rng.choice(few if number else many)
+            parts = pack_apart(of_period)
+            if number:
+                parts = {name: parts[name] for name in SHARED if name in parts}
+            said = {name: part_of(of_period, name, len(packed), "") for name, packed in parts.items()}
+            counts.store(scope, period, Head("made", said), parts)
+            say(counts, scope, period)
+            written += len(parts)
+        row = {"PartitionKey": SCOPES, "RowKey": scope, "Scope": scope, "Name": scope[-9:], "Kind": "vnet"}
+        times = {"FirstPeriod": NOW - days * DAY, "LastPeriod": last}
+        counts.describe({**row, "ResourceId": "", "TargetResourceId": "", **times}, "")
+    say(counts, ALL_SCOPES, hour_period(last))
+    return written
+
+
+def say(counts: Counts, scope: str, period: Period) -> None:
+    """Write a period's row of the index."""
+    health = Health(10, 10_000_000, 1_000, 100_000, last_record_time=period.begin + HOUR)
+    counts.say_done(scope, period, Indexed("made", health, {Reason.PORT: RejectTotal(3, 0, 1)}, as_of=NOW))
 
 
 def worlds(tuples_per_minute: int) -> Iterator[HourCounts]:
@@ -112,17 +125,6 @@ def periods(days: int) -> Iterator[Period]:
     """The periods that there are: all days, and the hours of the last two days."""
     yield from (day_period(NOW - number * DAY) for number in range(days + 1))
     yield from (hour_period(floor(NOW, "hour") - number * HOUR) for number in range(48))
-
-
-def write(tables: Tables, scope: str, period: Period, views: Iterable[str], counts: HourCounts) -> int:
-    """Write what these views have of a period; gives the number of rows."""
-    health = Health(10, 10_000_000, 1_000, 100_000, last_record_time=period.begin + HOUR)
-    rejects = {Reason.PORT: RejectTotal(3, 0, 1)}
-    written = 0
-    for _, _, rows in period_rows(scope, period, views, counts, health, rejects):
-        transact(tables.table("flowstats"), rows[0]["PartitionKey"], [*map(Put, rows)])
-        written += len(rows)
-    return written
 
 
 if __name__ == "__main__":

@@ -43,21 +43,22 @@ Ask them with `flowtally show QUESTION`, or over HTTP: names, parameters and mes
 ## What an answer is
 
 Figures are summed over the time asked for: the last 24 hours, unless you say otherwise. `since` and
-`until` are widened to whole hours (`traffic`: to five minutes). Whole days are read as days, the hours at
-the ends as hours. With `grain` there is a list for each period instead.
+`until` are widened to whole hours (`traffic`: to five minutes). With `grain` there is a list for each period
+instead. What is counted is merged for each answer out of the counts of hours and days (`flowcounts`): filters
+hold for every key that was counted, and only `limit` cuts.
 
 - **Rows** stand for one key of one scope each. Scopes are never added up: a flow between two of them is
   in both.
-- **`IsRest`**: the last row of a list may be its rest, with all that has no row of its own there. The
-  rows of a list, this one included, are its exact total.
+- **`IsRest`**: the last row of a list may be its rest, with all that has no row of its own there: what is
+  beyond `limit`, and what was dropped in counting. The rows of a list, this one included, are its exact
+  total.
 - **`Missed`**: the most that a row may lack, in the unit that the question ranks by. The truth is between
-  the row and the row + `Missed`. It is 0 where everything was kept. For a sum it holds, for each period
-  in which the key was not among those kept, as much as it may have had there: no more than the least of
-  the kept ones, nor than that period's rest.
+  the row and the row + `Missed`. It is 0 where no key was dropped in counting. Where some were, a key may
+  have had as much as the largest that was dropped, and no more than all of them together.
 - **`total` = `shown` + `rest`**, for every measure, exactly.
-- **`missed`** of the answer: no key that has no row in any of the periods has more than that.
-- **`unfiltered`**: filters can be held against rows, not against what is in a period's rest. That much
-  may fulfil them or not; the truth is between `total` and `total` + `unfiltered`.
+- **`missed`** of the answer: the most that was dropped of any one key. It is 0 where none was.
+- **`unfiltered`**: filters can't be held against what was dropped in counting. That much may fulfil them or
+  not; the truth is between `total` and `total` + `unfiltered`. It is 0 where no key was dropped.
 - **`as_of`**: the time of the last record that was counted.
 - **`compare`** puts beside each row the same of the time before, of the same length: the columns that
   begin with `Before`; and `Change`, of the measure that the rows are ordered by. Keys of either time have

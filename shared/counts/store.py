@@ -10,12 +10,13 @@ Everything here can be made again from the ledger.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from shared.counts.health import HEALTH_MEASURES, Health
+from shared.counts.health import HEALTH_COLUMNS, HEALTH_MEASURES, Health
 from shared.counts.index import (
     ALL_SCOPES,
     HEAD_TYPES,
@@ -34,8 +35,9 @@ from shared.counts.index import (
 from shared.entities import check_columns, from_chunks, refuse_row, to_chunks
 from shared.errors import Conflict, MalformedInput
 from shared.tables import END, Columns, Found, Tables, query
+from shared.tally import packing
 from shared.tally.hour_counts import HourCounts
-from shared.tally.packing import unpack
+from shared.tally.packing import Chosen, Wanted
 from shared.times import day_key, hour_key
 from shared.transactions import Put, transact
 
@@ -53,6 +55,11 @@ _INDEX_TYPES: dict[str, type] = {
     **dict.fromkeys(("LastRecordTime", "AsOf"), datetime),
     "LagSeconds": int,
 }
+_HOURS = "PartitionKey ge @first and PartitionKey le @last"
+_HOURS_OF_ONE = "PartitionKey ge @first and PartitionKey le @last and RowKey eq @scope"
+_SAID = ("Fingerprint", "Rejects", *HEALTH_COLUMNS)
+"""The columns of the index that answers need."""
+
 _CATALOG_TYPES: dict[str, type] = {
     **dict.fromkeys(("RowKey", "Scope", "Kind", "Name", "ResourceId", "TargetResourceId"), str),
     **dict.fromkeys(("FirstPeriod", "LastPeriod"), datetime),
@@ -98,7 +105,10 @@ class Counts:
 
     def heads_of_hours(self, scope: str, day: Period) -> dict[datetime, Head]:
         """What is stored of each of a day's hours, by hour."""
-        first, last = _hours_of(day)
+        return self.heads(scope, *_hours_of(day))
+
+    def heads(self, scope: str, first: Period, last: Period) -> dict[datetime, Head]:
+        """What is stored of each of the hours, or days, from ``first`` to ``last``, by when they begin."""
         found = {}
         for row in self._range(scope, *_of(_HEAD, first, last)):
             found[self._period_of(row).begin] = self._read_head(row)
@@ -111,6 +121,15 @@ class Counts:
                 yield self._period_of(row), from_chunks(row.columns)
             except MalformedInput as error:
                 raise refuse_row("flowcounts", row.columns, str(error), _MADE_ANEW) from error
+
+    def choose(
+        self, scope: str, name: str, first: Period, last: Period, wanted: Sequence[Wanted] = ()
+    ) -> Iterator[tuple[Period, Chosen]]:
+        """What is wanted of one part of the counts of the periods from ``first`` to ``last``."""
+        for period, packed in self.part(scope, name, first, last):
+            with _of_row(scope, name, period):
+                chosen = packing.unpack_part(packed, name, wanted)
+            yield period, chosen
 
     def store(self, scope: str, period: Period, head: Head, parts: Mapping[str, bytes]) -> str:
         """Write parts of a period's counts together with their head, in the place of the head that has
@@ -178,20 +197,25 @@ class Counts:
                 found[row.columns["RowKey"]] = self._read_indexed(row)
         return found
 
-    def health_by_scope(self, since: datetime, until: datetime) -> Iterator[tuple[str, datetime, Health]]:
-        """Each scope's health of each of the hours from ``since`` to ``until``, both included."""
+    def indexed_hours(
+        self, since: datetime, until: datetime, scope: str = ""
+    ) -> Iterator[tuple[str, datetime, Indexed]]:
+        """What the index says of the hours from ``since`` to ``until``, both included, in their order: of
+        each scope, or of one alone (or ``ALL_SCOPES``). What was written isn't asked for.
+        """
         for row in query(
             self._counts,
-            "PartitionKey ge @first and PartitionKey le @last",
-            {"first": f"~{hour_key(since)}", "last": f"~{hour_key(until)}"},
-            select=["PartitionKey", "RowKey", "Fingerprint", *_INDEX_TYPES],
+            _HOURS_OF_ONE if scope else _HOURS,
+            {"first": f"~{hour_key(since)}", "last": f"~{hour_key(until)}", "scope": scope},
+            select=["PartitionKey", "RowKey", *_SAID],
         ):
+            its = row.columns["RowKey"]
             try:
                 period = read_partition(row.columns["PartitionKey"])
             except ValueError:
                 continue
-            if period.grain == "hour" and _is_scope(row.columns["RowKey"]):
-                yield row.columns["RowKey"], period.begin, self._read_indexed(row).health or Health()
+            if period.grain == "hour" and (scope or _is_scope(its)):
+                yield its, period.begin, self._read_indexed(row)
 
     def say_done(self, scope: str, period: Period, indexed: Indexed) -> None:
         """Write a period's row of the index, in the place of the one that has ``indexed.etag``: all that it
@@ -344,12 +368,27 @@ class Counts:
 
 def unpack_part(scope: str, name: str, period: Period, packed: bytes) -> HourCounts:
     """The counts of what ``Counts.part`` gave; ``MalformedInput`` names the row if they can't be unpacked."""
+    with _of_row(scope, name, period):
+        return packing.unpack(packed)[0]
+
+
+@contextmanager
+def _of_row(scope: str, name: str, period: Period) -> Iterator[None]:
+    """What is wrong with these counts is said of their row."""
     try:
-        return unpack(packed)[0]
+        yield
     except (MalformedInput, KeyError) as error:
         keys = {"PartitionKey": scope, "RowKey": f"{name}~{period.key}"}
         reason = str(error) if isinstance(error, MalformedInput) else "its counts are no period's"
         raise refuse_row("flowcounts", keys, reason, _MADE_ANEW) from error
+
+
+def refuse_gone(scope: str, name: str, period: Period) -> MalformedInput:
+    """That a part of a period's counts isn't there, which its head speaks of."""
+    return MalformedInput(
+        f"row {scope} / {name}~{period.key} of table flowcounts is gone; "
+        "run `flowtally rollup --again`: it is made anew"
+    )
 
 
 def _of(name: str, first: Period, last: Period) -> tuple[str, str]:

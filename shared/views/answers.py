@@ -1,40 +1,48 @@
-"""Rows of a view → the answer to a question (pure).
+"""Packed counts of some periods → the answer to a question (pure).
 
 Theory of operation
 -------------------
-A view's rows of one period say of each key what it has, and by how much that may be too little (``Missed``).
-Everything without a row is in the rest, exactly. Summed over periods, a key's figures are the sum of its
-rows'. In a period where it has no row, it may have had some all the same: no more than is in that period's
-rest, and no more than the least of the rows kept there may have (a key with more would have been kept
-instead). That bound is added to what it has missed. So the laws of one period hold for all together, for
-every measure and, as to ``Missed``, in the unit that the view is ranked by:
+What a period has counted of a question says of each key that it kept what it has, and by how much that may be
+too little. What it dropped is in its rest, exactly. An answer is the merge of the periods: a key's sums are
+those of all of them together, and nothing is dropped on the way. In a period that didn't keep a key, the key
+may have had some all the same, but no more than the largest that was ever dropped there: the period's floor,
+which is never more than what its rest weighs. That bound is added to what the key has missed. So the laws of
+one period hold for all together, for every measure and, as to ``Missed``, in the unit that the question is
+ranked by:
 
 1. rows + rest = total, exactly;
 2. a row ≤ its key's truth ≤ the row + ``Missed``;
-3. no key without a row has more than ``missed`` of the answer.
+3. no key that no period has kept has more than ``missed``.
 
-Conditions can be held against rows only, not against what is in the rest. So with conditions, ``total`` is of
-the rows that fulfil them, and the view's rest stands by itself as ``unfiltered``: the truth is between
-``total`` and ``total`` + ``unfiltered``.
+Only then the largest are chosen, and what is beyond the limit goes to the rest of the list.
+
+Conditions are held against every key that was kept, while it is unpacked. What was dropped they can't be held
+against: it stands by itself as ``unfiltered``, and the truth is between ``total`` and ``total`` +
+``unfiltered``. Up to a family's capacity it is zero.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import chain, groupby
-from operator import itemgetter
+from functools import reduce
+from heapq import nsmallest
+from itertools import groupby
+from operator import neg
 from typing import Any
 
-from shared.tally.measures import Figures, add_figures
-from shared.times import HOUR
+from shared.tally.heavy_hitters import Key
+from shared.tally.measures import Sums, add_sums, figure
+from shared.tally.packing import Chosen
+from shared.times import HOUR, to_moment
 from shared.views.explanations import explain_codes, explain_rules
-from shared.views.query import Query, Range, Span
+from shared.views.query import Query, Span, floor
 from shared.views.questions import Question
 
 type AnswerRow = dict[str, Any]
 type LineKey = tuple[Any, ...]
 
 _FRESH = timedelta(hours=1)
+_FIVE_MINUTES = timedelta(minutes=5)
 
 BEFORE = "Before"
 """Columns that begin with this are those of the time before; by itself, what a change is a change from."""
@@ -47,8 +55,9 @@ class Answer:
     - ``columns``: the columns of ``rows``, in order. A row with ``IsRest`` true stands for all that has no
       row in its list, so that the rows of a list are its total.
     - ``total`` = ``shown`` + ``rest``, for every measure; ``shown`` is of the rows that stand for a key.
-    - ``missed``: the most that a key may have which none of the periods has a row of, in ``unit``.
-    - ``unfiltered``: with conditions, what couldn't be held against them, beside ``total``; else ``None``.
+    - ``missed``: the most that was dropped of any one key in counting, in ``unit``.
+    - ``unfiltered``: with conditions, what couldn't be held against them, because it was dropped in counting,
+      beside ``total``; else ``None``.
     - ``before``: in a comparison, the total of the time before.
     - ``since``, ``until``: the time that it is of; ``as_of`` the time of the last record that was counted.
     - ``notes``: what has to be known to read it rightly. ``why_empty``: why there are no rows, if so.
@@ -74,47 +83,136 @@ class Answer:
 
 @dataclass(slots=True)
 class Line:
-    """What a list has of one key: its measures, how much they may lack, and what isn't summed.
-
-    In a comparison the time before stands behind the present one: twice the measures, two numbers of
-    ``missed``.
+    """What a list has of one key: its sums, and how much they may lack; what isn't summed. In a comparison,
+    of the present time and of the time before.
     """
 
-    figures: Figures
-    missed: list[int]
+    sums: tuple[Sums, ...]
+    missed: tuple[int, ...]
     extremes: AnswerRow = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class List:
-    """A list in the making: ``cut`` is what lines had that were cut off, ``rest`` what never had a line,
-    ``bound`` the most that a key without a line may have, ``everything`` what the view holds, whatever the
-    conditions.
+    """A list in the making: its lines, and what has none. ``cut`` was beyond the limit; ``rest`` was dropped
+    in counting, of each key ``bound`` at the most; ``others`` doesn't fulfil the conditions. In a comparison,
+    all but that of the present time and of the time before.
     """
 
     lines: dict[LineKey, Line]
-    cut: Figures
-    rest: Figures
-    bound: list[int]
-    everything: Figures
+    cut: tuple[Sums, ...]
+    rest: tuple[Sums, ...]
+    bound: tuple[int, ...]
+    others: Sums
 
 
-def list_scope(
-    query: Query, scope: str, read: Callable[[Range], Iterable[AnswerRow]]
-) -> dict[datetime | None, List]:
+class Merged:
+    """What some periods have of a question together, without a limit."""
+
+    __slots__ = ("_missed", "_question", "bound", "others", "rest", "seen", "sums")
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self.sums: dict[Key, Sums] = {}
+        self._missed: dict[Key, int] = {}  # less ``bound``, so that periods that lack a key needn't visit it
+        self.seen: dict[Key, tuple[Any, ...]] = {}
+        self.rest = self.others = self.bound = 0
+
+    def add(self, chosen: Chosen) -> None:
+        """Add a period."""
+        sums, missed = self.sums, self._missed
+        for key, more in chosen.sums.items():
+            known = sums.get(key)
+            sums[key] = more if known is None else add_sums(known, more)
+        if chosen.floor:
+            for key in chosen.sums:
+                missed[key] = missed.get(key, 0) + chosen.missed.get(key, 0) - chosen.floor
+        for key, seen in chosen.seen.items():
+            self.seen[key] = self._widened(self.seen[key], seen) if key in self.seen else seen
+        self.rest = add_sums(self.rest, chosen.rest)
+        self.others = add_sums(self.others, chosen.others)
+        self.bound += chosen.floor
+
+    def missed(self, key: Key) -> int:
+        """The most that a key may have beside its sums."""
+        return self.bound + self._missed.get(key, 0)
+
+    def extremes(self, key: Key) -> AnswerRow:
+        """What isn't summed of a key."""
+        seen = self.seen.get(key, ())
+        values = map(to_moment, seen) if self._question.bounded else seen
+        return dict(zip(self._question.extremes, values, strict=False))
+
+    def _widened(self, one: Sequence[Any], other: Sequence[Any]) -> tuple[Any, ...]:
+        pairs = zip(self._question.extremes.values(), one, other, strict=True)
+        return tuple(
+            choose([value for value in values if value is not None] or [None]) for choose, *values in pairs
+        )
+
+
+type Counted = Iterable[tuple[datetime, Chosen]]
+"""What was counted of a question, period by period in their order: when each begins, and what it has."""
+
+
+def merge(question: Question, counted: Counted) -> Merged:
+    """All periods together."""
+    merged = Merged(question)
+    for _, chosen in counted:
+        merged.add(chosen)
+    return merged
+
+
+def list_scope(query: Query, scope: str, read: Callable[[Span], Counted]) -> dict[datetime | None, List]:
     """The lists of one scope, cut to the limit: one for each period (with ``grain``), or one of the whole
-    time (under ``None``). ``read`` gives the rows of a range of periods, in their order.
+    time (under ``None``). ``read`` gives what was counted of the question in a time.
     """
-    grains = [query.grain] if query.grain else query.question.grains
-
-    def lists_of(span: Span) -> dict[datetime | None, List]:
-        return _list_periods(query, scope, chain.from_iterable(map(read, span.ranges(grains))))
-
-    lists = lists_of(query.span())
+    question, span = query.question, query.span()
     if query.compare:
-        before, none = lists_of(query.span().before), nothing(query.question)
-        lists = {None: compare(lists.get(None, none), before.get(None, none))}
-    return {period: cut(its, query) for period, its in lists.items()}
+        times = (merge(question, read(span)), merge(question, read(span.before)))
+        return {None: _list(query, scope, times)}
+
+    def period_of(counted: tuple[datetime, Chosen]) -> datetime | None:
+        return floor(counted[0], query.grain) if query.grain else None
+
+    return {
+        period: _list(query, scope, (merge(question, its),))
+        for period, its in groupby(read(span), key=period_of)
+    }
+
+
+def by_minutes(query: Query, span: Span, period: datetime, chosen: Chosen) -> Counted:
+    """An hour's traffic, by direction and status, for each five minutes that lie in a time. A day's is in its
+    first hour, as far as this can tell: where it is read as a day, that doesn't matter.
+    """
+    found: dict[datetime, Chosen] = {}
+    for (bucket, *way), sums in sorted(chosen.sums.items()):
+        moment = period + _FIVE_MINUTES * int(bucket)
+        if moment < span.since or (span.until and moment >= span.until):
+            continue
+        its = found.setdefault(moment, Chosen({}, {}, {}, 0, 0, 0))
+        key = tuple(way)
+        if query.holds(dict(zip(query.question.key, key, strict=True))):
+            its.sums[key] = sums
+        else:
+            found[moment] = replace(its, others=add_sums(its.others, sums))
+    return found.items()
+
+
+def _list(query: Query, scope: str, times: Sequence[Merged]) -> List:
+    """The list of a scope: the keys of the present time and, in a comparison, those of the time before."""
+    keys = {**times[0].sums, **times[-1].sums}
+    sums = {(scope, *key): tuple(each.sums.get(key, 0) for each in times) for key in keys}
+    shown = _first(query, sums)
+    return List(
+        {
+            key: Line(sums[key], tuple(each.missed(key[1:]) for each in times), times[0].extremes(key[1:]))
+            for key in shown
+        },
+        _total(of for key, of in sums.items() if key not in shown) or (0,) * len(times),
+        tuple(each.rest for each in times),
+        tuple(each.bound for each in times),
+        times[0].others,
+    )
 
 
 def join_scopes(query: Query, found: Iterable[dict[datetime | None, List]]) -> dict[datetime | None, List]:
@@ -122,103 +220,40 @@ def join_scopes(query: Query, found: Iterable[dict[datetime | None, List]]) -> d
     lists: dict[datetime | None, List] = {}
     for each in found:
         for period, its in each.items():
-            lists[period] = cut(join(lists[period], its), query) if period in lists else its
+            lists[period] = _join(query, lists[period], its) if period in lists else its
     return lists
 
 
-def _list_periods(query: Query, scope: str, rows: Iterable[AnswerRow]) -> dict[datetime | None, List]:
-    lists: dict[datetime | None, List] = {}
-    for (_, period), group in groupby(rows, key=itemgetter("Grain", "Period")):
-        its = lists.setdefault(period if query.grain else None, nothing(query.question))
-        _add_period(its, query, scope, group)
-    for its in lists.values():
-        for line in its.lines.values():
-            line.missed[0] += its.bound[0]
-    return lists
-
-
-def _add_period(its: List, query: Query, scope: str, rows: Iterable[AnswerRow]) -> None:
-    """Add one period to a list. What a line has missed is counted less ``bound`` here, so that the periods
-    in which it has no row need no visit.
-    """
-    question = query.question
-    weigh = question.weigh(question.unit)
-    rest = [0] * len(question.measures)
-    named = []
-    for row in rows:
-        figures = [row.get(name, 0) for name in question.measures]
-        if not any(figures):  # its place is kept in the table, but there is nothing to tell
-            continue
-        add_figures(its.everything, figures)
-        if row.get("IsRest"):
-            add_figures(rest, figures)
-        else:
-            named.append((row, figures, row.get("Missed", 0)))
-    add_figures(its.rest, rest)
-    unnamed = weigh(rest)
-    bound = min([unnamed, *(weigh(figures) + missed for _, figures, missed in named)])
-    its.bound[0] += bound
-    for row, figures, missed in named:
-        if query.holds(row):
-            key = (scope, *(row.get(name) for name in question.key))
-            line = its.lines.setdefault(key, Line([0] * len(figures), [0]))
-            add_figures(line.figures, figures)
-            line.missed[0] += min(missed, unnamed) - bound
-            for name, choose in question.extremes.items():
-                values = [value for value in (line.extremes.get(name), row.get(name)) if value is not None]
-                if values:
-                    line.extremes[name] = choose(values)
-
-
-def compare(now: List, before: List) -> List:
-    """Both times side by side, in the same lines: keys of either have one."""
-    width = len(now.rest)
-    lines = {}
-    for key in now.lines.keys() | before.lines.keys():
-        one, other = (its.lines.get(key) or Line([0] * width, [*its.bound]) for its in (now, before))
-        lines[key] = Line(one.figures + other.figures, one.missed + other.missed, one.extremes)
+def _join(query: Query, one: List, other: List) -> List:
+    lines = one.lines | other.lines
+    shown = _first(query, {key: line.sums for key, line in lines.items()})
+    cut = [line.sums for key, line in lines.items() if key not in shown]
     return List(
-        lines,
-        now.cut + before.cut,
-        now.rest + before.rest,
-        now.bound + before.bound,
-        now.everything + before.everything,
+        {key: lines[key] for key in shown},
+        _total([one.cut, other.cut, *cut]),
+        _total([one.rest, other.rest]),
+        tuple(map(max, one.bound, other.bound)),
+        add_sums(one.others, other.others),
     )
 
 
-def nothing(question: Question) -> List:
-    """A list of nothing."""
-    width = len(question.measures)
-    return List({}, [0] * width, [0] * width, [0], [0] * width)
+def _total(many: Iterable[tuple[Sums, ...]]) -> tuple[Sums, ...]:
+    """What all of these have together, time by time."""
+    return tuple(reduce(add_sums, each, 0) for each in zip(*many, strict=True))
 
 
-def join(one: List, other: List) -> List:
-    """A list of two scopes' lines."""
-    for name in ("cut", "rest", "everything"):
-        add_figures(getattr(one, name), getattr(other, name))
-    bound = [*map(max, one.bound, other.bound)]
-    return List(one.lines | other.lines, one.cut, one.rest, bound, one.everything)
-
-
-def cut(its: List, query: Query) -> List:
-    """Put the lines in the order that is asked for, and cut off those beyond the limit."""
-    keys = sorted(its.lines)
-    if query.order:
-        weigh = _weigher(query)
-        keys.sort(key=lambda key: weigh(its.lines[key].figures), reverse=True)
-    for key in keys[query.limit :]:
-        add_figures(its.cut, its.lines[key].figures)
-    return List(
-        {key: its.lines[key] for key in keys[: query.limit]}, its.cut, its.rest, its.bound, its.everything
-    )
-
-
-def _weigher(query: Query) -> Callable[[Figures], tuple[int, int]]:
+def _first(query: Query, sums: Mapping[LineKey, tuple[Sums, ...]]) -> dict[LineKey, None]:
+    """The keys that are listed, in the order that is asked for; of equal ones, in their own."""
+    if not query.order:
+        return dict.fromkeys(nsmallest(query.limit, sums))
     weigh = query.question.weigh(compared_by(query))
-    width = len(query.question.measures)
-    if query.order == "Change":
-        return lambda figures: (abs(weigh(figures) - weigh(figures[width:])), 0)
-    return lambda figures: (weigh(figures), weigh(figures[width:]) if query.compare else 0)
+
+    def rank(of: tuple[Sums, ...]) -> tuple[int, ...]:
+        values = [*map(weigh, of)]
+        return (-abs(values[0] - values[1]),) if query.order == "Change" else tuple(map(neg, values))
+
+    ranked = nsmallest(query.limit, ((rank(of), key) for key, of in sums.items()))
+    return dict.fromkeys(key for _, key in ranked)
 
 
 def compared_by(query: Query) -> str:
@@ -231,22 +266,21 @@ def make_answer(
 ) -> Answer:
     """The answer that these lists make; ``scopes`` are the catalog's rows of the scopes that were asked."""
     question, span = query.question, query.span()
-    width = len(question.measures) * (2 if query.compare else 1)
-    shown, rest, unnamed, everything = ([0] * width for _ in range(4))
+    none: tuple[Sums, ...] = (0, 0) if query.compare else (0,)
+    shown, cut, rest = none, none, none
+    others = 0
     rows: list[AnswerRow] = []
     for period, its in sorted(lists.items(), key=lambda each: each[0] or span.since):
-        left = [*its.cut]
-        if not query.conditions:
-            add_figures(left, its.rest)
+        left = its.cut if query.conditions else _total([its.cut, its.rest])
         for rank, (key, line) in enumerate(its.lines.items(), start=1):
-            add_figures(shown, line.figures)
             rows.append(_row(query, period, rank, key, line))
         if any(left):
             nobody = (None,) * (1 + len(question.key))
-            rows.append(_row(query, period, 0, nobody, Line(left, [0, 0])))
-        for into, figures in ((rest, left), (unnamed, its.rest), (everything, its.everything)):
-            add_figures(into, figures)
-    total = [one + other for one, other in zip(shown, rest, strict=True)]
+            rows.append(_row(query, period, 0, nobody, Line(left, (0, 0))))
+        shown = _total([shown, *(line.sums for line in its.lines.values())])
+        cut, rest = _total([cut, left]), _total([rest, its.rest])
+        others = add_sums(others, its.others)
+    total = _total([shown, cut])
     missed = max((its.bound[0] for its in lists.values()), default=0)
     return Answer(
         question=question,
@@ -255,18 +289,18 @@ def make_answer(
         until=span.end,
         columns=_columns(query),
         rows=rows,
-        total=_named(question, total),
-        shown=_named(question, shown),
-        rest=_named(question, rest),
-        unfiltered=_named(question, unnamed) if query.conditions else None,
-        before=_named(question, total[len(question.measures) :]) if query.compare else None,
+        total=question.figures(total[0]),
+        shown=question.figures(shown[0]),
+        rest=question.figures(cut[0]),
+        unfiltered=question.figures(rest[0]) if query.conditions else None,
+        before=question.figures(total[1]) if query.compare else None,
         missed=missed,
         unit=question.unit,
         as_of=as_of,
-        notes=(*_notes(query, scopes, unnamed, missed, as_of), *_explanations(question, rows)),
+        notes=(*_notes(query, scopes, rest[0], missed, as_of), *_explanations(question, rows)),
         why_empty=""
         if any(row["IsRest"] is False for row in rows)
-        else _why_empty(query, scopes, everything, as_of),
+        else _why_empty(query, scopes, reduce(add_sums, (total[0], rest[0], others)), as_of),
     )
 
 
@@ -289,44 +323,36 @@ def _columns(query: Query) -> tuple[str, ...]:
 
 def _row(query: Query, period: datetime | None, rank: int, key: LineKey, line: Line) -> AnswerRow:
     question = query.question
-    width = len(question.measures)
     row = {
         "Scope": key[0],
         "Period": period,
         "Rank": rank,
         **dict(zip(question.key, key[1:], strict=True)),
-        **_named(question, line.figures),
+        **question.figures(line.sums[0]),
         **line.extremes,
         "Missed": line.missed[0],
         "IsRest": rank == 0,
     }
     if query.compare:
-        weigh = question.weigh(compared_by(query))
-        before = line.figures[width:]
-        row |= {BEFORE + name: value for name, value in _named(question, before).items()}
-        row |= {BEFORE + "Missed": line.missed[1], BEFORE: weigh(before)}
-        row["Change"] = weigh(line.figures) - weigh(before)
+        now, before = map(question.weigh(compared_by(query)), line.sums)
+        row |= {BEFORE + name: value for name, value in question.figures(line.sums[1]).items()}
+        row |= {BEFORE + "Missed": line.missed[1], BEFORE: before, "Change": now - before}
     return {name: row.get(name) for name in _columns(query)}
 
 
-def _named(question: Question, figures: Figures) -> dict[str, int]:
-    return dict(zip(question.measures, figures, strict=False))
-
-
 def _notes(
-    query: Query, scopes: Sequence[AnswerRow], unnamed: Figures, missed: int, as_of: datetime | None
+    query: Query, scopes: Sequence[AnswerRow], dropped: Sums, missed: int, as_of: datetime | None
 ) -> Iterator[str]:
     question = query.question
-    tuples = question.counted
-    if query.conditions and unnamed[tuples]:
+    tuples = figure(dropped, question.orders["Tuples"]) if question.bounded else 0
+    if tuples:
+        filtered = " and couldn't be filtered: some of them may belong here, too" if query.conditions else ""
         yield (
-            f"{unnamed[tuples]:,} tuples have no row of their own and can't be filtered: "
-            "some of them may belong here, too"
+            f"{tuples:,} tuples are of keys that were dropped in counting{filtered}; "
+            f"of no key more than {missed:,} ({question.unit})"
         )
-    if unnamed[tuples] and compared_by(query) != question.unit:
-        yield f"rows are kept by {question.unit}: by {compared_by(query)}, larger ones may have no row"
-    if missed and question.ranked_by:
-        yield f"no key without a row has more than {missed:,} ({question.unit})"
+        if compared_by(query) != question.unit:
+            yield f"keys are kept by {question.unit}: by {compared_by(query)}, larger ones may have no row"
     if question.bounded and {"nsg", "vnet"} <= {scope["Kind"] for scope in scopes}:
         yield "NSG logs and VNet logs of the same machines record the same traffic: it may be in here twice"
     if as_of and as_of < query.span().end - _FRESH:
@@ -339,7 +365,7 @@ def _explanations(question: Question, rows: Iterable[AnswerRow]) -> Iterator[str
     return explain(row for row in rows if not row["IsRest"]) if explain else iter(())
 
 
-def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Figures, as_of: datetime | None) -> str:
+def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Sums, as_of: datetime | None) -> str:
     """Why no key has a row: nothing there yet, nothing there any more, or nothing that fits."""
     span = query.span()
     if not scopes:
@@ -347,10 +373,9 @@ def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Figures, a
             "nothing has been counted yet: run `flowtally sweep` and `flowtally rollup`, "
             "or wait for the function app"
         )
-    tuples = everything[query.question.counted]
-    if tuples and query.conditions:
+    if query.conditions and (tuples := figure(everything, query.question.orders["Tuples"])):
         asked = ", ".join(f"{each.name} {each.text}" for each in query.conditions)
-        return f"no row fulfils {asked}, of {tuples:,} tuples that this question is about"
+        return f"nothing fulfils {asked}, of {tuples:,} tuples that this question is about"
     first = min(scope["FirstPeriod"] for scope in scopes)
     last = max(scope["LastPeriod"] for scope in scopes) + HOUR
     if span.since >= last:

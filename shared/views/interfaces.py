@@ -1,17 +1,18 @@
-"""Network interfaces and their addresses: the rows of ``nics``, beside those of ``addresses`` (pure).
+"""Network interfaces and their addresses: what was counted of ``nics``, beside ``addresses`` (pure).
 
-An interface's addresses are those that ``addresses`` has rows of, in the same scope and time. Where that view
+An interface's addresses are those that ``addresses`` has kept, in the same scope and time. Where that family
 has dropped keys, an interface may have others: ``Addresses.elsewhere`` says how many tuples those had.
 """
 
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from shared.views.answers import AnswerRow, List, list_scope
-from shared.views.query import Condition, Query, Range
+from shared.views.answers import Counted, List, merge
+from shared.views.query import Condition, Query
 from shared.views.questions import QUESTIONS
+
+_ADDRESSES = QUESTIONS["addresses"]
 
 _MOST_SHOWN = 5
 """Addresses in a row at the most, those that are asked for and the busiest first."""
@@ -20,33 +21,28 @@ _MOST_SHOWN = 5
 @dataclass(frozen=True, slots=True)
 class Addresses:
     """The addresses of a scope's interfaces, by MAC address, the busiest first; and the tuples of those that
-    have no row.
+    were dropped.
     """
 
     by_mac: dict[str, list[str]] = field(default_factory=dict)
     elsewhere: int = 0
 
 
-def list_addresses(query: Query, scope: str, read: Callable[[Range], Iterable[AnswerRow]]) -> Addresses:
-    """The addresses of a scope's interfaces in the time of a query, that of a comparison's other side too.
-    ``read`` gives the rows of ``addresses`` of a range of periods.
-    """
-    question, span = QUESTIONS["addresses"], query.span()
-    everything = Query(
-        question,
-        span.before.since if query.compare else span.since,
-        span.until,
-        query.now,
-        limit=sys.maxsize,
-        order="Tuples",
-    )
-    found = list_scope(everything, scope, read).get(None)
-    if found is None:
-        return Addresses()
+def of_addresses(query: Query) -> Query:
+    """The question of all addresses in the time of a query, that of a comparison's other side too."""
+    span = query.span()
+    since = span.before.since if query.compare else span.since
+    return Query(_ADDRESSES, since, span.until, query.now)
+
+
+def list_addresses(counted: Counted) -> Addresses:
+    """The addresses of a scope's interfaces, out of what was counted of ``addresses``."""
+    merged = merge(_ADDRESSES, counted)
+    tuples = _ADDRESSES.weigh("Tuples")
     by_mac: dict[str, list[str]] = {}
-    for _, mac, address in found.lines:
-        by_mac.setdefault(mac, []).append(address)
-    return Addresses(by_mac, found.rest[question.measures.index("Tuples")])
+    for mac, address in sorted(merged.sums, key=lambda key: (-tuples(merged.sums[key]), key)):
+        by_mac.setdefault(str(mac), []).append(str(address))
+    return Addresses(by_mac, tuples(merged.rest))
 
 
 def with_addresses_known(query: Query, addresses: Addresses) -> Query:
@@ -73,8 +69,11 @@ def put_addresses(lists: dict[datetime | None, List], query: Query, addresses: A
 
 
 def say_elsewhere(query: Query, tuples: int) -> Iterator[str]:
-    """What has to be known where so many tuples are at addresses that have no row."""
+    """What has to be known where so many tuples are at addresses that were dropped in counting."""
     if tuples:
         asked = any("LocalIp" in each.columns for each in query.conditions)
         finds = ", and others may have the one asked for" if asked else ""
-        yield f"{tuples:,} tuples are at addresses that have no row: interfaces may have more{finds}"
+        yield (
+            f"{tuples:,} tuples are at addresses that were dropped in counting: "
+            f"interfaces may have more{finds}"
+        )

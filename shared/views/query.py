@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from shared.errors import BadRequest
 from shared.times import parse_when
@@ -23,8 +23,11 @@ MOST_ROWS = 1_000
 MOST_PERIODS = 10_000
 """Lists of one answer at the most: more than a year of hours."""
 
+DAY_IS_MADE_AFTER = timedelta(hours=1, minutes=10)
+"""So long after a day its hours have been merged into it, as a rule; before, it is read as hours."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LENGTHS: dict[Grain, timedelta] = {
+LENGTHS: dict[Grain, timedelta] = {
     "5m": timedelta(minutes=5),
     "hour": timedelta(hours=1),
     "day": timedelta(days=1),
@@ -111,46 +114,48 @@ class Span:
         """The time before, of the same length."""
         return Span(self.since - (self.end - self.since), self.since, self.now)
 
-    def ranges(self, grains: Sequence[Grain]) -> list["Range"]:
-        """Periods that make it up, as few as there can be: the longest in the middle, shorter ones at the
-        ends. With an open end, the present day counts as a whole one.
-        """
-        grains = sorted(grains, key=_LENGTHS.__getitem__)
+    @property
+    def whole_hours(self) -> "Span":
+        """It in whole hours; with an open end, up to the end of the day."""
         until = self.until or ceil(max(self.now, self.since) + timedelta.resolution, "day")
-        return _ranges(floor(self.since, grains[0]), ceil(until, grains[0]), grains)
+        return Span(floor(self.since, "hour"), ceil(until, "hour"), self.now)
+
+    def days(self) -> "Range | None":
+        """The days that lie in it, are over, and were long enough ago to be counted to their end."""
+        first, last = ceil(self.since, "day"), floor(min(self.end, self.now - DAY_IS_MADE_AFTER), "day")
+        return Range("day", first, last) if first < last else None
+
+    def ranges(self, days: Iterable[datetime]) -> list["Range"]:
+        """The hours and days that it is read as, in their order: those of its days that are given as such."""
+        whole = self.whole_hours
+        ranges: list[Range] = []
+        at = whole.since
+        for day in sorted(days):
+            if at < day:
+                ranges.append(Range("hour", at, day))
+            since = ranges.pop().since if ranges and ranges[-1].grain == "day" else day
+            at = day + LENGTHS["day"]
+            ranges.append(Range("day", since, at))
+        return [*ranges, *([Range("hour", at, whole.end)] if at < whole.end else [])]
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
     """The periods of one length that begin from ``since`` up to and without ``until``."""
 
-    grain: Grain
+    grain: Literal["hour", "day"]
     since: datetime
     until: datetime
 
 
-def _ranges(since: datetime, until: datetime, grains: Sequence[Grain]) -> list[Range]:
-    if since >= until:
-        return []
-    longest = grains[-1]
-    first, last = ceil(since, longest), floor(until, longest)
-    if first > last:
-        first = last = until
-    shorter = grains[:-1]
-    middle = [Range(longest, first, last)] if first < last else []
-    if not shorter:
-        return middle
-    return [*_ranges(since, first, shorter), *middle, *_ranges(last, until, shorter)]
-
-
 def floor(moment: datetime, grain: Grain) -> datetime:
     """When the period began that ``moment`` lies in."""
-    return moment - (moment - _EPOCH) % _LENGTHS[grain]
+    return moment - (moment - _EPOCH) % LENGTHS[grain]
 
 
 def ceil(moment: datetime, grain: Grain) -> datetime:
     """``moment`` if a period begins there, else when the next one does."""
-    return moment + -(moment - _EPOCH) % _LENGTHS[grain]
+    return moment + -(moment - _EPOCH) % LENGTHS[grain]
 
 
 # How it is read
@@ -488,7 +493,7 @@ def _check_periods(query: Query) -> None:
             raise BadRequest(f"{query.question.name} has no {grain}; it has {', '.join(grains)}", "grain")
         if query.compare:
             raise BadRequest("is of the whole time; leave grain out", "compare")
-        lists = (span.end - span.since) // _LENGTHS[grain]
+        lists = (span.end - span.since) // LENGTHS[grain]
         if lists > MOST_PERIODS:
             raise BadRequest(
                 f"{grain} gives {lists:,} lists, and {MOST_PERIODS:,} are the most; "

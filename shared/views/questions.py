@@ -1,16 +1,16 @@
-"""The registry of questions: each view declared once.
+"""The registry of questions: each declared once, with its view.
 
 The rollup fills the views from this list; the command line, the HTTP routes, the page and docs/questions.md
-offer them from it. Each family of ``tally/families.py`` is a question; two more are declared here.
+offer the questions from it. Each family of ``tally/families.py`` is a question; two more are declared here.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from shared.counts.health import HEALTH_MEASURES
 from shared.tally.families import FAMILIES, STATED_BYTES, TWICE, Family
-from shared.tally.measures import COLUMNS
+from shared.tally.measures import COLUMNS, MEASURES, Sums, figure, to_columns, to_figures
 
 Grain = Literal["5m", "hour", "day"]
 
@@ -29,12 +29,14 @@ _SUMS: Mapping[str, tuple[str, ...]] = {
 }
 """What can be ordered by beside the measures themselves: sums of them."""
 
+_MADE_OF = {"BytesRestated": ("BytesSrcToDestRestated", "BytesDestToSrcRestated")}
+
 REJECTS_MEASURES = ("Rejects", "GarbledBytes", "Blobs")
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One view of table ``flowstats``, and what can be asked of it.
+    """What can be asked, and the view of table ``flowstats`` that is of the same.
 
     - ``key``: the dimensions that its rows stand for;
     - ``ranked_by``: what an answer's ranks are by, ``None`` if it has none;
@@ -77,29 +79,38 @@ class Question:
         return self.ranked_by or self.order or "Tuples"
 
     @property
-    def counted(self) -> int:
-        """The place of the measure that is above 0 wherever there is anything."""
-        return self.measures.index("Tuples") if "Tuples" in self.measures else 0
-
-    @property
     def orders(self) -> dict[str, tuple[int, ...]]:
-        """What an answer can be ordered by: of each, the places of the measures that make it up."""
-        single = {name: (place,) for place, name in enumerate(self.measures)}
+        """What an answer can be ordered by: of each, the places in sums of the measures that make it up."""
+        single: dict[str, tuple[int, ...]] = {name: (place,) for place, name in enumerate(self.measures)}
+        if self.measures == COLUMNS:
+            single = {name: tuple(map(MEASURES.index, _MADE_OF.get(name, (name,)))) for name in COLUMNS}
         sums = {
-            name: tuple(map(self.measures.index, parts))
+            name: tuple(place for part in parts for place in single[part])
             for name, parts in _SUMS.items()
             if name not in single and set(parts) <= single.keys()
         }
         return single | sums
 
-    def weigh(self, order: str) -> Callable[[Sequence[int]], int]:
-        """A function that gives the value of ``order`` (one of ``orders``) of a row's measures."""
+    def weigh(self, order: str) -> Callable[[Sums], int]:
+        """A function that gives the value of ``order`` (one of ``orders``) of a key's sums."""
         places = self.orders[order]
-        return lambda figures: sum(figures[place] for place in places)
+        return lambda sums: figure(sums, places)
+
+    def figures(self, sums: Sums) -> dict[str, int]:
+        """A key's sums by the names of the measures."""
+        figures = to_figures(sums)
+        return (
+            to_columns(figures)
+            if self.measures == COLUMNS
+            else dict(zip(self.measures, figures, strict=False))
+        )
 
 
 _BOTH: tuple[Grain, ...] = ("hour", "day")
-_KEPT = f"Of a period the {ROWS} largest are kept by name; all others together are the rest."
+_KEPT = (
+    "Of an hour or a day {keys:,} are kept by name, the largest; what others there are is in the rest, "
+    "and answers say so."
+)
 
 
 def question_of(family: Family) -> Question:
@@ -111,7 +122,7 @@ def question_of(family: Family) -> Question:
         family.weight.name if family.ranked else None,
         family.weight.name,
         _BOTH,
-        (*family.unknown, _KEPT),
+        (*family.unknown, _KEPT.format(keys=family.keys)),
         extremes={"FirstSeen": min, "LastSeen": max} if family.times else {},
         beside=("Addresses",) if family.name == "nics" else (),
     )
