@@ -279,7 +279,7 @@ def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
     of_other = call("show", "nics", *SINCE, "--scope", "nsg-data", "-o", "json")
     assert [each["Tuples"] for each in json.loads(of_other.stdout)["rows"]] == [2]
     asked = call("show", "nics", *SINCE, "-o", "json")
-    if row.startswith("nics"):  # it is what the question is about
+    if EARLIER in row:  # it is of what the question is about
         assert (asked.exit_code, asked.stdout) == (1, "")
         assert f"row {partition} / {row} of table flowcounts can't be used: " in asked.stderr
     else:
@@ -357,6 +357,7 @@ READ: dict[str, tuple[str, Sequence[str], tuple[str, str], Change]] = {
     "counts of no hour": ("nics", SINCE, (SCOPE, "nics~h2026103123x"), {"Note": "mine"}),
     "addresses that are none": ("nics", SINCE, (SCOPE, "addresses~h2026103123"), {"Counts00": b""}),
     "counts of a day that are none": ("nics", DAY, (SCOPE, "nics~d20261031"), {"Counts00": b"AAAA"}),
+    "parts that are none": ("nics", SINCE, (SCOPE, "head~h2026103123"), {"Parts": "?"}),
     "parts of a day that are none": ("nics", DAY, (SCOPE, "head~d20261031"), {"Parts": "?"}),
     "a head of no day": ("nics", DAY, (SCOPE, "head~d20261031x"), {"Note": "mine"}),
     "health that is a text": ("health", SINCE, (INDEX, SCOPE), {"Tuples": "1"}),
@@ -391,16 +392,14 @@ def test_what_an_answer_cannot_read_is_named(
     assert_right_and_at_rest(rolled_up)
 
 
-def test_a_part_of_a_day_that_is_gone_is_named(rolled_up: Stores, call: Call) -> None:
-    rolled_up.tables.table("flowcounts").delete_entity(SCOPE, "nics~d20261031")
-    asked = call("show", "nics", *DAY, "--scope", "nsg-web")
+@pytest.mark.parametrize(("part", "times"), [("nics~d20261031", DAY), ("addresses~h2026103123", SINCE)])
+def test_a_part_that_is_gone_is_named(rolled_up: Stores, call: Call, part: str, times: Sequence[str]) -> None:
+    rolled_up.tables.table("flowcounts").delete_entity(SCOPE, part)
+    asked = call("show", "nics", *times, "--scope", "nsg-web")
     assert (asked.exit_code, asked.stdout) == (1, "")
-    assert (
-        f"row {SCOPE} / nics~d20261031 of table flowcounts is gone; run `flowtally rollup --again`"
-        in asked.stderr
-    )
+    assert f"row {SCOPE} / {part} of table flowcounts is gone; run `flowtally rollup --again`" in asked.stderr
     assert call("rollup", "--again").exit_code == 0
-    assert call("show", "nics", *DAY, "--scope", "nsg-web").exit_code == 0
+    assert call("show", "nics", *times, "--scope", "nsg-web").exit_code == 0
 
 
 def test_what_becomes_of_rows_is_nothing_to_an_answer(rolled_up: Stores, call: Call) -> None:

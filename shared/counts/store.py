@@ -105,14 +105,12 @@ class Counts:
 
     def heads_of_hours(self, scope: str, day: Period) -> dict[datetime, Head]:
         """What is stored of each of a day's hours, by hour."""
-        return self.heads(scope, *_hours_of(day))
+        return dict(self.heads(scope, *_hours_of(day)))
 
-    def heads(self, scope: str, first: Period, last: Period) -> dict[datetime, Head]:
-        """What is stored of each of the hours, or days, from ``first`` to ``last``, by when they begin."""
-        found = {}
+    def heads(self, scope: str, first: Period, last: Period) -> Iterator[tuple[datetime, Head]]:
+        """What is stored of each of the hours, or days, from ``first`` to ``last``, and when it begins."""
         for row in self._range(scope, *_of(_HEAD, first, last)):
-            found[self._period_of(row).begin] = self._read_head(row)
-        return found
+            yield self._period_of(row).begin, self._read_head(row)
 
     def part(self, scope: str, name: str, first: Period, last: Period) -> Iterator[tuple[Period, bytes]]:
         """One part of the counts of the periods from ``first`` to ``last``, packed."""

@@ -12,12 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from shared.counts.health import HEALTH_MEASURES, Health
-from shared.counts.index import ALL_SCOPES, Indexed, Period, day_period
+from shared.counts.index import ALL_SCOPES, Indexed, Period
 from shared.counts.store import Counts, refuse_gone
 from shared.errors import BadRequest
 from shared.tally.measures import MEASURES, Sums, to_sums
 from shared.tally.packing import TRAFFIC, Chosen
-from shared.times import DAY, HOUR
+from shared.times import HOUR
 from shared.views.answers import (
     Answer,
     AnswerRow,
@@ -35,7 +35,7 @@ from shared.views.interfaces import (
     say_elsewhere,
     with_addresses_known,
 )
-from shared.views.query import LENGTHS, Query, Span, nearest
+from shared.views.query import LENGTHS, Query, Range, Span, nearest
 from shared.views.questions import QUESTIONS
 
 WORKERS = 16
@@ -117,22 +117,35 @@ def _ask_scope(counts: Counts, query: Query, scope: str, elsewhere: list[int]) -
 
 
 def _read(counts: Counts, query: Query, scope: str, span: Span) -> Counted:
-    """What was counted of a question in a time, period by period."""
+    """What was counted of a question in a time, period by period. What heads say that there is must be there:
+    they are read before it, and parts don't go by themselves.
+    """
     name = query.question.name
     wanted = () if name == TRAFFIC else [(each.columns, each.test) for each in query.conditions]
     days = span.days() if query.grain in (None, "day") else None
-    heads = counts.heads(scope, day_period(days.since), day_period(days.until - DAY)) if days else {}
-    for each in span.ranges(heads):
-        first, last = Period(each.since, each.grain), Period(each.until - LENGTHS[each.grain], each.grain)
-        gone = {day for day, head in heads.items() if first.begin <= day < each.until and name in head.parts}
-        for period, chosen in counts.choose(scope, name, first, last, wanted):
+    made = _has_part(counts, name, scope, days) if days else {}
+    for each in span.ranges(made):
+        has_part = made if each.grain == "day" else _has_part(counts, name, scope, each)
+        gone = {begin for begin, has in has_part.items() if has and each.since <= begin < each.until}
+        for period, chosen in counts.choose(scope, name, *_ends(each), wanted):
             gone.discard(period.begin)
             if name == TRAFFIC:
                 yield from by_minutes(query, span, period.begin, chosen)
             else:
                 yield period.begin, chosen
         if gone:
-            raise refuse_gone(scope, name, day_period(min(gone)))
+            raise refuse_gone(scope, name, Period(min(gone), each.grain))
+
+
+def _has_part(counts: Counts, name: str, scope: str, periods: Range) -> dict[datetime, bool]:
+    """Of the periods that have been made, whether they have anything of a question."""
+    return {begin: name in head.parts for begin, head in counts.heads(scope, *_ends(periods))}
+
+
+def _ends(periods: Range) -> tuple[Period, Period]:
+    """The first and the last of them."""
+    grain = periods.grain
+    return Period(periods.since, grain), Period(periods.until - LENGTHS[grain], grain)
 
 
 # What stands in the index
