@@ -1,29 +1,34 @@
-"""One hour or day of a scope: its counts are merged and stored, its rows are written, the index says so.
+"""Hours and days of a scope: their counts are merged and stored, their rows are written, the index says so.
 
 Theory of operation
 -------------------
-What is written of a period takes several requests: its counts (one transaction), its rows (one for each view
-and grain), and last its row of the index. Another rollup may be at the same period; each may be frozen
-between any two requests for any time, and may die. Therefore
+What is written of a period takes several requests: its counts (one transaction), its rows (one list for each
+view and grain, each in one transaction), and last its row of the index. Another rollup may be at the same
+period; each may be frozen between any two requests for any time, and may die. Therefore
 
 - every write is conditional, by one rule: *it uses an ETag only if that was learnt before what it writes was
   loaded.* Whoever has loaded more lately has changed the ETags; who is late fails, begins anew, and loads
   what there is by then.
-- *A view whose rows are right already is passed over only if the stored counts were still those of the
-  index.* If they aren't, somebody has stored counts and has not come to an end. He may be about to write
-  older rows where this rollup would write none. So all rows are written then, and all ETags are new.
+- *A list that is right already is passed over only if the stored counts were still those of the index.* If
+  they aren't, somebody has stored counts and has not come to an end. He may be about to write older rows
+  where this rollup would write none. So all lists are written then, and all ETags are new.
 - A period's fingerprint never comes back: it has the ETags of ledger entries in it. That the index has it
   means that all writes of that state are done.
 
 ETags are remembered in the index, so that in the usual case nothing is read but the counts. Where one isn't
 right any more, what is there is looked up, *then* the counts are loaded once more.
+
+Of an hour that isn't over the rows that change with each update are few: how much there was, and whether it
+is all there. Lists of the largest are written when the hour is over; until then its counts have the answers.
+A day is made when its last hour is over. Hours that are made together, as in a backfill, share transactions:
+their rows lie side by side.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import chain
 
 from shared.counts.health import Health, RejectTotals, add_rejects, rejects_of_blob
@@ -34,23 +39,27 @@ from shared.counts.index import (
     Period,
     RowsWritten,
     Written,
-    day_period,
     hour_period,
     part_of,
 )
 from shared.counts.store import Counts, unpack_part
-from shared.errors import Conflict, MalformedInput
+from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable
 from shared.ledger.store import Foreign, Ledger, Posted
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import HourCounts
 from shared.tally.packing import TRAFFIC, pack, pack_apart
 from shared.times import HOUR, hour_key
+from shared.transactions import MOST_OPERATIONS
 from shared.views.questions import QUESTIONS
-from shared.views.rows import period_rows, row_keys
+from shared.views.rows import ViewRow, period_rows, row_keys
 from shared.views.store import There, Views
+from shared.workers import attempt
 
-CLOSED_AFTER = timedelta(minutes=10)
-"""So long after an hour its last records have been counted, as a rule: then it is merged into its day."""
+OVER_AFTER = timedelta(minutes=10)
+"""So long after an hour its last records have been counted, as a rule: then all its rows are written."""
+
+FRESH = ("traffic", "health")
+"""The views that an hour has rows of before it is over."""
 
 _VERSION = 1
 """Part of every fingerprint: raise it when counts or rows are made differently, and all are made again."""
@@ -62,26 +71,36 @@ _NOTHING = pack({0: HourCounts()})
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What was made: of which state, how many rows were written; the counts that the rows are of."""
+    """What was made: a period, of which state, and how many rows were written."""
 
+    period: Period
     fingerprint: str
     rows: int
-    counts: HourCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A period to be made: ``load`` reads what it is made of. ``known`` is what the index says of it, if that
+    was read before; else it is read.
+    """
+
+    period: Period
+    load: "Callable[[], _Loaded]"
+    known: Indexed | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """All that is to be written of a period: ``parts``, packed, is what is stored of its counts, ``counts``
-    what its rows are of. ``merged``: see ``Written``.
+    """All that is to be written of a period: ``parts``, packed, is what is stored of its counts, with the
+    ``head`` that says so; ``lists`` are its rows by view and grain, each list as ``period_rows`` makes it.
     """
 
     fingerprint: str
-    counts: HourCounts
+    lists: Mapping[str, list[ViewRow]]
     parts: Mapping[str, bytes] = field(default_factory=dict)
     head: Head = field(default_factory=Head)
     health: Health | None = None
     rejects: RejectTotals = field(default_factory=dict)
-    merged: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +112,34 @@ class _Before:
     head: str
     digests: Mapping[str, str]
     rows: Mapping[str, tuple[There, str]]
+
+
+@dataclass(slots=True)
+class _Begun:
+    """A period whose counts are stored and whose rows are being written; ``written``: those that are there
+    now. ``overtaken``: somebody else has written some.
+    """
+
+    job: Job
+    known: Indexed
+    loaded: _Loaded
+    head: str
+    written: dict[str, RowsWritten]
+    rows: int = 0
+    overtaken: bool = False
+
+    def indexed(self, now: datetime, marker: str) -> Indexed:
+        """What the index is to say, when all is written."""
+        parts = self.loaded.head.parts
+        return Indexed(
+            self.loaded.fingerprint,
+            self.loaded.health,
+            self.loaded.rejects,
+            {name: (part.keys, part.bytes) for name, part in parts.items()},
+            now,
+            Written(self.head, {name: part.digest for name, part in parts.items()}, marker, self.written),
+            self.known.etag,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,22 +155,44 @@ class PeriodMaker:
     marker: str
     again: bool
 
-    def make_hour(self, scope: str, hour: datetime) -> Done:
-        """Make an hour of the ledger's entries that have a share in it."""
-        return self._make(scope, hour_period(hour), [*QUESTIONS], lambda _: self._load_hour(scope, hour))
+    def make(self, scope: str, jobs: Sequence[Job]) -> Iterator[tuple[Period, Done | FlowtallyError]]:
+        """Make periods of a scope; each is given with what came of it. One that fails doesn't hold up the
+        others, but where storage is at fault all are left.
+        """
+        trusted = not self.again
+        for _ in range(_MOST_ATTEMPTS):
+            overtaken = []
+            for job, result in self._try(scope, jobs, trusted=trusted):
+                if isinstance(result, Unavailable):
+                    raise result
+                if isinstance(result, Conflict):
+                    overtaken.append(replace(job, known=None))
+                else:
+                    yield job.period, result
+            if not overtaken:
+                return
+            jobs, trusted = overtaken, False
+        for job in jobs:
+            yield (
+                job.period,
+                Conflict(f"others keep writing {scope} {job.period.key}; left to the next rollup"),
+            )
 
-    def make_day(
-        self, scope: str, day: datetime, hours: Iterable[datetime], recent: Mapping[datetime, Done]
-    ) -> Done:
-        """Make a day of its ``hours``; those that were made a moment ago are at hand in ``recent``."""
-        period, wanted = day_period(day), {*hours}
-        return self._make(
-            scope, period, [*QUESTIONS], lambda known: self._load_day(scope, period, wanted, recent, known)
-        )
+    def hour(self, scope: str, hour: datetime, near: Iterable[Posted], known: Indexed | None) -> Job:
+        """The job to make an hour of the ledger's entries that have a share in it. Those that are ``near``
+        tell which of its neighbours do.
+        """
+        shares = {each.hour for each in near if hour in shares_of(each)}
+        return Job(hour_period(hour), lambda: self._load_hour(scope, hour, shares), known)
 
-    def make_health_of_all(self, hour: datetime) -> Done:
-        """Make the health of all scopes together."""
-        return self._make(ALL_SCOPES, hour_period(hour), ["health"], lambda _: self._load_health(hour))
+    def day(self, scope: str, day: Period, hours: Iterable[datetime]) -> Job:
+        """The job to make a day of its ``hours``."""
+        wanted = {*hours}
+        return Job(day, lambda: self._load_day(scope, day, wanted))
+
+    def health_of_all(self, hour: datetime) -> Job:
+        """The job to make the health of all scopes together, for ``make`` with ``ALL_SCOPES``."""
+        return Job(hour_period(hour), lambda: self._load_health(hour))
 
     def fingerprint_of_hour(self, hour: datetime, posted: Iterable[Posted]) -> str:
         """What the counts and rows of ``hour`` depend on.
@@ -140,35 +209,35 @@ class PeriodMaker:
                 stated.add(f"{each.mac} {each.account} after {entry.tuples_after} {afresh}")
             elif each.hour == hour + HOUR and entry.tuples_before:
                 stated.add(f"{each.mac} {each.account} before {entry.tuples_before} {afresh}")
-        return _digest([f"version {_VERSION}", self.marker, *sorted(stated)])
+        over = str(self.is_over(hour_period(hour)))
+        return _digest([f"version {_VERSION}", self.marker, over, *sorted(stated)])
 
     def fingerprint_of_day(self, hours: Mapping[datetime, str]) -> str:
-        """What a day depends on: its hours' fingerprints, and which of them are over."""
-        return _digest(
-            f"{hour_key(hour)} {its} {self.is_closed(hour)}" for hour, its in sorted(hours.items())
-        )
+        """What a day depends on: its hours' fingerprints."""
+        return _digest(f"{hour_key(hour)} {its}" for hour, its in sorted(hours.items()))
 
     def fingerprint_of_all(self, scopes: Mapping[str, str]) -> str:
         """What an hour of all scopes together depends on."""
         stated = (f"{scope} {its}" for scope, its in sorted(scopes.items()))
         return _digest([f"version {_VERSION}", self.marker, *stated])
 
-    def is_closed(self, hour: datetime) -> bool:
-        """Whether an hour is over, and was some time ago."""
-        return self.now >= hour + HOUR + CLOSED_AFTER
+    def is_over(self, period: Period) -> bool:
+        """Whether a period is over, and was some time ago."""
+        return self.now >= period.end + OVER_AFTER
 
     # Loading
 
-    def _load_hour(self, scope: str, hour: datetime) -> _Loaded:
-        entries = self.ledger.entries
+    def _load_hour(self, scope: str, hour: datetime, shares: set[datetime]) -> _Loaded:
+        entries, period = self.ledger.entries, hour_period(hour)
+        before, after = hour - HOUR, hour + HOUR
         counts = HourCounts(keys=_MERGED_KEYS)
         health = Health()
         rejects: RejectTotals = {}
         posted = []
         for each in chain(
-            entries(scope, hour - HOUR, hour - HOUR, counts=True, only="TuplesAfter gt 0L"),
+            entries(scope, before, before, counts=True, only="TuplesAfter gt 0L") if before in shares else (),
             entries(scope, hour, hour, counts=True),
-            entries(scope, hour + HOUR, hour + HOUR, counts=True, only="TuplesBefore gt 0L"),
+            entries(scope, after, after, counts=True, only="TuplesBefore gt 0L") if after in shares else (),
         ):
             if isinstance(each, Foreign):
                 if each.hour is None:  # no part of any hour
@@ -181,61 +250,23 @@ class PeriodMaker:
                 health += _health(each)
                 add_rejects(rejects, rejects_of_blob(each.entry.reject_counts()))
             posted.append(replace(each, entry=replace(each.entry, packed=b"", rejects=b"", restarts=b"")))
-        counts.trim()
-        fingerprint = self.fingerprint_of_hour(hour, posted)
-        return _packed(_Loaded(fingerprint, counts, health=health, rejects=rejects))
+        views = QUESTIONS if self.is_over(period) else FRESH
+        return _loaded(scope, period, views, self.fingerprint_of_hour(hour, posted), counts, health, rejects)
 
-    def _load_day(
-        self,
-        scope: str,
-        day: Period,
-        wanted: set[datetime],
-        recent: Mapping[datetime, Done],
-        known: Indexed,
-    ) -> _Loaded:
-        """Hours that are over are merged, and stored; what is still open is only in the rows."""
+    def _load_day(self, scope: str, day: Period, wanted: set[datetime]) -> _Loaded:
         heads = self.counts.heads_of_hours(scope, day)
         if missing := wanted - heads.keys():
             raise MalformedInput(
                 f"{scope} has no counts of {min(missing):%Y-%m-%d %H:%MZ} in table flowcounts, which it had; "
                 "run `flowtally rollup --again`: they are made anew"
             )
-        closed = {hour: head for hour, head in sorted(heads.items()) if self.is_closed(hour)}
-        merged = self.fingerprint_of_day({hour: head.fingerprint for hour, head in closed.items()})
-        loaded = _Loaded(
-            self.fingerprint_of_day({hour: head.fingerprint for hour, head in heads.items()}),
-            HourCounts(keys=_MERGED_KEYS),
-            merged=merged,
-        )
+        fingerprint = self.fingerprint_of_day({hour: head.fingerprint for hour, head in heads.items()})
+        counts = HourCounts(keys=_MERGED_KEYS)
+        self._merge(counts, scope, heads)
+        rejects: RejectTotals = {}
         for head in heads.values():
-            add_rejects(loaded.rejects, head.rejects)
-        stored = self._stored(scope, day, known.written.digests) if merged == known.written.merged else None
-        if stored is None:
-            self._merge(loaded.counts, scope, closed)
-            loaded.counts.trim()
-            loaded = _packed(loaded)
-        else:
-            for name, packed in stored.items():
-                loaded.counts.merge(unpack_part(scope, name, day, packed))
-            loaded = _with_head(replace(loaded, parts=stored))
-        for hour in sorted(heads.keys() - closed.keys()):
-            made = recent.get(hour)
-            if made and made.fingerprint == heads[hour].fingerprint:
-                loaded.counts.merge(made.counts)
-            else:
-                self._merge(loaded.counts, scope, {hour: heads[hour]})
-        return loaded
-
-    def _stored(self, scope: str, day: Period, digests: Mapping[str, str]) -> dict[str, bytes] | None:
-        """What is stored of a day, if that is what was written."""
-        stored = {}
-        for name, digest in digests.items():
-            with suppress(MalformedInput):
-                for _, packed in self.counts.part(scope, name, day, day):
-                    stored[name] = packed
-            if name not in stored or _digest_of(stored[name]) != digest:
-                return None
-        return stored
+            add_rejects(rejects, head.rejects)
+        return _loaded(scope, day, QUESTIONS, fingerprint, counts, None, rejects)
 
     def _merge(self, into: HourCounts, scope: str, heads: Mapping[datetime, Head]) -> None:
         """Add the stored counts of these hours, part by part, each in the order of the hours."""
@@ -263,21 +294,67 @@ class PeriodMaker:
         rejects: RejectTotals = {}
         for its in scopes.values():
             add_rejects(rejects, its.rejects)
-        return _Loaded(fingerprint, HourCounts(), health=health, rejects=rejects)
+        lists = _lists(ALL_SCOPES, hour_period(hour), ["health"], HourCounts(), health, rejects)
+        return _Loaded(fingerprint, lists, health=health, rejects=rejects)
 
     # Writing
 
-    def _make(self, scope: str, period: Period, views: list[str], load: Callable[[Indexed], _Loaded]) -> Done:
-        for number in range(_MOST_ATTEMPTS):
-            known = self.counts.indexed(scope, period)
-            trusted = not number and not self.again
-            before = self._remembered(known, period) if trusted else self._look_up(scope, period, views)
-            loaded = load(known)
-            if number and loaded.fingerprint == known.fingerprint and not self.again:
-                return Done(loaded.fingerprint, 0, loaded.counts)  # who was faster has made it
-            with suppress(Conflict):
-                return self._write(scope, period, views, known, before, loaded)
-        raise Conflict(f"others keep writing {scope} {period.key}; left to the next rollup")
+    def _try(
+        self, scope: str, jobs: Sequence[Job], *, trusted: bool
+    ) -> Iterator[tuple[Job, Done | FlowtallyError]]:
+        """Make periods, or find that somebody else is at one: that is a ``Conflict``. Where it isn't
+        ``trusted``, what there is is looked up instead of remembered.
+        """
+        begun: list[_Begun] = []
+        together = _Together(self.views)
+        for job in jobs:
+            name = f"{scope}~{job.period.key}"
+            result = attempt(partial(self._begin, scope, job, together, trusted=trusted), name)
+            if isinstance(result, _Begun):
+                begun.append(result)
+            else:
+                yield job, result
+        together.write_all()
+        for each in begun:
+            if each.overtaken:
+                yield each.job, Conflict("its rows were overtaken")
+                continue
+            indexed = each.indexed(self.now, self.marker)
+            try:
+                self.counts.say_done(scope, each.job.period, indexed)
+            except FlowtallyError as error:
+                yield each.job, error
+            else:
+                yield each.job, Done(each.job.period, each.loaded.fingerprint, each.rows)
+
+    def _begin(self, scope: str, job: Job, together: "_Together", *, trusted: bool) -> _Begun | Done:
+        """Load and store a period's counts, and give its rows to those that are written together."""
+        period = job.period
+        known = job.known or self.counts.indexed(scope, period)
+        before = self._remembered(known, period) if trusted else self._look_up(scope, period)
+        loaded = job.load()
+        if not trusted and not self.again and loaded.fingerprint == known.fingerprint:
+            return Done(period, loaded.fingerprint, 0)  # who was faster has made it
+        head = "" if scope == ALL_SCOPES else self._store(scope, period, before, loaded)
+        kept = known.written.rows if known.written.marker == self.marker else {}
+        begun = _Begun(job, known, loaded, head, dict(kept))
+        for name, rows in loaded.lists.items():
+            there, digest_there = before.rows.get(name, (There(), ""))
+            digest = _digest_of(repr(rows).encode())
+            if digest != digest_there or scope == ALL_SCOPES:  # which has no stored counts to tell by
+                together.add(_List(begun, name, rows, there, digest))
+        return begun
+
+    def _store(self, scope: str, period: Period, before: _Before, loaded: _Loaded) -> str:
+        """Store those parts of a period's counts that have changed; gives the new head's ETag."""
+        changed = {
+            name: packed
+            for name, packed in loaded.parts.items()
+            if before.digests.get(name) != loaded.head.parts[name].digest
+        }
+        # What is no part any more is emptied: a row that somebody has deleted can't be deleted once more.
+        changed |= dict.fromkeys(before.digests.keys() - loaded.parts.keys(), _NOTHING)
+        return self.counts.store(scope, period, replace(loaded.head, etag=before.head), changed)
 
     def _remembered(self, known: Indexed, period: Period) -> _Before:
         """What the index says that there is."""
@@ -289,71 +366,69 @@ class PeriodMaker:
                 rows[name] = There(keys, its.etag), its.digest
         return _Before(written.head, written.digests, rows)
 
-    def _look_up(self, scope: str, period: Period, views: list[str]) -> _Before:
+    def _look_up(self, scope: str, period: Period) -> _Before:
         """What there is."""
         head = self.counts.head(scope, period) if scope != ALL_SCOPES else Head()
         digests = {name: "" if self.again else part.digest for name, part in head.parts.items()}
         rows = {}
-        for name in views:
+        for name in ["health"] if scope == ALL_SCOPES else QUESTIONS:
             for grain in QUESTIONS[name].grains_of(period.grain):
                 there = self.views.find_rows(scope, name, grain, period.begin, period.end)
                 rows[f"{name}~{grain}"] = there, ""
         return _Before(head.etag, digests, rows)
 
-    def _write(
-        self,
-        scope: str,
-        period: Period,
-        views: list[str],
-        known: Indexed,
-        before: _Before,
-        loaded: _Loaded,
-    ) -> Done:
-        head_etag = ""
-        parts = loaded.head.parts
-        if scope != ALL_SCOPES:
-            changed = {
-                name: packed
-                for name, packed in loaded.parts.items()
-                if before.digests.get(name) != parts[name].digest
-            }
-            # What is no part any more may be read by nobody; but a row that somebody has deleted can't be
-            # deleted once more.
-            changed |= dict.fromkeys(before.digests.keys() - loaded.parts.keys(), _NOTHING)
-            head = replace(loaded.head, etag=before.head)
-            head_etag = self.counts.store(scope, period, head, changed)
-        written, sent = {}, 0
-        for view, grain, rows in period_rows(
-            scope, period, views, loaded.counts, loaded.health, loaded.rejects
-        ):
-            name = f"{view}~{grain}"
-            there, digest_there = before.rows.get(name, (There(), ""))
-            digest = _digest_of(repr(rows).encode())
-            etag = there.etag
-            if digest != digest_there or scope == ALL_SCOPES:  # which has no stored counts to tell by
-                etag = self.views.replace_rows(rows, there)
-                sent += len(rows)
-            written[name] = RowsWritten(len(rows), etag, digest)
-        self.counts.say_done(
-            scope,
-            period,
-            Indexed(
-                loaded.fingerprint,
-                loaded.health,
-                loaded.rejects,
-                {name: (part.keys, part.bytes) for name, part in parts.items()},
-                self.now,
-                Written(
-                    head_etag,
-                    {name: part.digest for name, part in parts.items()},
-                    loaded.merged,
-                    self.marker,
-                    written,
-                ),
-                known.etag,
-            ),
-        )
-        return Done(loaded.fingerprint, sent, loaded.counts)
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    """The rows of one view and grain that a period shall have, in the place of those that are there."""
+
+    of: _Begun
+    name: str
+    rows: list[ViewRow]
+    there: There
+    digest: str
+
+    @property
+    def operations(self) -> int:
+        """How much of a transaction it takes, at the most."""
+        return max(len(self.rows), len(self.there.keys))
+
+
+class _Together:
+    """Lists of several periods that are written together: those of one view and grain lie in one partition,
+    where one transaction takes as many as it has room for.
+    """
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+        self._waiting: dict[str, list[_List]] = {}
+
+    def add(self, its: _List) -> None:
+        """Write a list, now or later; those before it now, if there is no room for all."""
+        waiting = self._waiting.setdefault(its.name, [])
+        if sum(each.operations for each in waiting) + its.operations > MOST_OPERATIONS:
+            self._write(waiting)
+        waiting.append(its)
+
+    def write_all(self) -> None:
+        """Write what is waiting."""
+        for waiting in self._waiting.values():
+            self._write(waiting)
+
+    def _write(self, waiting: list[_List]) -> None:
+        lists = [each for each in waiting if not each.of.overtaken]
+        waiting.clear()
+        if not lists:
+            return
+        try:
+            etags = self._views.replace_rows([(each.rows, each.there) for each in lists])
+        except Conflict:
+            for each in lists:
+                each.of.overtaken = True
+            return
+        for each, etag in zip(lists, etags, strict=True):
+            each.of.written[each.name] = RowsWritten(len(each.rows), etag, each.digest)
+            each.of.rows += len(each.rows)
 
 
 def shares_of(posted: Posted) -> list[datetime]:
@@ -366,18 +441,34 @@ def shares_of(posted: Posted) -> list[datetime]:
     return [posted.hour + share * HOUR for share in shares]
 
 
-def _packed(loaded: _Loaded) -> _Loaded:
-    """The same with its counts packed, which may drop keys of them."""
-    return _with_head(replace(loaded, parts=pack_apart(loaded.counts)))
+def _loaded(
+    scope: str,
+    period: Period,
+    views: Iterable[str],
+    fingerprint: str,
+    counts: HourCounts,
+    health: Health | None,
+    rejects: RejectTotals,
+) -> _Loaded:
+    """What is to be written of merged counts. Rows are of what is stored: both lack what is beyond."""
+    counts.trim()
+    packed = pack_apart(counts)
+    parts = {name: part_of(counts, name, len(its), _digest_of(its)) for name, its in packed.items()}
+    lists = _lists(scope, period, views, counts, health, rejects)
+    return _Loaded(fingerprint, lists, packed, Head(fingerprint, parts, rejects), health, rejects)
 
 
-def _with_head(loaded: _Loaded) -> _Loaded:
-    """The same with what is to be said of its parts, while its counts are those of the parts."""
-    parts = {
-        name: part_of(loaded.counts, name, len(packed), _digest_of(packed))
-        for name, packed in loaded.parts.items()
-    }
-    return replace(loaded, head=Head(loaded.fingerprint, parts, loaded.rejects))
+def _lists(
+    scope: str,
+    period: Period,
+    views: Iterable[str],
+    counts: HourCounts,
+    health: Health | None,
+    rejects: RejectTotals,
+) -> dict[str, list[ViewRow]]:
+    """A period's rows by view and grain."""
+    made = period_rows(scope, period, views, counts, health, rejects)
+    return {f"{view}~{grain}": rows for view, grain, rows in made}
 
 
 def _health(posted: Posted) -> Health:

@@ -8,7 +8,7 @@ for. A period is always made anew, never added to, and its row of the index is w
 Rollups may run side by side, may be late by any time, and may die: see ``periods``.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,13 +17,13 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Self
 
-from shared.counts.index import ALL_SCOPES, Period, day_period, hour_period
+from shared.counts.index import ALL_SCOPES, Indexed, Period, day_period, hour_period
 from shared.counts.store import SCOPES, Counts, LookedAt
 from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable, Unexpected
 from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
 from shared.ingest import LATE_AFTER
 from shared.ledger.store import Foreign, LateNote, Ledger, Posted
-from shared.periods import Done, PeriodMaker, shares_of
+from shared.periods import Job, PeriodMaker, shares_of
 from shared.tables import Columns
 from shared.times import DAY, HOUR, floor_hour, hour_key
 from shared.views.store import Views
@@ -68,19 +68,6 @@ class RolledUp:
         self.failed += other.failed
         self.left += other.left
         return self
-
-    def take(self, name: str, result: Done | FlowtallyError) -> Done | None:
-        """Count the rows that were written of one item, or note that it failed; gives what was made.
-
-        Where storage fails, it fails the next item, too: that ends the scope.
-        """
-        if isinstance(result, Unavailable):
-            raise result
-        if isinstance(result, FlowtallyError):
-            self.failed.append((name, result))
-            return None
-        self.rows += result.rows
-        return result
 
     def row(self) -> dict[str, int]:
         """All in figures, named as columns are."""
@@ -168,7 +155,7 @@ class _Rollup:
             # An hour depends on its neighbours' entries, too.
             found = passed.through(self.ledger.entries(scope, first - HOUR, last + HOUR))
             hours = (each for each in _by_hour(found) if first <= each.hour <= last)
-            for day, its in groupby(hours, key=lambda each: each.hour.replace(hour=0)):
+            for day, its in groupby(hours, key=lambda each: day_period(each.hour)):
                 self._roll_day(scope, day, its, done)
         done.failed += [(scope, error) for error in passed.refused]
         if passed.first and passed.newest:
@@ -183,10 +170,12 @@ class _Rollup:
         for (scope, period), fingerprint in self.fingerprints.items():
             if scope != ALL_SCOPES:
                 scopes.setdefault(period, {})[scope] = fingerprint
+        jobs = []
         for hour in sorted({hour for _, hour in done.hours_checked}):
             period = hour_period(hour)
             if self._is_due(ALL_SCOPES, period, self.maker.fingerprint_of_all(scopes.get(period, {}))):
-                self._make(ALL_SCOPES, period, partial(self.maker.make_health_of_all, hour), done)
+                jobs.append(self.maker.health_of_all(hour))
+        self._make(ALL_SCOPES, jobs, done)
 
     def find_left(self, done: RolledUp) -> list[str]:
         """The hours that were made some time, and in which nothing in the ledger has a share any more."""
@@ -208,41 +197,44 @@ class _Rollup:
                 joined.append((first, last))
         return joined
 
-    def _roll_day(self, scope: str, day: datetime, hours: Iterable["_Hour"], done: RolledUp) -> None:
-        """Make those of a day's hours that have changed, and then the day.
+    def _roll_day(self, scope: str, day: Period, hours: Iterable["_Hour"], done: RolledUp) -> None:
+        """Make those of a day's hours that have changed, and then the day, if it is over.
 
         Not those that have a part that can't be read, nor their day: it would be wrong without it.
         """
-        recent: dict[datetime, Done] = {}
-        whole = True
+        jobs, whole = [], True
         for each in hours:
             hour, period = each.hour, hour_period(each.hour)
             done.hours_checked.add((scope, hour))
             if each.blocked:
                 whole = False
             elif self._is_due(scope, period, self.maker.fingerprint_of_hour(hour, each.near)):
-                made = self._make(scope, period, partial(self.maker.make_hour, scope, hour), done)
-                whole &= made is not None
-                done.hours += made is not None
-                if made and not self.maker.is_closed(hour):
-                    recent[hour] = made
+                known = None if (scope, period) in self.fingerprints or self.maker.again else Indexed()
+                jobs.append(self.maker.hour(scope, hour, each.near, known))
+        made = self._make(scope, jobs, done)
+        done.hours += made
         of_day = {hour: self.fingerprints.get((scope, hour_period(hour)), "") for hour in _hours_of(day)}
         of_day = {hour: fingerprint for hour, fingerprint in of_day.items() if fingerprint}
         if self.maker.again:  # a day stays as it is if something that it was made of is gone
             whole &= all((scope, hour) in done.hours_checked for hour in of_day)
-        period = day_period(day)
-        if whole and of_day and self._is_due(scope, period, self.maker.fingerprint_of_day(of_day)):
-            make = partial(self.maker.make_day, scope, day, of_day, recent)
-            done.days += self._make(scope, period, make, done) is not None
+        if not whole or made < len(jobs) or not of_day or not self.maker.is_over(day):
+            return
+        if self._is_due(scope, day, self.maker.fingerprint_of_day(of_day)):
+            done.days += self._make(scope, [self.maker.day(scope, day, of_day)], done)
 
     def _is_due(self, scope: str, period: Period, fingerprint: str) -> bool:
         return self.maker.again or self.fingerprints.get((scope, period)) != fingerprint
 
-    def _make(self, scope: str, period: Period, make: Callable[[], Done], done: RolledUp) -> Done | None:
-        name = f"{scope}~{period.key[1:]}"
-        made = done.take(name, attempt(make, name))
-        if made:
-            self.fingerprints[scope, period] = made.fingerprint
+    def _make(self, scope: str, jobs: Sequence[Job], done: RolledUp) -> int:
+        """Make periods; gives how many were made."""
+        made = 0
+        for period, result in self.maker.make(scope, jobs):
+            if isinstance(result, FlowtallyError):
+                done.failed.append((f"{scope}~{period.key[1:]}", result))
+                continue
+            made += 1
+            done.rows += result.rows
+            self.fingerprints[scope, period] = result.fingerprint
         return made
 
     def _describe(self, scope: str, first: datetime, newest: Posted) -> None:
@@ -325,8 +317,8 @@ def _by_hour(entries: Iterable[Posted | Foreign]) -> Iterator[_Hour]:
     yield from ready(datetime.max.replace(tzinfo=UTC))
 
 
-def _hours_of(day: datetime) -> Iterator[datetime]:
-    return (day + number * HOUR for number in range(24))
+def _hours_of(day: Period) -> Iterator[datetime]:
+    return (day.begin + number * HOUR for number in range(24))
 
 
 def _description(first: datetime, newest: Posted, known: Columns | None) -> Columns:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.blobs import FlowLogs
-from shared.counts.index import day_period
+from shared.counts.index import Period, day_period, hour_period
 from shared.counts.store import LookedAt
 from shared.ingest import ingest
 from shared.ledger.store import LATE
@@ -19,6 +19,7 @@ from shared.settings import Connection
 from shared.sweep import sweep
 from shared.tables import Tables
 from shared.tally.packing import unpack
+from shared.views.questions import QUESTIONS
 from tests import naive
 from tests.system import (
     FEW_VIEWS,
@@ -243,36 +244,41 @@ def test_an_hour_is_at_rest_while_its_neighbour_grows(stores: Stores) -> None:
 # Today
 
 
-def test_a_day_is_stored_as_its_hours_end_and_its_rows_have_all_of_them(
+def test_lists_are_written_when_an_hour_is_over_and_days_are_made_when_they_are(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = service_clock(monkeypatch)
-    now = datetime.now(UTC)
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    clock.ahead = day + 5 * HOUR + timedelta(minutes=30) - now  # half past five
-    for hour in range(3, 6):
-        when = day + hour * HOUR
-        stores.put(WEB, when, blob_of(minute(when, *range(hour))))
-    stores.sweep(day, day + 6 * HOUR)
-    stores.rollup()
-    assert tuples_stored(stores, day) == (3 + 1) + (4 + 1)
-    assert_views_are_right(stores)
-    stores.put(WEB, day + 5 * HOUR, blob_of(*[minute(day + 5 * HOUR, *range(9))] * 2))
-    stores.sweep(day, day + 6 * HOUR)
-    assert (stores.rollup().days, tuples_stored(stores, day)) == (1, 9)
-    assert_views_are_right(stores)
-    clock.ahead += timedelta(minutes=39)
-    assert stores.rollup().days == 0, "no hour has changed, and none has ended ten minutes ago"
-    clock.ahead += timedelta(minutes=2)
-    assert (stores.rollup().days, tuples_stored(stores, day)) == (1, 9 + 20)
-    assert stores.rollup().days == 0
-    assert_views_are_right(stores)
+    """Until then an hour has counts, and rows of how much there was; a day has nothing."""
+    clock, now = service_clock(monkeypatch), datetime.now(UTC)
+    hour = now.replace(hour=23, minute=0, second=0, microsecond=0)
+    open_views = {"traffic", "health"}
+    for minutes, ports, hours, days in (
+        (30, 3, 1, 0),
+        (65, 5, 1, 0),
+        (69, 5, 0, 0),  # nothing has changed, and nothing has been over for ten minutes
+        (71, 5, 1, 1),
+        (72, 5, 0, 0),
+        (73, 7, 1, 1),  # late data
+    ):
+        clock.ahead = hour + timedelta(minutes=minutes) - now
+        data = blob_of(*(minute(hour, port) for port in range(ports)))
+        if data not in stores.blobs().values():
+            stores.put(WEB, hour, data)
+        stores.sweep(hour, hour)
+        done = stores.rollup()
+        assert (done.hours, done.days) == (hours, days), minutes
+        views = {row["View"] for row in rows_of(stores, "flowstats").values()}
+        assert views == (open_views if minutes < 70 else {*QUESTIONS}), minutes
+        assert (tuples_stored(stores, hour_period(hour)), tuples_stored(stores, day_period(hour))) == (
+            2 * ports,
+            2 * ports if minutes > 70 else 0,
+        )
+        assert_views_are_right(stores)
 
 
-def tuples_stored(stores: Stores, day: datetime) -> int:
-    """How many tuples the stored counts of a day have."""
-    ((_, packed),) = stores.counts.part(SCOPE, "traffic", day_period(day), day_period(day))
-    return unpack(packed)[0].totals()[0]
+def tuples_stored(stores: Stores, period: Period) -> int:
+    """How many tuples the stored counts of a period have."""
+    parts = stores.counts.part(SCOPE, "traffic", period, period)
+    return sum(unpack(packed)[0].totals()[0] for _, packed in parts)
 
 
 # Several accounts

@@ -158,13 +158,11 @@ class Written:
     looked up.
 
     - ``head``: the ETag of the head; ``digests``: those of the parts that stand beside it, by name;
-    - ``merged``: of a day, the fingerprint of the hours that its stored counts were merged from;
     - ``rows``: by view and grain; they are in the table ``flowstats`` that has this ``marker``.
     """
 
     head: str = ""
     digests: Mapping[str, str] = field(default_factory=dict)
-    merged: str = ""
     marker: str = ""
     rows: Mapping[str, RowsWritten] = field(default_factory=dict)
 
@@ -202,7 +200,6 @@ def index_columns(indexed: Indexed) -> dict[str, Any]:
             {
                 "head": written.head,
                 "digests": dict(written.digests),
-                "merged": written.merged,
                 "marker": written.marker,
                 "rows": {name: [its.rows, its.etag, its.digest] for name, its in written.rows.items()},
             }
@@ -220,7 +217,7 @@ def to_written(text: object) -> Written:
             for name, (rows, etag, digest) in found["rows"].items()
         }
         head = _check_etag(found["head"])
-        return Written(head, digests, str(found["merged"]), str(found["marker"]), rows)
+        return Written(head, digests, str(found["marker"]), rows)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return Written()
 

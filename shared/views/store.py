@@ -98,21 +98,27 @@ class Views:
         (first,) = row_keys(view, begin, 1)
         return There([*etags], etags.get(first, ""))
 
-    def replace_rows(self, rows: Sequence[ViewRow], there: There) -> str:
-        """Write all ``rows`` of a view and period in the place of those that are ``there``, as one. Gives the
-        ETag of the first; ``Conflict`` if they aren't there any more.
+    def replace_rows(self, lists: Sequence[tuple[Sequence[ViewRow], There]]) -> list[str]:
+        """Write lists of one view and grain, each of a period of its own, in the place of those that are
+        there; all in one transaction. Gives the ETag of the first row of each; ``Conflict`` if any of them
+        isn't any more what was there.
         """
-        first, *others = rows
-        kept = {row["RowKey"] for row in rows}
-        surplus = [key for key in there.keys if key not in kept]
-        room = MOST_OPERATIONS - len(rows)
-        puts = [Put(first, there.etag), *map(Put, others)]
-        etag = transact(self._stats, first["PartitionKey"], puts, surplus[:room])[0]
-        for more in batched(
-            surplus[room:], MOST_OPERATIONS, strict=False
-        ):  # nobody writes so many but by hand
-            transact(self._stats, first["PartitionKey"], [], more)
-        return etag
+        partition = ""
+        firsts: list[Put] = []
+        others: list[Put] = []
+        surplus: list[str] = []
+        for (first, *rest), there in lists:
+            partition = first["PartitionKey"]
+            firsts.append(Put(first, there.etag))
+            others += map(Put, rest)
+            kept = {first["RowKey"], *(row["RowKey"] for row in rest)}
+            surplus += [key for key in there.keys if key not in kept]
+        room = MOST_OPERATIONS - len(firsts) - len(others)
+        etags = transact(self._stats, partition, [*firsts, *others], surplus[:room])
+        # More of them are there only if somebody has written rows by hand.
+        for more in batched(surplus[room:], MOST_OPERATIONS, strict=False):
+            transact(self._stats, partition, [], more)
+        return etags[: len(lists)]
 
     def rows(
         self, scope: str, view: str, grain: Grain, since: datetime, until: datetime
