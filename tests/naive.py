@@ -37,6 +37,7 @@ DIMENSIONS = {
 }
 RANKED_BY_DENIALS = {"denied-sources", "denied-ports", "denied-conversations"}
 RANKED_BY_TRAFFIC = {"talkers", "allowed-ports", "conversations"}
+RANKED = RANKED_BY_DENIALS | RANKED_BY_TRAFFIC | {"exposed-ports"}
 NOT_OF_THE_INTERNET = [
     ipaddress.ip_network(text)
     for text in (

@@ -19,6 +19,11 @@ ROWS = 99
 transaction takes.
 """
 
+RANKED_ROWS_AN_HOUR = 10
+"""The same, of an hour of a view that ranks its rows. Answers are made of the counts, which have all of them;
+rows are for other programs, and the dearest thing to write.
+"""
+
 SHOWN_ROWS = 10
 """Rows of a ranked question's answer, unless it is asked for more or fewer."""
 
@@ -72,6 +77,10 @@ class Question:
     def grains_of(self, period: Literal["hour", "day"]) -> tuple[Grain, ...]:
         """The grains of the rows that are made of an hour's counts, or of a day's."""
         return tuple(grain for grain in self.grains if (grain == "day") == (period == "day"))
+
+    def rows_of(self, grain: Grain) -> int:
+        """How many rows a period of this grain has at the most, beside its rest."""
+        return RANKED_ROWS_AN_HOUR if self.ranked_by and grain == "hour" else ROWS
 
     @property
     def unit(self) -> str:

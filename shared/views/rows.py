@@ -26,7 +26,6 @@ from shared.tally.measures import (
 )
 from shared.tally.packing import TRAFFIC
 from shared.times import to_moment
-from shared.views import questions
 from shared.views.questions import QUESTIONS, REJECTS_MEASURES, Grain
 
 type ViewRow = dict[str, Any]
@@ -79,7 +78,7 @@ def period_rows(
             elif name == TRAFFIC:
                 rows = [*_traffic(period, grain, counts)]
             else:
-                rows = [*_ranked(question.key, counts.families[name])]
+                rows = [*_ranked(question.key, counts.families[name], question.rows_of(grain))]
             keys = row_keys(name, period.begin, len(rows))
             head = {"Scope": scope, "View": name, "Grain": grain, "Period": period.begin}
             partition = partition_of(scope, name, grain)
@@ -109,11 +108,11 @@ def _traffic(period: Period, grain: Grain, counts: HourCounts) -> Iterator[Colum
         yield row
 
 
-def _ranked(key: Sequence[str], family: HeavyHitters) -> Iterator[Columns]:
+def _ranked(key: Sequence[str], family: HeavyHitters, most: int) -> Iterator[Columns]:
     """The largest by name; before them what has no row of its own. That has missed nothing, as it is what the
     total leaves.
     """
-    largest, others = family.top(questions.ROWS)
+    largest, others = family.top(most)
     yield {**_measures(to_figures(others)), "Rank": 0, "Missed": 0, "IsRest": True}
     largest.sort(key=lambda row: family.weight(row.figures), reverse=True)
     for rank, row in enumerate(largest, start=1):

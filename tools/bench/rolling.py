@@ -1,7 +1,7 @@
 """Rows of the rollup: its CPU against that of ingesting the same logs, in a backfill and in the steady state.
 
 The logs are a day of eight interfaces of both kinds, in five scopes. One process ingests and rolls up; the
-results of 10 rows a view and period and those of 99 lie in two accounts of the same emulator, so that both
+results of 10 rows an hour of a ranked view and those of 99 lie in two accounts of the same emulator, so that both
 are made of the same ledger, by turns.
 """
 
@@ -91,7 +91,8 @@ class _Results:
 
     def roll_up(self, ledger: Ledger, spent: _Spent, since: datetime | None = None) -> float:
         """Roll up once; gives the CPU seconds that it took, which are added to what was ``spent``."""
-        with patch.object(questions, "ROWS", self.rows), count_requests() as requests, _by_part(spent.parts):
+        rows = patch.object(questions, "RANKED_ROWS_AN_HOUR", self.rows)
+        with rows, count_requests() as requests, _by_part(spent.parts):
             began = CPU()
             done = rollup(ledger, self.counts, self.views, since)
             seconds = CPU() - began
