@@ -1,8 +1,8 @@
 """Rows of the rollup: its CPU against that of ingesting the same logs, in a backfill and in the steady state.
 
 The logs are a day of eight interfaces of both kinds, in five scopes. One process ingests and rolls up; the
-results of 10 rows an hour of a ranked view and those of 99 lie in two accounts of the same emulator, so that both
-are made of the same ledger, by turns.
+results of 10 rows an hour of a ranked view and those of 99 lie in two accounts of the same emulator, so that
+both are made of the same ledger, by turns.
 """
 
 import threading
