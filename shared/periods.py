@@ -117,7 +117,7 @@ class _Before:
 @dataclass(slots=True)
 class _Begun:
     """A period whose counts are stored and whose rows are being written; ``written``: those that are there
-    now. ``overtaken``: somebody else has written some.
+    now. ``failed``: why some can't be; a ``Conflict`` if somebody else has written some.
     """
 
     job: Job
@@ -126,7 +126,7 @@ class _Begun:
     head: str
     written: dict[str, RowsWritten]
     rows: int = 0
-    overtaken: bool = False
+    failed: FlowtallyError | None = None
 
     def indexed(self, now: datetime, marker: str) -> Indexed:
         """What the index is to say, when all is written."""
@@ -316,8 +316,8 @@ class PeriodMaker:
                 yield job, result
         together.write_all()
         for each in begun:
-            if each.overtaken:
-                yield each.job, Conflict("its rows were overtaken")
+            if each.failed:
+                yield each.job, each.failed
                 continue
             indexed = each.indexed(self.now, self.marker)
             try:
@@ -416,15 +416,15 @@ class _Together:
             self._write(waiting)
 
     def _write(self, waiting: list[_List]) -> None:
-        lists = [each for each in waiting if not each.of.overtaken]
+        lists = [each for each in waiting if not each.of.failed]
         waiting.clear()
         if not lists:
             return
-        try:
-            etags = self._views.replace_rows([(each.rows, each.there) for each in lists])
-        except Conflict:
+        write = partial(self._views.replace_rows, [(each.rows, each.there) for each in lists])
+        etags = attempt(write, lists[0].rows[0]["PartitionKey"])
+        if isinstance(etags, FlowtallyError):
             for each in lists:
-                each.of.overtaken = True
+                each.of.failed = etags
             return
         for each, etag in zip(lists, etags, strict=True):
             each.of.written[each.name] = RowsWritten(len(each.rows), etag, each.digest)

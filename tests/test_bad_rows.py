@@ -497,10 +497,10 @@ def test_an_unexpected_exception_in_a_scope_leaves_the_others(
     rolled_up.sweep()
     replace_rows = type(rolled_up.views).replace_rows
 
-    def fails(views: Views, rows: Sequence[ViewRow], there: There) -> str:
-        if rows[0]["Scope"] == SCOPE:
+    def fails(views: Views, lists: Sequence[tuple[Sequence[ViewRow], There]]) -> list[str]:
+        if lists[0][0][0]["Scope"] == SCOPE:
             raise ZeroDivisionError("odd")
-        return replace_rows(views, rows, there)
+        return replace_rows(views, lists)
 
     with monkeypatch.context() as patch:
         patch.setattr(type(rolled_up.views), "replace_rows", fails)
