@@ -308,7 +308,6 @@ QUERIES: dict[str, str] = {
 LOOKED_UP: dict[str, str] = {
     "a head": r"/flowcounts.* eq 'head~h",
     "rows": r"/flowstats.*~rules~",
-    "counts of a day": r"/flowcounts.* ge 'traffic~d",
 }
 """What a rollup asks for that doesn't trust the index."""
 
@@ -488,7 +487,7 @@ def test_any_writing_of_a_rollup_may_be_done_and_its_answer_lost(stage: Stage) -
         if losing.left >= 0:
             break
         assert_views_are_right(stage.quiet, FEW_VIEWS)
-    assert number > 20
+    assert number > 15
 
 
 # Ingest: each plan has a blob of its own
