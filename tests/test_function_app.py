@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from shared.settings import read_settings
-from tests import naive
-from tests.system import NIGHT, Stores, assert_views_say, blob_of, flow, record, results
+from tests.system import NIGHT, Stores, assert_views_are_right, blob_of, flow, record, results
 from tests.worker import ROOT, Worker, WorkerFailed, worker
 from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics, hour_of, whole_blob
 
@@ -141,7 +140,7 @@ def test_the_functions_do_their_jobs(stores: Stores) -> None:
         sweep, rollup = running.invoke_timer("sweep"), running.invoke_timer("rollup")
     assert sweep.succeeded
     assert rollup.succeeded
-    assert_views_say(results(stores).stats, naive.count(stores.blobs()))
+    assert_views_are_right(stores)
 
 
 def test_an_event_for_a_log_whose_name_begins_otherwise_than_its_container_s_do(stores: Stores) -> None:
