@@ -106,7 +106,7 @@ def test_what_makes_a_lost_table_anew_goes_on_where_it_died(
     class TimeIsUp(BaseException):
         pass
 
-    def until(*arguments: Any) -> str:
+    def until(*arguments: Any) -> list[str]:
         left[0] -= 1
         if not left[0]:
             raise TimeIsUp
