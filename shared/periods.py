@@ -337,7 +337,8 @@ class PeriodMaker:
             return Done(period, loaded.fingerprint, 0)  # who was faster has made it
         head = "" if scope == ALL_SCOPES else self._store(scope, period, before, loaded)
         kept = known.written.rows if known.written.marker == self.marker else {}
-        begun = _Begun(job, known, loaded, head, dict(kept))
+        # What is written, or is about to be, isn't kept: many hours may be made together.
+        begun = _Begun(job, known, replace(loaded, parts={}, lists={}), head, dict(kept))
         for name, rows in loaded.lists.items():
             there, digest_there = before.rows.get(name, (There(), ""))
             digest = _digest_of(repr(rows).encode())
