@@ -23,7 +23,7 @@ from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable,
 from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
 from shared.ingest import LATE_AFTER
 from shared.ledger.store import Foreign, LateNote, Ledger, Posted
-from shared.periods import Job, PeriodMaker, shares_of
+from shared.periods import OVER_AFTER, Job, PeriodMaker, shares_of
 from shared.tables import Columns
 from shared.times import DAY, HOUR, floor_hour, hour_key
 from shared.views.store import Views
@@ -90,7 +90,7 @@ def rollup(
         counts.create_tables()
         marker = views.make_marker()
     known = looked_at is not None and looked_at.marker == marker and not again
-    recent = min(looked_at.time, now) - LATE_AFTER - 2 * HOUR if looked_at and known else _EVER
+    recent = _looks_back(min(looked_at.time, now), now) if looked_at and known else _EVER
     first = floor_hour(max(min(since or recent, recent), _EVER))
     strangers: list[MalformedInput] = []
     bad_rows: dict[str, MalformedInput] = {}
@@ -127,6 +127,16 @@ def rollup(
     if done.scopes and not any(isinstance(error, may_pass) for _, error in done.failed):
         counts.keep_looked_at(LookedAt(now, marker))
     return done
+
+
+def _looks_back(looked_at: datetime, now: datetime) -> datetime:
+    """From when on a rollup looks at all hours, if the last complete one began at ``looked_at``.
+
+    Where a day has become over since, from its beginning: its last data may be of its first hour.
+    """
+    day, today = (day_period(moment - OVER_AFTER).begin for moment in (looked_at, now))
+    recent = looked_at - LATE_AFTER - 2 * HOUR
+    return min(recent, day) if day < today else recent
 
 
 @dataclass(frozen=True, slots=True)

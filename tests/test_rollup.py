@@ -275,6 +275,24 @@ def test_lists_are_written_when_an_hour_is_over_and_days_are_made_when_they_are(
         assert_views_are_right(stores)
 
 
+def test_a_day_is_made_when_it_is_over_although_its_last_data_is_of_its_morning(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rollups all day long have long ceased to look at that hour by themselves."""
+    monkeypatch.setattr("shared.ingest.LATE_AFTER", timedelta(days=10_000))  # counted in time, back then
+    clock, now = service_clock(monkeypatch), datetime.now(UTC)
+    hour = now.replace(hour=3, minute=0, second=0, microsecond=0)
+    stores.put(WEB, hour, blob_of(minute(hour, 443)))
+    stores.sweep(hour, hour)
+    assert stores.ledger.late_notes()[0] == []
+    days = []
+    for passed in (*(number * HOUR for number in range(1, 22)), 21 * HOUR + timedelta(minutes=11), 22 * HOUR):
+        clock.ahead = hour + passed - now
+        days.append(stores.rollup().days)
+    assert days == [*[0] * 21, 1, 0]
+    assert_views_are_right(stores)
+
+
 def tuples_stored(stores: Stores, period: Period) -> int:
     """How many tuples the stored counts of a period have."""
     parts = stores.counts.part(SCOPE, "traffic", period, period)
