@@ -64,6 +64,7 @@ FRESH = ("traffic", "health")
 _VERSION = 1
 """Part of every fingerprint: raise it when counts or rows are made differently, and all are made again."""
 
+_HAS_SHARE = "(Tuples{} gt 0L or Rewrites gt 0L)"
 _MERGED_KEYS = 10_000
 _MOST_ATTEMPTS = 5
 _NOTHING = pack({0: HourCounts()})
@@ -197,7 +198,8 @@ class PeriodMaker:
     def fingerprint_of_hour(self, hour: datetime, posted: Iterable[Posted]) -> str:
         """What the counts and rows of ``hour`` depend on.
 
-        Of the neighbours only the share counts, so that an hour is at rest while the next one grows.
+        Of the neighbours only the share counts, so that an hour is at rest while the next one grows; and how
+        often they were rewritten, so that a share that has come and gone doesn't bring a fingerprint back.
         """
         stated = set()
         for each in posted:
@@ -205,9 +207,9 @@ class PeriodMaker:
             afresh = f"{entry.rewrites} {entry.carried_in}"  # what makes other figures of as many tuples
             if each.hour == hour:
                 stated.add(f"{each.mac} {each.account} {each.etag}")
-            elif each.hour == hour - HOUR and entry.tuples_after:
+            elif each.hour == hour - HOUR and (entry.tuples_after or entry.rewrites):
                 stated.add(f"{each.mac} {each.account} after {entry.tuples_after} {afresh}")
-            elif each.hour == hour + HOUR and entry.tuples_before:
+            elif each.hour == hour + HOUR and (entry.tuples_before or entry.rewrites):
                 stated.add(f"{each.mac} {each.account} before {entry.tuples_before} {afresh}")
         over = str(self.is_over(hour_period(hour)))
         return _digest([f"version {_VERSION}", self.marker, over, *sorted(stated)])
@@ -235,9 +237,9 @@ class PeriodMaker:
         rejects: RejectTotals = {}
         posted = []
         for each in chain(
-            entries(scope, before, before, counts=True, only="TuplesAfter gt 0L") if before in shares else (),
+            entries(scope, before, before, counts=True, only=_HAS_SHARE.format("After")) if before in shares else (),
             entries(scope, hour, hour, counts=True),
-            entries(scope, after, after, counts=True, only="TuplesBefore gt 0L") if after in shares else (),
+            entries(scope, after, after, counts=True, only=_HAS_SHARE.format("Before")) if after in shares else (),
         ):
             if isinstance(each, Foreign):
                 if each.hour is None:  # no part of any hour

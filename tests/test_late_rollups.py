@@ -26,11 +26,13 @@ from tests.system import (
     assert_views_are_right,
     blob_of,
     create_all,
+    dies_at_write,
     flow,
     forget_results,
     host,
     record,
     results,
+    results_of_one_pass,
 )
 from tools.network_watcher import Nic
 
@@ -108,6 +110,32 @@ def test_a_rollup_that_is_frozen_before_any_of_its_requests(
             assert_same(made(stores), wanted)
             assert other.rollup().hours == 0
             assert_same(made(stores), wanted)
+
+
+@pytest.mark.usefixtures("few_views")
+def test_a_share_that_has_come_and_gone_while_a_rollup_died(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hour after depends on just what it did before, and yet isn't what it was: a rollup has begun it."""
+    late = blob_of(record(NIGHT, flow(NIGHT + HOUR, port=22)))
+    stores.put(DATA, NIGHT + HOUR, blob_of(record(NIGHT + HOUR, flow(NIGHT + HOUR))))
+    for number in numbers(0, 3):
+        put(stores, {DATA: blob(443)})
+        stores.rollup()
+        put(stores, {DATA: late})
+        with monkeypatch.context() as patch, host(stores.connection_string) as dying:
+            dies_at_write(patch, number, written=True)
+            try:
+                rollup(dying.ledger, dying.counts, dying.views)
+            except Killed:
+                pass
+            else:
+                break
+        put(stores, {DATA: blob(80)})
+        stores.rollup()
+        assert_views_are_right(stores, FEW_VIEWS)
+        assert_same(made(stores), replace(results_of_one_pass(stores), ledger={}))
+    assert number > 10
 
 
 def put(stores: Stores, state: State) -> None:
