@@ -11,7 +11,8 @@ period; each may be frozen between any two requests for any time, and may die. T
   what there is by then.
 - *A list that is right already is passed over only if the stored counts were still those of the index.* If
   they aren't, somebody has stored counts and has not come to an end. He may be about to write older rows
-  where this rollup would write none. So all lists are written then, and all ETags are new.
+  where this rollup would write none. So all lists are written then, and all ETags are new. Lists that this
+  rollup doesn't write, as to it the hour isn't over yet, are forgotten.
 - A period's fingerprint never comes back: it has the ETags of ledger entries in it. That the index has it
   means that all writes of that state are done.
 
@@ -64,7 +65,6 @@ FRESH = ("traffic", "health")
 _VERSION = 1
 """Part of every fingerprint: raise it when counts or rows are made differently, and all are made again."""
 
-_HAS_SHARE = "(Tuples{} gt 0L or Rewrites gt 0L)"
 _MERGED_KEYS = 10_000
 _MOST_ATTEMPTS = 5
 _NOTHING = pack({0: HourCounts()})
@@ -231,16 +231,16 @@ class PeriodMaker:
 
     def _load_hour(self, scope: str, hour: datetime, shares: set[datetime]) -> _Loaded:
         entries, period = self.ledger.entries, hour_period(hour)
-        before, after = hour - HOUR, hour + HOUR
         counts = HourCounts(keys=_MERGED_KEYS)
         health = Health()
         rejects: RejectTotals = {}
         posted = []
-        for each in chain(
-            entries(scope, before, before, counts=True, only=_HAS_SHARE.format("After")) if before in shares else (),
-            entries(scope, hour, hour, counts=True),
-            entries(scope, after, after, counts=True, only=_HAS_SHARE.format("Before")) if after in shares else (),
-        ):
+        beside = [
+            entries(scope, other, other, counts=True, only=f"({tuples} gt 0L or Rewrites gt 0L)")
+            for other, tuples in ((hour - HOUR, "TuplesAfter"), (hour + HOUR, "TuplesBefore"))
+            if other in shares
+        ]
+        for each in chain(entries(scope, hour, hour, counts=True), *beside):
             if isinstance(each, Foreign):
                 if each.hour is None:  # no part of any hour
                     continue
@@ -338,7 +338,8 @@ class PeriodMaker:
         if not trusted and not self.again and loaded.fingerprint == known.fingerprint:
             return Done(period, loaded.fingerprint, 0)  # who was faster has made it
         head = "" if scope == ALL_SCOPES else self._store(scope, period, before, loaded)
-        kept = known.written.rows if known.written.marker == self.marker else {}
+        # What somebody who was overtaken may be about to write isn't known any more.
+        kept = known.written.rows if trusted and known.written.marker == self.marker else {}
         # What is written, or is about to be, isn't kept: many hours may be made together.
         begun = _Begun(job, known, replace(loaded, parts={}, lists={}), head, dict(kept))
         for name, rows in loaded.lists.items():

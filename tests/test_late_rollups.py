@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from itertools import count as numbers
 from typing import Any
 
@@ -15,7 +16,9 @@ import pytest
 import requests
 
 from shared.rollup import rollup
+from shared.tables import Tables
 from shared.times import HOUR
+from shared.views.store import Views
 from tests.system import (
     FEW_VIEWS,
     NIGHT,
@@ -33,6 +36,7 @@ from tests.system import (
     record,
     results,
     results_of_one_pass,
+    rows_of,
 )
 from tools.network_watcher import Nic
 
@@ -136,6 +140,40 @@ def test_a_share_that_has_come_and_gone_while_a_rollup_died(
         assert_views_are_right(stores, FEW_VIEWS)
         assert_same(made(stores), replace(results_of_one_pass(stores), ledger={}))
     assert number > 10
+
+
+@pytest.mark.usefixtures("few_views")
+def test_rollups_on_both_sides_of_the_moment_when_an_hour_is_over(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One dies, or is frozen, before the lists of an hour that is over, as one from before that comes in
+    between: to it the hour has no lists. The next one writes all of them, though some are right.
+    """
+    now = NIGHT + timedelta(minutes=71)
+    monkeypatch.setattr(Tables, "server_time", lambda _: now)
+    states: list[State] = [{WEB: blob(22)}, {WEB: blob(443, 80)}]
+    for state in states:
+        put(stores, state)
+        stores.rollup()
+    (partition,) = {key[0] for key in rows_of(stores, "flowstats") if key[0].endswith("web~rules~hour")}
+    first = partition, f"{NIGHT:%Y%m%d%H%M}~0000"
+    known = stores.tables.table("flowstats").get_entity(*first).metadata["etag"]
+    put(stores, {WEB: MANY[WEB]})
+    with monkeypatch.context() as patch, host(stores.connection_string) as dying:
+        patch.setattr(Views, "replace_rows", killed)
+        with suppress(Killed):
+            rollup(dying.ledger, dying.counts, dying.views)
+    put(stores, ONE)
+    for minutes in (69, 72):
+        now = NIGHT + timedelta(minutes=minutes)
+        stores.rollup()
+    assert_views_are_right(stores, FEW_VIEWS)
+    assert stores.tables.table("flowstats").get_entity(*first).metadata["etag"] != known
+
+
+def killed(*_: Any) -> None:
+    """End here."""
+    raise Killed
 
 
 def put(stores: Stores, state: State) -> None:
