@@ -546,9 +546,10 @@ def test_ranges_cover_the_time_once_and_without_a_gap(one: datetime, other: date
     assert all(one.grain != other.grain for one, other in pairwise(ranges)), "each run is one range"
 
 
-def test_a_day_is_read_as_such_when_it_is_over_and_its_hours_are_merged() -> None:
+def test_only_a_day_that_is_over_may_be_read_as_such() -> None:
+    """Whether its hours have been merged into it, its head says."""
     query = read_query("rules", {"since": ["2026-10-30"]}, NOW)  # it ends at midnight
-    for minutes, days in ((69, 2), (70, 3)):
+    for minutes, days in ((-1, 2), (0, 3), (70, 3)):
         span = replace(query, now=NOW + timedelta(minutes=minutes)).span()
         assert span.days() == Range("day", START, START + days * DAY)
 

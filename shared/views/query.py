@@ -23,9 +23,6 @@ MOST_ROWS = 1_000
 MOST_PERIODS = 10_000
 """Lists of one answer at the most: more than a year of hours."""
 
-DAY_IS_MADE_AFTER = timedelta(hours=1, minutes=10)
-"""So long after a day its hours have been merged into it, as a rule; before, it is read as hours."""
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LENGTHS: dict[Grain, timedelta] = {
     "5m": timedelta(minutes=5),
@@ -121,8 +118,8 @@ class Span:
         return Span(floor(self.since, "hour"), ceil(until, "hour"), self.now)
 
     def days(self) -> "Range | None":
-        """The days that lie in it, are over, and were long enough ago to be counted to their end."""
-        first, last = ceil(self.since, "day"), floor(min(self.end, self.now - DAY_IS_MADE_AFTER), "day")
+        """The days that lie in it and are over: others have no counts of their own yet."""
+        first, last = ceil(self.since, "day"), floor(min(self.end, self.now), "day")
         return Range("day", first, last) if first < last else None
 
     def ranges(self, days: Iterable[datetime]) -> list["Range"]:

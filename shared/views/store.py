@@ -9,46 +9,16 @@ import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from itertools import batched
 
-from shared.counts.health import HEALTH_MEASURES
-from shared.entities import check_columns
 from shared.errors import Conflict
 from shared.tables import Found, Tables, query
-from shared.tally.families import OF_PORT
-from shared.tally.measures import OF_RESTARTS, PLAIN
 from shared.transactions import MOST_OPERATIONS, Put, transact
-from shared.views.questions import QUESTIONS, REJECTS_MEASURES, Grain
+from shared.views.questions import Grain
 from shared.views.rows import ViewRow, partition_of, period_key, row_keys
 
 _MARKER = "~flowtally"
 """PartitionKey of the row that marks the table: where it isn't what it was, the table was emptied."""
-
-_MADE_ANEW = "then run `flowtally rollup --again`: it is made anew"
-
-
-@cache
-def _types_of(view: str) -> tuple[dict[bool, dict[str, type]], dict[str, type]]:
-    """The columns of a view's rows by type: those of a row and of a rest that have to be there; others."""
-    question = QUESTIONS[view]
-    rest: dict[str, type] = {"Period": datetime, "Grain": str}
-    if view == "health":
-        rest |= dict.fromkeys(HEALTH_MEASURES, int)
-        return {True: rest, False: rest}, {"LastRecordTime": datetime, "LagSeconds": int}
-    rest |= dict.fromkeys(REJECTS_MEASURES if view == "rejects" else PLAIN, int)
-    key: dict[str, type] = {name: int if name in OF_PORT else str for name in question.key}
-    optional: dict[str, type] = {
-        **dict.fromkeys(OF_RESTARTS, int),
-        "IsRest": bool,
-        "FirstSeen": datetime,
-        "LastSeen": datetime,
-        "Rank": int,
-        "Missed": int,
-    }
-    if question.bounded:
-        rest |= {"Missed": int, "IsRest": bool}
-    return {True: rest, False: rest | key}, optional
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,16 +89,6 @@ class Views:
         for more in batched(surplus[room:], MOST_OPERATIONS, strict=False):
             transact(self._stats, partition, [], more)
         return etags[: len(lists)]
-
-    def rows(
-        self, scope: str, view: str, grain: Grain, since: datetime, until: datetime
-    ) -> Iterator[ViewRow]:
-        """The rows of a view, for the periods that begin from ``since`` up to and without ``until``."""
-        wanted, optional = _types_of(view)
-        for row in self._range(partition_of(scope, view, grain), since, until):
-            rest = row.columns.get("IsRest") is True
-            check_columns("flowstats", row.columns, wanted[rest], optional, mend=_MADE_ANEW)
-            yield row.columns
 
     def _range(
         self, partition: str, since: datetime, until: datetime, select: list[str] | None = None
