@@ -13,6 +13,8 @@ period; each may be frozen between any two requests for any time, and may die. T
   they aren't, somebody has stored counts and has not come to an end. He may be about to write older rows
   where this rollup would write none. So all lists are written then, and all ETags are new. Lists that this
   rollup doesn't write, as to it the hour isn't over yet, are forgotten.
+- *What was learnt before the ETags isn't used for loading.* Which neighbours have a share in an hour was seen
+  when its scope was listed. It holds as long as the index and the stored counts are those of before that.
 - A period's fingerprint never comes back: it has the ETags of ledger entries in it. That the index has it
   means that all writes of that state are done.
 
@@ -81,13 +83,13 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A period to be made: ``load`` reads what it is made of. ``known`` is what the index says of it, if that
-    was read before; else it is read.
+    """A period to be made: ``load`` reads what it is made of, ``True``: whatever was learnt of it before.
+    ``learnt`` is the fingerprint that the index had before that was learnt, empty if it had none.
     """
 
     period: Period
-    load: "Callable[[], _Loaded]"
-    known: Indexed | None = None
+    load: "Callable[[bool], _Loaded]"
+    learnt: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,7 @@ class PeriodMaker:
                 if isinstance(result, Unavailable):
                     raise result
                 if isinstance(result, Conflict):
-                    overtaken.append(replace(job, known=None))
+                    overtaken.append(job)
                 else:
                     yield job.period, result
             if not overtaken:
@@ -179,21 +181,26 @@ class PeriodMaker:
                 Conflict(f"others keep writing {scope} {job.period.key}; left to the next rollup"),
             )
 
-    def hour(self, scope: str, hour: datetime, near: Iterable[Posted], known: Indexed | None) -> Job:
+    def hour(self, scope: str, hour: datetime, near: Iterable[Posted], learnt: str) -> Job:
         """The job to make an hour of the ledger's entries that have a share in it. Those that are ``near``
-        tell which of its neighbours do.
+        tell which of its neighbours do, but not if somebody may have loaded later ones since.
         """
         shares = {each.hour for each in near if hour in shares_of(each)}
-        return Job(hour_period(hour), lambda: self._load_hour(scope, hour, shares), known)
+        around = {hour - HOUR, hour + HOUR}
+        return Job(
+            hour_period(hour),
+            lambda anew: self._load_hour(scope, hour, around if anew else shares),
+            learnt,
+        )
 
     def day(self, scope: str, day: Period, hours: Iterable[datetime]) -> Job:
         """The job to make a day of its ``hours``."""
         wanted = {*hours}
-        return Job(day, lambda: self._load_day(scope, day, wanted))
+        return Job(day, lambda _: self._load_day(scope, day, wanted))
 
     def health_of_all(self, hour: datetime) -> Job:
         """The job to make the health of all scopes together, for ``make`` with ``ALL_SCOPES``."""
-        return Job(hour_period(hour), lambda: self._load_health(hour))
+        return Job(hour_period(hour), lambda _: self._load_health(hour))
 
     def fingerprint_of_hour(self, hour: datetime, posted: Iterable[Posted]) -> str:
         """What the counts and rows of ``hour`` depend on.
@@ -332,9 +339,10 @@ class PeriodMaker:
     def _begin(self, scope: str, job: Job, together: "_Together", *, trusted: bool) -> _Begun | Done:
         """Load and store a period's counts, and give its rows to those that are written together."""
         period = job.period
-        known = job.known or self.counts.indexed(scope, period)
+        known = Indexed() if trusted and job.learnt == "" else self.counts.indexed(scope, period)
+        trusted = trusted and job.learnt in (None, known.fingerprint)
         before = self._remembered(known, period) if trusted else self._look_up(scope, period)
-        loaded = job.load()
+        loaded = job.load(not trusted)
         if not trusted and not self.again and loaded.fingerprint == known.fingerprint:
             return Done(period, loaded.fingerprint, 0)  # who was faster has made it
         head = "" if scope == ALL_SCOPES else self._store(scope, period, before, loaded)

@@ -17,7 +17,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Self
 
-from shared.counts.index import ALL_SCOPES, Indexed, Period, day_period, hour_period
+from shared.counts.index import ALL_SCOPES, Period, day_period, hour_period
 from shared.counts.store import SCOPES, Counts, LookedAt
 from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable, Unexpected
 from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
@@ -219,8 +219,8 @@ class _Rollup:
             if each.blocked:
                 whole = False
             elif self._is_due(scope, period, self.maker.fingerprint_of_hour(hour, each.near)):
-                known = None if (scope, period) in self.fingerprints or self.maker.again else Indexed()
-                jobs.append(self.maker.hour(scope, hour, each.near, known))
+                learnt = self.fingerprints.get((scope, period), "")
+                jobs.append(self.maker.hour(scope, hour, each.near, learnt))
         made = self._make(scope, jobs, done)
         done.hours += made
         of_day = {hour: self.fingerprints.get((scope, hour_period(hour)), "") for hour in _hours_of(day)}

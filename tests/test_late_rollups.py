@@ -171,6 +171,37 @@ def test_rollups_on_both_sides_of_the_moment_when_an_hour_is_over(
     assert stores.tables.table("flowstats").get_entity(*first).metadata["etag"] != known
 
 
+@pytest.mark.usefixtures("few_views")
+def test_a_rollup_that_has_listed_before_a_neighbour_had_a_share(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one has made the hour with that share; this one goes on, stores its counts, and dies."""
+    put(stores, {WEB: blob(443)})
+    stores.rollup()
+    put(stores, {Nic("nsg-v2", "000D3A000009", "nsg-web"): blob(80)})
+    with host(stores.connection_string) as late, host(stores.connection_string) as other:
+        indexed, store = late.counts.indexed, late.counts.store
+
+        def indexed_late(*arguments: Any) -> Any:
+            monkeypatch.setattr(late.counts, "indexed", indexed)
+            other.put(WEB, NIGHT + HOUR, blob_of(record(NIGHT + HOUR, flow(NIGHT))))
+            other.sweep()
+            other.rollup()
+            return indexed(*arguments)
+
+        def store_and_die(*arguments: Any) -> None:
+            store(*arguments)
+            raise Killed
+
+        monkeypatch.setattr(late.counts, "indexed", indexed_late)
+        monkeypatch.setattr(late.counts, "store", store_and_die)
+        with suppress(Killed):
+            rollup(late.ledger, late.counts, late.views)
+        stores.rollup()
+    assert_views_are_right(stores, FEW_VIEWS)
+    assert_same(made(stores), replace(results_of_one_pass(stores), ledger={}))
+
+
 def killed(*_: Any) -> None:
     """End here."""
     raise Killed
