@@ -157,6 +157,8 @@ class _Findings:
     def __init__(self, counts: Counts, since: datetime, until: datetime) -> None:
         self._counts = counts
         self._known = counts.findings(since, until)
+        if not self._known:
+            counts.create_tables()  # flowcounts may have been deleted
         self._found: dict[tuple[str, datetime], SweepFinding] = {}
 
     def add(self, compared: Compared, now: datetime) -> None:

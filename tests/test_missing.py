@@ -202,6 +202,15 @@ def test_what_a_sweep_has_found_of_an_hour_stays_when_its_blobs_are_gone(stores:
     assert findings(stores) == found
 
 
+def test_a_sweep_finds_no_table(stores: Stores) -> None:
+    stores.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
+    stores.sweep()
+    found = findings(stores)
+    stores.tables.service.delete_table("flowcounts")
+    stores.sweep()
+    assert findings(stores).keys() == found.keys()
+
+
 def test_what_is_behind_is_said_until_it_is_counted(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     stores.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
     stores.put(Nic("nsg-v2", "000D3A000009", "nsg-web"), NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
