@@ -117,7 +117,7 @@ def rollup(
     # Those that aren't there any more were made anew by this rollup.
     done.failed += [("the catalog", error) for scope, error in bad_rows.items() if scope not in job.catalog]
     for note in notes:
-        failed = any(name.startswith(note.scope) for name, _ in done.failed)
+        failed = any(name.startswith((note.scope, ALL_SCOPES)) for name, _ in done.failed)
         if not failed and now - note.noted > NOTES_KEPT:
             ledger.drop_note(note)
         elif not failed and now - note.noted > NOTES_FOLLOWED:
@@ -180,12 +180,14 @@ class _Rollup:
         for (scope, period), fingerprint in self.fingerprints.items():
             if scope != ALL_SCOPES:
                 scopes.setdefault(period, {})[scope] = fingerprint
-        jobs = []
-        for hour in sorted({hour for _, hour in done.hours_checked}):
-            period = hour_period(hour)
-            if self._is_due(ALL_SCOPES, period, self.maker.fingerprint_of_all(scopes.get(period, {}))):
-                jobs.append(self.maker.health_of_all(hour))
-        self._make(ALL_SCOPES, jobs, done)
+        # Day by day, as scopes are made: who is killed in a backfill has not done all in vain.
+        for _, hours in groupby(sorted({hour for _, hour in done.hours_checked}), key=day_period):
+            jobs = []
+            for hour in hours:
+                period = hour_period(hour)
+                if self._is_due(ALL_SCOPES, period, self.maker.fingerprint_of_all(scopes.get(period, {}))):
+                    jobs.append(self.maker.health_of_all(hour))
+            self._make(ALL_SCOPES, jobs, done)
 
     def find_left(self, done: RolledUp) -> list[str]:
         """The hours that were made some time, and in which nothing in the ledger has a share any more."""

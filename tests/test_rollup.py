@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from shared.blobs import FlowLogs
-from shared.counts.index import Period, day_period, hour_period
+from shared.counts.index import ALL_SCOPES, Period, day_period, hour_period
 from shared.counts.store import LookedAt
+from shared.errors import Conflict
 from shared.ingest import ingest
 from shared.ledger.store import LATE
 from shared.rollup import rollup
@@ -475,6 +476,55 @@ def test_health_is_kept_for_each_scope_and_for_all(stores: Stores) -> None:
     total = stats["all~health~hour", f"{NIGHT:%Y%m%d%H%M}~total"]
     assert (total["Blobs"], total["Tuples"], total["Malformed"]) == (2, 8, 8)
     assert total["LagSeconds"] > 0
+
+
+def test_a_backfill_that_is_killed_amid_the_health_of_all_has_not_made_it_in_vain(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on with the day at which it was killed."""
+    hours = [NIGHT - 24 * HOUR * day for day in range(3)]
+    for hour in hours:
+        stores.put(WEB, hour, blob_of(minute(hour, 443)))
+    stores.sweep(hours[-1])
+    scopes_of, asked = stores.counts.scopes_of, []
+
+    def die_at_the_third(hour: datetime) -> Any:
+        asked.append(hour)
+        if len(asked) == 3:
+            raise Killed
+        return scopes_of(hour)
+
+    monkeypatch.setattr(stores.counts, "scopes_of", die_at_the_third)
+    with suppress(Killed):
+        stores.rollup()
+    monkeypatch.setattr(stores.counts, "scopes_of", scopes_of)
+    done = stores.rollup()
+    assert (asked, done.hours, done.rows) == (sorted(hours), 0, 1)
+    assert_health_says(rows_of(stores, "flowstats"), naive.count(stores.blobs()))
+
+
+def test_a_note_stays_until_the_health_of_all_is_made(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.rollup.NOTES_KEPT", -HOUR)  # notes are dropped at once
+    monkeypatch.setattr("shared.ledger.store.NOTE_GOOD_FOR", -HOUR)
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443)))
+    stores.sweep()
+    stores.rollup()
+    stores.put(WEB, NIGHT, blob_of(minute(NIGHT, 443), minute(NIGHT, 80)))
+    stores.sweep()
+    replace_rows = stores.views.replace_rows
+
+    def refuse(lists: Any) -> list[str]:
+        if lists[0][0][0]["Scope"] == ALL_SCOPES:
+            raise Conflict("others keep writing")
+        return replace_rows(lists)
+
+    monkeypatch.setattr(stores.views, "replace_rows", refuse)
+    assert len(rollup(stores.ledger, stores.counts, stores.views).failed) == 1
+    monkeypatch.setattr(stores.views, "replace_rows", replace_rows)
+    stores.rollup()
+    assert_health_says(rows_of(stores, "flowstats"), naive.count(stores.blobs()))
 
 
 def test_the_catalog_says_what_a_scope_is_and_which_hours_there_are(stores: Stores) -> None:
