@@ -202,8 +202,10 @@ class PeriodMaker:
         """The job to make the health of all scopes together, for ``make`` with ``ALL_SCOPES``."""
         return Job(hour_period(hour), lambda _: self._load_health(hour))
 
-    def fingerprint_of_hour(self, hour: datetime, posted: Iterable[Posted]) -> str:
-        """What the counts and rows of ``hour`` depend on.
+    def fingerprint_of_hour(
+        self, hour: datetime, posted: Iterable[Posted], now: datetime | None = None
+    ) -> str:
+        """What the counts and rows of ``hour`` depend on, ``now`` or when the rollup began.
 
         Of the neighbours only the share counts, so that an hour is at rest while the next one grows; and how
         often they were rewritten, so that a share that has come and gone doesn't bring a fingerprint back.
@@ -218,7 +220,7 @@ class PeriodMaker:
                 stated.add(f"{each.mac} {each.account} after {entry.tuples_after} {afresh}")
             elif each.hour == hour + HOUR and (entry.tuples_before or entry.rewrites):
                 stated.add(f"{each.mac} {each.account} before {entry.tuples_before} {afresh}")
-        over = str(self.is_over(hour_period(hour)))
+        over = str(self.is_over(hour_period(hour), now))
         return _digest([f"version {_VERSION}", self.marker, over, *sorted(stated)])
 
     def fingerprint_of_day(self, hours: Mapping[datetime, str]) -> str:
@@ -230,9 +232,9 @@ class PeriodMaker:
         stated = (f"{scope} {its}" for scope, its in sorted(scopes.items()))
         return _digest([f"version {_VERSION}", self.marker, *stated])
 
-    def is_over(self, period: Period) -> bool:
-        """Whether a period is over, and was some time ago."""
-        return self.now >= period.end + OVER_AFTER
+    def is_over(self, period: Period, now: datetime | None = None) -> bool:
+        """Whether a period is over, and was some time ago; ``now`` or when the rollup began."""
+        return (now or self.now) >= period.end + OVER_AFTER
 
     # Loading
 
@@ -259,8 +261,11 @@ class PeriodMaker:
                 health += _health(each)
                 add_rejects(rejects, rejects_of_blob(each.entry.reject_counts()))
             posted.append(replace(each, entry=replace(each.entry, packed=b"", rejects=b"", restarts=b"")))
-        views = QUESTIONS if self.is_over(period) else FRESH
-        return _loaded(scope, period, views, self.fingerprint_of_hour(hour, posted), counts, health, rejects)
+        # What is loaded later must not be of an earlier time: a rollup may have stood still since it began.
+        now = self.ledger.server_time()
+        views = QUESTIONS if self.is_over(period, now) else FRESH
+        fingerprint = self.fingerprint_of_hour(hour, posted, now)
+        return _loaded(scope, period, views, fingerprint, counts, health, rejects)
 
     def _load_day(self, scope: str, day: Period, wanted: set[datetime]) -> _Loaded:
         heads = self.counts.heads_of_hours(scope, day)
@@ -354,7 +359,8 @@ class PeriodMaker:
             there, digest_there = before.rows.get(name, (There(), ""))
             digest = _digest_of(repr(rows).encode())
             if digest != digest_there or scope == ALL_SCOPES:  # which has no stored counts to tell by
-                together.add(_List(begun, name, rows, there, digest))
+                operations = len({*there.keys, *(row["RowKey"] for row in rows)})
+                together.add(_List(begun, name, rows, there, digest, operations))
         return begun
 
     def _store(self, scope: str, period: Period, before: _Before, loaded: _Loaded) -> str:
@@ -392,18 +398,16 @@ class PeriodMaker:
 
 @dataclass(frozen=True, slots=True)
 class _List:
-    """The rows of one view and grain that a period shall have, in the place of those that are there."""
+    """The rows of one view and grain that a period shall have, in the place of those that are there.
+    ``operations``: how much of a transaction that takes.
+    """
 
     of: _Begun
     name: str
     rows: list[ViewRow]
     there: There
     digest: str
-
-    @property
-    def operations(self) -> int:
-        """How much of a transaction it takes, at the most."""
-        return max(len(self.rows), len(self.there.keys))
+    operations: int
 
 
 class _Together:

@@ -41,6 +41,7 @@ from tests.system import (
 from tools.network_watcher import Nic
 
 WEB, DATA = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
+WEB2 = Nic("nsg-v2", "000D3A000009", "nsg-web")
 
 type State = dict[Nic, bytes]
 """What blobs of the night hold."""
@@ -178,7 +179,7 @@ def test_a_rollup_that_has_listed_before_a_neighbour_had_a_share(
     """Another one has made the hour with that share; this one goes on, stores its counts, and dies."""
     put(stores, {WEB: blob(443)})
     stores.rollup()
-    put(stores, {Nic("nsg-v2", "000D3A000009", "nsg-web"): blob(80)})
+    put(stores, {WEB2: blob(80)})
     with host(stores.connection_string) as late, host(stores.connection_string) as other:
         indexed, store = late.counts.indexed, late.counts.store
 
@@ -200,6 +201,41 @@ def test_a_rollup_that_has_listed_before_a_neighbour_had_a_share(
         stores.rollup()
     assert_views_are_right(stores, FEW_VIEWS)
     assert_same(made(stores), replace(results_of_one_pass(stores), ledger={}))
+
+
+@pytest.mark.usefixtures("few_views")
+def test_a_rollup_that_began_before_an_hour_was_over_and_dies_after_it(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stores the hour as over: else its day would be made of another state than the index has, for ever."""
+    now = NIGHT + timedelta(minutes=65)
+    monkeypatch.setattr(Tables, "server_time", lambda _: now)
+    before = blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR)))
+    stores.put(WEB, NIGHT - HOUR, before)
+    put(stores, {WEB: blob(443)})
+    stores.rollup()
+    put(stores, {WEB2: blob(80)})
+    with host(stores.connection_string) as late, host(stores.connection_string) as other:
+        scopes, store = late.ledger.scopes, late.counts.store
+
+        def scopes_late(*arguments: Any) -> Any:
+            nonlocal now
+            now = NIGHT + timedelta(minutes=71)
+            other.rollup()
+            return scopes(*arguments)
+
+        def store_and_die(*arguments: Any) -> None:
+            store(*arguments)
+            raise Killed
+
+        monkeypatch.setattr(late.ledger, "scopes", scopes_late)
+        monkeypatch.setattr(late.counts, "store", store_and_die)
+        with suppress(Killed):
+            rollup(late.ledger, late.counts, late.views)
+    stores.put(WEB2, NIGHT - HOUR, before)
+    stores.sweep()
+    done = [stores.rollup() for _ in range(2)]
+    assert [(each.hours, each.days) for each in done] == [(1, 1), (0, 0)]
 
 
 def killed(*_: Any) -> None:

@@ -204,6 +204,10 @@ class Ledger:
                 notes.append(LateNote(scope, hour, columns["Noted"], compared, found.etag))
         return notes, refused, self._tables.server_time()
 
+    def server_time(self) -> datetime:
+        """The storage service's clock when it last answered this thread."""
+        return self._tables.server_time()
+
     def keep_note(self, note: LateNote) -> None:
         """Keep a note as compared, unless it has been said again."""
         entity = {**_note_keys(note), "Noted": note.noted, "Compared": True}
