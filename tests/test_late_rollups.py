@@ -15,9 +15,12 @@ from typing import Any
 import pytest
 import requests
 
+from shared.errors import Conflict
 from shared.rollup import rollup
 from shared.tables import Tables
 from shared.times import HOUR
+from shared.transactions import transact
+from shared.views.rows import row_keys
 from shared.views.store import Views
 from tests.system import (
     FEW_VIEWS,
@@ -236,6 +239,34 @@ def test_a_rollup_that_began_before_an_hour_was_over_and_dies_after_it(
     stores.sweep()
     done = [stores.rollup() for _ in range(2)]
     assert [(each.hours, each.days) for each in done] == [(1, 1), (0, 0)]
+
+
+def test_leftovers_of_several_transactions_are_deleted_only_while_nobody_has_written(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"PartitionKey": "scope~rules~hour", "RowKey": key} for key in row_keys("rules", NIGHT, 250)
+    ]
+    stats = stores.tables.table("flowstats")
+    for row in rows:
+        stats.create_entity(row)
+    there = stores.views.find_rows("scope", "rules", "hour", NIGHT, NIGHT + HOUR)
+    newer = {**rows[0], "Note": "newer"}
+
+    def overtaken(*arguments: Any) -> list[str]:
+        monkeypatch.setattr("shared.views.store.transact", transact)
+        etags = transact(*arguments)
+        stats.upsert_entity(newer)
+        return etags
+
+    monkeypatch.setattr("shared.views.store.transact", overtaken)
+    with pytest.raises(Conflict):
+        stores.views.replace_rows([(rows[:2], there)])
+    assert len(rows_of(stores, "flowstats")) == 152
+    there = stores.views.find_rows("scope", "rules", "hour", NIGHT, NIGHT + HOUR)
+    (etag,) = stores.views.replace_rows([(rows[:2], there)])
+    there = stores.views.find_rows("scope", "rules", "hour", NIGHT, NIGHT + HOUR)
+    assert (there.etag, [*there.keys]) == (etag, row_keys("rules", NIGHT, 2))
 
 
 def killed(*_: Any) -> None:

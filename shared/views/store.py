@@ -85,9 +85,9 @@ class Views:
             surplus += [key for key in there.keys if key not in kept]
         room = MOST_OPERATIONS - len(firsts) - len(others)
         etags = transact(self._stats, partition, [*firsts, *others], surplus[:room])
-        # More of them are there only if somebody has written rows by hand.
-        for more in batched(surplus[room:], MOST_OPERATIONS, strict=False):
-            transact(self._stats, partition, [], more)
+        # More of them are there only if somebody has written rows by hand; then this list is by itself.
+        for more in batched(surplus[room:], MOST_OPERATIONS - 1, strict=False):
+            etags[:1] = transact(self._stats, partition, [Put(firsts[0].columns, etags[0])], more)
         return etags[: len(lists)]
 
     def _range(
