@@ -210,7 +210,7 @@ def test_a_rollup_that_has_listed_before_a_neighbour_had_a_share(
 def test_a_rollup_that_began_before_an_hour_was_over_and_dies_after_it(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It stores the hour as over: else its day would be made of another state than the index has, for ever."""
+    """It stores the hour as over: else its day would be made again and again."""
     now = NIGHT + timedelta(minutes=65)
     monkeypatch.setattr(Tables, "server_time", lambda _: now)
     before = blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR)))
