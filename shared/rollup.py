@@ -8,12 +8,12 @@ for. A period is always made anew, never added to, and its row of the index is w
 Rollups may run side by side, may be late by any time, and may die: see ``periods``.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from typing import Self
 
@@ -94,12 +94,15 @@ def rollup(
     first = floor_hour(max(min(since or recent, recent), _EVER))
     strangers: list[MalformedInput] = []
     bad_rows: dict[str, MalformedInput] = {}
+    by_scope: dict[str, list[LateNote]] = {}
+    for note in notes:
+        by_scope.setdefault(note.scope, []).append(note)
     job = _Rollup(
         ledger,
         counts,
         PeriodMaker(ledger, counts, views, now, marker, again),
         (first, floor_hour(now) + DAY),
-        notes,
+        by_scope,
         counts.catalog(bad_rows),
     )
     job.learn()
@@ -142,26 +145,26 @@ def _looks_back(looked_at: datetime, now: datetime) -> datetime:
 @dataclass(frozen=True, slots=True)
 class _Rollup:
     """One rollup, scope by scope: of the hours in ``recent``, from the first to the last, and of those that
-    ``notes`` name. ``fingerprints``: of what has been made, by scope and period.
+    ``notes`` name, by scope. ``fingerprints``: of what has been made, by scope and period.
     """
 
     ledger: Ledger
     counts: Counts
     maker: PeriodMaker
     recent: tuple[datetime, datetime]
-    notes: list[LateNote]
+    notes: Mapping[str, list[LateNote]]
     catalog: dict[str, Columns]
     fingerprints: dict[tuple[str, Period], str] = field(default_factory=dict)
 
     def learn(self) -> None:
         """Read what has been made of all the hours that are looked at."""
-        for first, last in self._spans(self.notes):
+        for first, last in self._spans(chain.from_iterable(self.notes.values())):
             self.fingerprints.update(self.counts.fingerprints(first, last))
 
     def roll_scope(self, scope: str) -> RolledUp:
         """Make what has changed of a scope, day by day."""
         done, passed = RolledUp(scopes=1), _Passed()
-        for first, last in self._spans(note for note in self.notes if note.scope == scope):
+        for first, last in self._spans(self.notes.get(scope, ())):
             # An hour depends on its neighbours' entries, too.
             found = passed.through(self.ledger.entries(scope, first - HOUR, last + HOUR))
             hours = (each for each in _by_hour(found) if first <= each.hour <= last)
