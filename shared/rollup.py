@@ -120,16 +120,21 @@ def rollup(
     # Those that aren't there any more were made anew by this rollup.
     done.failed += [("the catalog", error) for scope, error in bad_rows.items() if scope not in job.catalog]
     for note in notes:
-        failed = any(name.startswith((note.scope, ALL_SCOPES)) for name, _ in done.failed)
-        if not failed and now - note.noted > NOTES_KEPT:
-            ledger.drop_note(note)
-        elif not failed and now - note.noted > NOTES_FOLLOWED:
-            ledger.keep_note(note)
+        if not any(name.startswith((note.scope, ALL_SCOPES)) for name, _ in done.failed):
+            _follow(note, ledger, now)
     # What is malformed stays so until somebody mends it; only what may pass is worth looking at again.
     may_pass = Unavailable, Unexpected, Conflict
     if done.scopes and not any(isinstance(error, may_pass) for _, error in done.failed):
         counts.keep_looked_at(LookedAt(now, marker))
     return done
+
+
+def _follow(note: LateNote, ledger: Ledger, now: datetime) -> None:
+    """Say of a late note that its hour was compared, or drop it, when it is old enough."""
+    if now - note.noted > NOTES_KEPT:
+        ledger.drop_note(note)
+    elif now - note.noted > NOTES_FOLLOWED:
+        ledger.keep_note(note)
 
 
 def _looks_back(looked_at: datetime, now: datetime) -> datetime:

@@ -11,9 +11,10 @@ Everything here can be made again from the ledger.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import batched
 from typing import Any
 
 from shared.counts.health import HEALTH_COLUMNS, HEALTH_MEASURES, Health
@@ -39,7 +40,7 @@ from shared.tally import packing
 from shared.tally.hour_counts import HourCounts
 from shared.tally.packing import Chosen, Wanted
 from shared.times import day_key, hour_key
-from shared.transactions import Put, transact
+from shared.transactions import MOST_OPERATIONS, Put, transact
 
 SCOPES = "~scopes"
 """PartitionKey of the catalog; RowKey is the scope."""
@@ -282,11 +283,18 @@ class Counts:
         ETag. Where another sweep has written, its finding stays.
         """
         partition = hour_period(hour).index
-        for scope, (its, etag) in found.items():
-            values: tuple[Any, ...] = its.listed, its.bytes, its.behind, its.bytes_behind, its.looked_at
-            keys = {"PartitionKey": partition, "RowKey": _FOUND + scope}
-            columns = {**keys, **dict(zip(_FOUND_TYPES, values, strict=True))}
-            self._put_unless_overtaken(partition, columns, etag)
+        for some in batched(found.items(), MOST_OPERATIONS, strict=False):
+            puts = []
+            for scope, (its, etag) in some:
+                values: tuple[Any, ...] = its.listed, its.bytes, its.behind, its.bytes_behind, its.looked_at
+                keys = {"PartitionKey": partition, "RowKey": _FOUND + scope}
+                puts.append(Put({**keys, **dict(zip(_FOUND_TYPES, values, strict=True))}, etag))
+            try:
+                transact(self._counts, partition, puts)
+            except Conflict:
+                for put in puts:
+                    with suppress(Conflict):
+                        transact(self._counts, partition, [put])
 
     # The catalog
 
@@ -343,12 +351,6 @@ class Counts:
         keys = {"PartitionKey": _LOOKED_AT, "RowKey": "rollup"}
         columns = {**keys, "Time": looked_at.time, "Marker": looked_at.marker}
         transact(self._counts, _LOOKED_AT, [Put(columns)])
-
-    def _put_unless_overtaken(self, partition: str, columns: Columns, etag: str) -> None:
-        try:
-            transact(self._counts, partition, [Put(columns, etag)])
-        except Conflict:
-            return
 
     def _get(self, partition: str, row_key: str) -> Found | None:
         """One entity; ``None`` if there is none."""
