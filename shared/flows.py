@@ -122,7 +122,8 @@ def read_flows(
     """Rows of ``COLUMNS``, blob by blob in the order of the log: flows, and what can't be read (``Rejected``
     says why). ``looked`` is kept up to date.
 
-    A row has the figures that the log states; those that are counted are its ``Counted``, which is no column.
+    A row has the figures that the log states. Beside the columns it has those that are counted
+    (``Counted``), and for filters ``LocalIp`` and ``RemoteIp``.
     """
     carried: dict[tuple[str, str, datetime], Restarts] = {}
     for blob in blobs:
@@ -264,6 +265,8 @@ def _row(blob: BlobName, flow: FlowTuple, correction: Correction | None) -> Flow
         "SrcPort": flow.src_port,
         "DestIp": flow.dest_ip,
         "DestPort": flow.dest_port,
+        "LocalIp": flow.dest_ip if flow.direction == "Inbound" else flow.src_ip,
+        "RemoteIp": flow.src_ip if flow.direction == "Inbound" else flow.dest_ip,
         **dict(zip(PLAIN, stated, strict=False)),
         "Counted": counted,
     }

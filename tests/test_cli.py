@@ -226,6 +226,8 @@ def test_the_shell_completes_questions_and_choices(run: Run) -> None:
         ("flowtally show denied-s", "2", "denied-sources"),
         ("flowtally show traffic --grain d", "4", "day"),
         ("flowtally show traffic --status de", "4", "Denied"),
+        ("flowtally show traffic --not-status de", "4", "Denied"),
+        ("flowtally show --not-po", "2", "--not-port"),
     ):
         done = run(COMP_WORDS=words, COMP_CWORD=begun, _FLOWTALLY_COMPLETE="bash_complete")
         assert done.stdout.split() == [f"plain,{offered}"]
@@ -307,6 +309,11 @@ def test_filters_and_comparison(ask: Call) -> None:
     wanted = [row for row in rows if row["DestPort"] == 443 and row["Direction"] == "Inbound"]
     assert https["rows"] == [{**row, "Rank": rank} for rank, row in enumerate(wanted, start=1)]
     assert https["unfiltered"]["Tuples"] == 0
+    two = json.loads(ask(*asked, "--port", "443", "--port", "22", "--not-direction", "out").stdout)
+    assert [row for row in two["rows"] if row["DestPort"] == 443] == [
+        row for row in two["rows"] if row["DestPort"] != 22
+    ]
+    assert two["total"] == json.loads(ask(*asked, "--port", "22,443", "--direction", "In").stdout)["total"]
     compared = ask(
         "show", "traffic", "--since", "2026-11-01", "--until", "2026-11-01T01:00", "--compare", "-o", "json"
     )
@@ -378,6 +385,8 @@ nonsense
 show
 show nonsense
 show talkers --grain week
+show talkers --since 1h --since 2h
+flows nsg-web --limit 1 --limit 2
 show talkers --grain 5m
 show talkers --limit 0
 show talkers --since yesterday

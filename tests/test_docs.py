@@ -42,7 +42,9 @@ READ: dict[str, Callable[[dict[str, Any]], object]] = {
 def give(words: Sequence[str]) -> None:
     """Give a command as far as it can be without storage: its options, and the values of its parameters."""
     _, name, *arguments = words
-    with cli.main.commands[name].make_context(name, arguments) as context:
+    # Below the group's context: a command keeps the names of its help option from its first one.
+    group = cli.main.make_context("flowtally", [name])
+    with cli.main.commands[name].make_context(name, arguments, parent=group) as context:
         if name in READ:
             READ[name](context.params)
 

@@ -102,7 +102,34 @@ def test_filters_hold_and_what_cannot_be_read_is_left_out_only_if_it_is_known_to
             row for row in rows if row[column] == some[column] or (row["Rejected"] and row[column] is None)
         ], name
         assert found["looked_at"]["tuples"] == sum(not row["Rejected"] for row in rows)
+        others = json.loads(call("flows", "nsg-web", *window, f"--not-{name[2:]}", text).stdout)["rows"]
+        assert others == [row for row in rows if row[column] != some[column]], name
     assert logged.blobs()
+
+
+def test_filters_of_the_raw_log_take_lists_sides_and_protocols(stores: Stores, call: Call) -> None:
+    flows = (
+        flow(NIGHT, "10.0.0.9"),
+        flow(NIGHT, "10.0.0.4", 53, destination="203.0.113.9", protocol="U", direction="O"),
+        flow(NIGHT, "::ffff:203.0.113.9", 8080),
+    )
+    blob = stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, *flows)))
+    for options, wanted in (
+        ("--local-ip 10.0.0.4", (443, 53, 8080)),
+        ("--remote-ip 203.0.113.9", (53, 8080)),
+        ("--remote-ip 203.0.113.0/24,10.0.0.9 --protocol 6", (443, 8080)),
+        ("--not-remote-ip 203.0.113.9", (443,)),
+        ("--port 53 --port 8000-8100", (53, 8080)),
+        ("--not-port 53,8000-8100", (443,)),
+        ("--protocol udp --direction out --status allow", (53,)),
+        ("--not-direction out --not-from 10.0.0.9", (8080,)),
+    ):
+        rows = json.loads(call("flows", blob.name, *options.split(), "-o", "json").stdout)["rows"]
+        assert tuple(row["DestPort"] for row in rows) == wanted, options
+    asked = ("why", "--from", "10.0.0.0/8,203.0.113.9", "--to", "10.0.0.4", *NIGHT_HOUR, "-o", "json")
+    for more, wanted_ports in (((), "TCP 443, TCP 8080"), (("--not-from", "10.0.0.0/8"), "TCP 8080")):
+        (decision,) = json.loads(call(*asked, *more).stdout)["rows"]
+        assert decision["Ports"] == wanted_ports
 
 
 def test_garbled_bytes_are_rows_too(stores: Stores, call: Call) -> None:

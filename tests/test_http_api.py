@@ -203,6 +203,7 @@ def test_an_answer_that_is_known_is_not_sent_again(site: Shown, path: str) -> No
         ("show/talkers?port=443", 400, "port", "allowed-ports"),
         ("show/talkers?scope=", 400, "scope", "empty"),
         ("show/talkers?limit=1&limit=2", 400, "limit", "more than once"),
+        ("show/conversations?port=22&not-port=443,x", 400, "not-port", "'443,x' won't do"),
         ("show/talkers?output=xml", 400, "output", "ndjson"),
         ("scopes?since=1h", 400, "since", "parameter"),
         ("status?since=30d", 400, "since", "7 days"),
@@ -253,7 +254,10 @@ def test_the_documents_parameters_are_these() -> None:
     text = (Path(__file__).parents[1] / "docs/http.md").read_text()
     said = text.partition("<!-- parameters -->\n")[2].partition("<!-- /parameters -->")[0]
     lines = ["| parameter | default | |", "|---|---|---|"]
-    for each in (*PARAMETERS, OUTPUT):
+    for each in (*(each for each in PARAMETERS if not each.excludes), OUTPUT):
         values = f" ({', '.join(f'`{choice}`' for choice in each.choices)})" if each.choices else ""
         lines.append(f"| `{each.name}` | {each.default} | {each.help.removesuffix('.')}{values} |")
     assert said.splitlines() == lines
+    assert [each.name for each in PARAMETERS if each.excludes] == [
+        f"not-{each.name}" for each in PARAMETERS if each.columns and not each.excludes
+    ]

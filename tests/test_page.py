@@ -215,6 +215,10 @@ def test_what_is_selected_is_in_the_url_and_back_goes_back(show: Show) -> None:
     assert shown.locator("#denied-sources .notes").inner_text().startswith("Not by port")
     again = show(shown.url.partition("?")[2])
     assert cells(again, "denied-ports") == cells(shown, "denied-ports")
+    either = show("port=22&port=443,3389")
+    expect(either.get_by_label("Port", exact=True)).to_have_value("22,443,3389")
+    assert {row[0].split("/")[0] for row in cells(either, "denied-ports")} >= {"22"}
+    assert {row[0].split("/")[0] for row in cells(either, "allowed-ports")} <= {"22", "443", "3389"}
     expect(again.get_by_role("heading", level=1)).to_contain_text("NSG-WEB")
     shown.go_back()
     settled(shown, 4)

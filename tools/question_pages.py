@@ -20,7 +20,7 @@ _EXAMPLES = {
     "denied-ports": "--compare --order-by Change",
     "allowed-ports": "--port 443 --direction inbound",
     "conversations": "--from 10.0.0.0/8 --order-by Packets",
-    "denied-conversations": "--to 10.0.0.4 --port 1433",
+    "denied-conversations": "--to 10.0.0.4 --port 22,3389 --not-from 10.0.0.0/8",
     "nics": "--ip 10.0.0.4",
     "addresses": "--ip 10.0.0.4",
     "exposed-ports": "--port 22 --since 7d",
@@ -63,6 +63,11 @@ hold for every key that was counted, and only `limit` cuts.
 - **`compare`** puts beside each row the same of the time before, of the same length: the columns that
   begin with `Before`; and `Change`, of the measure that the rows are ordered by. Keys of either time have
   a row. The hour that isn't over is left out, unless `until` says otherwise.
+- **Filters** must all hold. One that is given more than once means *either*, and so does a list with commas
+  (`port` takes `443,8000-8100`; addresses, protocols and MAC addresses, too; the name of a rule stands as
+  it is). `not-` before its name leaves out what it finds: `not-ip` those with the address on either side.
+  Values are taken as tables show them, in any case, and short: `In`, `out`, `allow`, `deny`. An IPv4
+  address or range finds what is mapped into IPv6, too (`::ffff:10.0.0.4`).
 - An answer without rows says why: nothing counted yet, nothing counted *any more* (idle, or behind), no
   such traffic, or nothing that fulfils the filters.
 
@@ -83,7 +88,9 @@ def _lines() -> Iterator[str]:
     yield "| name | takes | default | |"
     yield "|---|---|---|---|"
     for each in PARAMETERS:
-        yield f"| `{each.name}` | {_takes(each)} | {each.default} | {each.help} |"
+        if not each.excludes:
+            yield f"| `{each.name}` | {_takes(each)} | {each.default} | {each.help} |"
+    yield f"\nFilters that leave out what another finds: {_code(x.name for x in FILTERS if x.excludes)}."
     yield ""
     for question in QUESTIONS.values():
         yield from _section(question)
@@ -99,7 +106,7 @@ def _takes(parameter: Parameter) -> str:
 
 
 def _section(question: Question) -> Iterator[str]:
-    filters = [each.name for each in parameters_of(question) if each in FILTERS]
+    filters = [each.name for each in parameters_of(question) if each in FILTERS and not each.excludes]
     by = f"`{question.order}`" if question.order else "by key"
     yield f"## {question.name}\n"
     yield f"{question.help}\n"

@@ -123,11 +123,27 @@ class _Given(click.ParamType[str]):
         return [CompletionItem(each) for each in self.parameter.choices if each.lower().startswith(wanted)]
 
 
+class _Folded(click.Option):
+    """An option without a line of its own in the help; the shell completes it all the same."""
+
+    def get_help_record(self, ctx: click.Context) -> None:
+        """None."""
+
+
+_FILTERS = (
+    "A filter that is given more than once, or with a list, means either. "
+    "With not- before its name it leaves out what it finds: "
+)
+
+
 def parameter_options(
     parameters: Iterable[Parameter],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """An option for each parameter; the command gets them together, as ``given``."""
+    """An option for each parameter; the command gets them together, as ``given``. Its help says in one
+    sentence that there are those that leave out what others find.
+    """
     known = [*parameters]
+    excluding = [f"--{each.name}" for each in known if each.excludes]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
@@ -140,12 +156,15 @@ def parameter_options(
             wrapped = click.option(
                 f"--{parameter.name}",
                 _argument(parameter),
+                cls=_Folded if parameter.excludes else None,
                 type=None if parameter.is_flag else _Given(parameter),
                 is_flag=parameter.is_flag,
                 metavar=f"[{'|'.join(parameter.choices)}]" if parameter.choices else None,
-                multiple=parameter.many,
+                multiple=not parameter.is_flag,  # whether it may be given more than once is told elsewhere
                 help=parameter.help + default,
             )(wrapped)
+        if excluding:
+            wrapped.__doc__ = f"{function.__doc__}\n\n{_FILTERS}{excluding[0]}."
         return wrapped
 
     return decorate

@@ -487,7 +487,10 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
 
   function readUrl() {
     const url = new URL(location.href), found = {};
-    for (const name of data.selected) if (url.searchParams.get(name)) found[name] = url.searchParams.get(name);
+    for (const name of data.selected) {
+      const given = url.searchParams.getAll(name).filter(Boolean);
+      if (given.length) found[name] = ["mac", "ip", "port"].includes(name) ? given.join(",") : given[0];
+    }
     return { since: "24h", ...found };
   }
 

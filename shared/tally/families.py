@@ -24,6 +24,10 @@ OF_KIND = ("Direction", "Status", "L4Protocol", "Encryption", "AclGroup", "AclRu
 OF_ADDRESS = ("SrcIp", "DestIp", "RemoteIp", "LocalIp")
 """Dimensions that are addresses; the local one is the side that is the interface, the remote one isn't."""
 
+SIDES = ("LocalIp", "RemoteIp")
+OF_SIDES = ("Direction", "SrcIp", "DestIp")
+"""The dimensions that tell which address is local, and which remote."""
+
 OF_PORT = ("DestPort",)
 
 DIMENSIONS = (*OF_KIND, *OF_ADDRESS, *OF_PORT)

@@ -34,7 +34,7 @@ from typing import Any
 import orjson
 
 from shared.errors import MalformedInput
-from shared.tally.families import FAMILIES, OF_PORT
+from shared.tally.families import FAMILIES, OF_PORT, OF_SIDES, SIDES
 from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import (
@@ -266,8 +266,10 @@ def _width_of(largest: int) -> int:
 # Unpacking
 
 
-type Wanted = tuple[Sequence[str], Callable[[Any], bool]]
-"""Dimensions, and what has to be true of the value of one of them, of those that a part has."""
+type Wanted = tuple[Sequence[str], Callable[[Any], bool], bool]
+"""Dimensions, and what has to be true of the value of one of them, of those that a part has; or, if the last
+is true, of none. A part that has none of them may have those that tell them (``OF_SIDES``).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,16 +393,26 @@ class _PackedPart:
         )
 
     def _holds(self, wanted: Wanted) -> Sequence[bool]:
-        """Row by row, whether it is one that is wanted; each value that a column has is tested once."""
-        names, test = wanted
-        holding = []
-        for name, (numbers, texts) in zip(_dimensions_of(self.name), self.values, strict=True):
-            if name in names:
-                holds = {number: test(number if texts is None else texts[number]) for number in {*numbers}}
-                holding.append([*map(holds.__getitem__, numbers)])
-        if len(holding) == 1:
-            return holding[0]
-        return [*map(any, zip(*holding, strict=True))] if holding else [False] * len(self.sums)
+        """Row by row, whether it is one that is wanted."""
+        names, test, excluded = wanted
+        columns = _dimensions_of(self.name)
+        holding = [self._passing(name, test) for name in columns if name in names]
+        if not holding and {*OF_SIDES} <= {*columns}:
+            holding = [self._passing_at(name, test) for name in SIDES if name in names]
+        found = map(any, zip(*holding, strict=True)) if holding else [False] * len(self.sums)
+        return [each != excluded for each in found]
+
+    def _passing_at(self, side: str, test: Callable[[Any], bool]) -> list[bool]:
+        """Row by row, whether the address at a side passes: of an inbound flow, its destination is local."""
+        at_dest = self._passing("Direction", {"LocalIp": "Inbound", "RemoteIp": "Outbound"}[side].__eq__)
+        ends = zip(at_dest, self._passing("DestIp", test), self._passing("SrcIp", test), strict=True)
+        return [dest if here else source for here, dest, source in ends]
+
+    def _passing(self, name: str, test: Callable[[Any], bool]) -> list[bool]:
+        """Row by row, whether the value of a dimension passes; each value that there is is tested once."""
+        numbers, texts = self.values[_dimensions_of(self.name).index(name)]
+        holds = {number: test(number if texts is None else texts[number]) for number in {*numbers}}
+        return [*map(holds.__getitem__, numbers)]
 
 
 def _parts_in(header: dict[str, Any], body: bytes, at: int) -> Iterator[_PackedPart]:

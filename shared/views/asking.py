@@ -121,7 +121,8 @@ def _read(counts: Counts, query: Query, scope: str, span: Span) -> Counted:
     they are read before it, and parts don't go by themselves.
     """
     name = query.question.name
-    wanted = () if name == TRAFFIC else [(each.columns, each.test) for each in query.conditions]
+    conditions = () if name == TRAFFIC else query.conditions
+    wanted = [(each.columns, each.test, each.excludes) for each in conditions]
     days = span.days() if query.grain in (None, "day") else None
     made = _has_part(counts, name, scope, days) if days else {}
     for each in span.ranges(made):

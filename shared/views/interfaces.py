@@ -59,7 +59,7 @@ def _of_interfaces(condition: Condition, addresses: Addresses) -> Condition:
 
 def put_addresses(lists: dict[datetime | None, List], query: Query, addresses: Addresses) -> None:
     """Put each interface's addresses into its lines."""
-    asked = [each.test for each in query.conditions if "LocalIp" in each.columns]
+    asked = [each.test for each in query.conditions if "LocalIp" in each.columns and not each.excludes]
     for its in lists.values():
         for (_, mac, *_), line in its.lines.items():
             known = addresses.by_mac.get(mac, [])
@@ -71,8 +71,9 @@ def put_addresses(lists: dict[datetime | None, List], query: Query, addresses: A
 def say_elsewhere(query: Query, tuples: int) -> Iterator[str]:
     """What has to be known where so many tuples are at addresses that were dropped in counting."""
     if tuples:
-        asked = any("LocalIp" in each.columns for each in query.conditions)
-        finds = ", and others may have the one asked for" if asked else ""
+        asked = {each.excludes for each in query.conditions if "LocalIp" in each.columns}
+        finds = ", and others may have the one asked for" if False in asked else ""
+        finds += ", and these may have one that is to be left out" if True in asked else ""
         yield (
             f"{tuples:,} tuples are at addresses that were dropped in counting: "
             f"interfaces may have more{finds}"

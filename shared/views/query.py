@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Literal, get_args
 
 from shared.errors import BadRequest
@@ -41,16 +41,20 @@ type Test = Callable[[Any], bool]
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What a row has to fulfil: one of those of its ``columns`` that it has must pass ``test``."""
+    """What a row has to fulfil: one of those of its ``columns`` that it has must pass ``test``; if it
+    ``excludes``, none may.
+    """
 
     name: str
     text: str
     columns: tuple[str, ...]
     test: Test
+    excludes: bool = False
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Whether the row fulfils it."""
-        return any(self.test(row[name]) for name in self.columns if row.get(name) is not None)
+        found = any(self.test(row[name]) for name in self.columns if row.get(name) is not None)
+        return found is not self.excludes
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +168,8 @@ class Parameter:
 
     ``read`` makes a value of a text (and the present time), or raises ``ValueError`` with what would do.
     ``schema``: JSON schema of the text. ``default``: what is meant where it isn't given, in words.
-    ``columns``: those that it filters by; empty if it is no filter.
+    ``columns``: those that it filters by; empty if it is no filter. ``many``: it may be given more than once.
+    ``excludes``: what it finds is left out.
     """
 
     name: str
@@ -174,6 +179,7 @@ class Parameter:
     default: str = ""
     columns: tuple[str, ...] = ()
     many: bool = False
+    excludes: bool = False
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -220,31 +226,57 @@ def _rule(text: str, _: datetime) -> Test:
     return lambda value: wanted in str(value).lower()
 
 
-def _port(text: str, now: datetime) -> Test:
-    return _whole(0, 65_535)(text, now).__eq__
+def _either(tests: Sequence[Test]) -> Test:
+    return tests[0] if len(tests) == 1 else lambda value: any(test(value) for test in tests)
 
 
-def _network(text: str, _: datetime) -> Test:
+def _list(read: Callable[[str], Test]) -> Callable[[str, datetime], Test]:
+    """Read one or several, with commas between them: each will do."""
+    return lambda text, _: _either([read(each.strip()) for each in text.split(",")])
+
+
+def _ports(text: str) -> Test:
+    known = re.fullmatch(r"[0-9]{1,5}(-[0-9]{1,5})?", text)
+    ends = [int(each) for each in text.split("-")] if known else [-1]
+    if not 0 <= ends[0] <= ends[-1] <= _LAST_PORT:
+        raise ValueError(f"it must be 0 to {_LAST_PORT}, a range such as 8000-8100, or a list with commas")
+    return range(ends[0], ends[-1] + 1).__contains__
+
+
+def _protocol(text: str) -> Test:
+    name = str(int(text)) if re.fullmatch(r"[0-9]{1,3}", text) else text.upper()
+    name = {"6": "TCP", "17": "UDP"}.get(name, name)
+    if name not in ("TCP", "UDP") and not (name.isdecimal() and int(name) <= _LAST_PROTOCOL):
+        raise ValueError(f"it must be TCP, UDP or a number from 0 to {_LAST_PROTOCOL}, or a list with commas")
+    return name.__eq__
+
+
+def _network(text: str) -> Test:
     try:
         network = ip_network(text, strict=False)
     except ValueError:
         raise ValueError(
-            "it must be an address such as 192.0.2.7, or a range such as 10.0.0.0/8 or 2001:db8::/32"
+            "it must be an address such as 192.0.2.7, a range such as 10.0.0.0/8 or 2001:db8::/32, "
+            "or a list with commas"
         ) from None
     return lambda value: _lies_in(str(value), network)
 
 
 @lru_cache(maxsize=65_536)
 def _lies_in(address: str, network: IPv4Network | IPv6Network) -> bool:
-    return bool(ip_address(address) in network)
+    """Whether it does; one mapped into IPv6 (``::ffff:10.0.0.1``) also lies where its IPv4 address does."""
+    parsed = ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None
+    return parsed in network or (mapped is not None and mapped in network)
 
 
-def _one_of(choices: Sequence[str]) -> Callable[[str, datetime], Test]:
-    read = _choice(choices)
-    return lambda text, now: read(text, now).__eq__
+def _one_of(shorts: Mapping[str, str]) -> Callable[[str, datetime], Test]:
+    """Read one of some values, or a short form of it."""
+    read = _choice([*shorts.values()])
+    return lambda text, now: read(shorts.get(text.lower(), text), now).__eq__
 
 
-def _mac(text: str, _: datetime) -> Test:
+def _mac(text: str) -> Test:
     wanted = re.sub(r"[:.-]", "", text).upper()
     if not re.fullmatch(r"[0-9A-F]{1,12}", wanted):
         raise ValueError("it must be a MAC address such as 000D3AF87856, or the beginning or end of one")
@@ -253,7 +285,9 @@ def _mac(text: str, _: datetime) -> Test:
 
 _TEXT = {"type": "string"}
 _GRAINS: tuple[Grain, ...] = get_args(Grain)
-_DIRECTIONS, _STATES = ("Inbound", "Outbound"), ("Allowed", "Denied")
+_DIRECTIONS = {"in": "Inbound", "out": "Outbound"}
+_STATES = {"allow": "Allowed", "deny": "Denied"}
+_LAST_PORT, _LAST_PROTOCOL = 65_535, 255
 
 SCOPE = Parameter(
     "scope",
@@ -272,46 +306,59 @@ SINCE = Parameter(
 )
 UNTIL = Parameter("until", "Until when: as since.", parse_when, _TEXT, "now")
 
-FILTERS = (
-    Parameter("rule", "Only rules with this in their names.", _rule, _TEXT, columns=("AclRule",)),
-    Parameter(
-        "port",
-        "Only this destination port.",
-        _port,
-        {"type": "integer", "minimum": 0, "maximum": 65_535},
-        columns=("DestPort",),
-    ),
-    Parameter(
+
+def _filter(
+    name: str,
+    help: str,  # noqa: A002 -- as ``Parameter`` has it
+    read: Callable[[str, datetime], Test],
+    *columns: str,
+    choices: Iterable[str] = (),
+) -> Parameter:
+    schema = {**_TEXT, "enum": (*choices,)} if choices else _TEXT
+    return Parameter(name, help, read, schema, columns=columns, many=True)
+
+
+_WANTED = (
+    _filter("rule", "Only rules with this in their names.", _rule, "AclRule"),
+    _filter("port", "Only this destination port, or these: 443,8000-8100.", _list(_ports), "DestPort"),
+    _filter("protocol", "Only this protocol: TCP, UDP, or its IANA number.", _list(_protocol), "L4Protocol"),
+    _filter(
         "ip",
         "Only this address, or this range (10.0.0.0/8), on either side; of nics those that have it.",
-        _network,
-        _TEXT,
-        columns=("SrcIp", "DestIp", "RemoteIp", "LocalIp"),
+        _list(_network),
+        *("SrcIp", "DestIp", "RemoteIp", "LocalIp"),
     ),
-    Parameter("from", "Only this source address, or this range.", _network, _TEXT, columns=("SrcIp",)),
-    Parameter("to", "Only this destination address, or this range.", _network, _TEXT, columns=("DestIp",)),
-    Parameter(
-        "direction",
-        "Only this direction.",
-        _one_of(_DIRECTIONS),
-        {"type": "string", "enum": _DIRECTIONS},
-        columns=("Direction",),
+    _filter("from", "Only this source address, or this range.", _list(_network), "SrcIp"),
+    _filter("to", "Only this destination address, or this range.", _list(_network), "DestIp"),
+    _filter("local-ip", "Only this address, or this range, at the interface.", _list(_network), "LocalIp"),
+    _filter("remote-ip", "Only this address, or this range, at the other side.", _list(_network), "RemoteIp"),
+    _filter(
+        "direction", "Only this direction.", _one_of(_DIRECTIONS), "Direction", choices=_DIRECTIONS.values()
     ),
-    Parameter(
-        "status",
-        "Only what was allowed, or denied.",
-        _one_of(_STATES),
-        {"type": "string", "enum": _STATES},
-        columns=("Status",),
+    _filter(
+        "status", "Only what was allowed, or denied.", _one_of(_STATES), "Status", choices=_STATES.values()
     ),
-    Parameter(
+    _filter(
         "mac",
         "Only the network interface whose MAC address this is, or begins or ends with this.",
-        _mac,
-        _TEXT,
-        columns=("Mac",),
+        _list(_mac),
+        "Mac",
     ),
 )
+
+FILTERS = (
+    *_WANTED,
+    *(
+        replace(each, name=f"not-{each.name}", help=f"Leave out what {each.name} finds.", excludes=True)
+        for each in _WANTED
+    ),
+)
+"""The filters, and of each one that leaves out what it finds."""
+
+
+def _filters(*names: str) -> list[Parameter]:
+    return [each for each in FILTERS if each.name.removeprefix("not-") in names]
+
 
 RAW_SINCE = replace(SINCE, default="1h; of a single blob all")
 RAW_LIMIT = Parameter(
@@ -325,16 +372,11 @@ RAW_PARAMETERS = (RAW_SINCE, UNTIL, RAW_LIMIT, *FILTERS)
 """The parameters of the raw log."""
 
 REJECTS_SINCE = replace(SINCE, default="24h; of a single blob all")
-REJECTS_PARAMETERS = (REJECTS_SINCE, UNTIL, RAW_LIMIT, *(each for each in FILTERS if each.name == "mac"))
+REJECTS_PARAMETERS = (REJECTS_SINCE, UNTIL, RAW_LIMIT, *_filters("mac"))
 """The parameters of what the raw log holds that can't be counted: times are those of the blobs' hours."""
 
 WHY_SINCE = replace(SINCE, default="3h")
-WHY_PARAMETERS = (
-    SCOPE,
-    WHY_SINCE,
-    UNTIL,
-    *(each for each in FILTERS if each.name in ("from", "to", "port", "direction")),
-)
+WHY_PARAMETERS = (SCOPE, WHY_SINCE, UNTIL, *_filters("from", "to", "port", "protocol", "direction"))
 """The parameters of the question who decided on a flow, and how."""
 
 PARAMETERS = (
@@ -399,8 +441,9 @@ def nearest(wanted: str, known: Iterable[str], most: int = 8) -> str:
 
 
 def read_parameters(parameters: Iterable[Parameter], given: Given, now: datetime) -> dict[str, Any]:
-    """The values of the parameters that were given; of a filter a ``Condition``, of one that may be given
-    more than once a tuple. ``BadRequest`` names the first that is unknown or wrong.
+    """The values of the parameters that were given; of a filter one ``Condition``, which any of its values
+    fulfils, of another that may be given more than once a tuple. ``BadRequest`` names the first that is
+    unknown or wrong.
     """
     known = {each.name: each for each in parameters}
     values: dict[str, Any] = {}
@@ -414,18 +457,19 @@ def read_parameters(parameters: Iterable[Parameter], given: Given, now: datetime
         if len(said) > 1 and not parameter.many:
             raise BadRequest("is given more than once", name)
         read = [_read(parameter, text, now) for text in said]
-        values[name] = tuple(read) if parameter.many else read[0]
+        if parameter.columns:
+            test = _either(read)
+            values[name] = Condition(name, " or ".join(said), parameter.columns, test, parameter.excludes)
+        else:
+            values[name] = tuple(read) if parameter.many else read[0]
     return values
 
 
 def _read(parameter: Parameter, text: str, now: datetime) -> Any:
     try:
-        value = parameter.read(text, now)
+        return parameter.read(text, now)
     except ValueError as mend:
         raise BadRequest(f"{text!r} won't do; {mend}", parameter.name) from None
-    if parameter.columns:
-        return Condition(parameter.name, text, parameter.columns, value)
-    return value
 
 
 def read_times(values: Mapping[str, Any], now: datetime, default: timedelta) -> tuple[datetime, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from shared.counts.health import HEALTH_MEASURES
-from shared.tally.families import FAMILIES, STATED_BYTES, TWICE, Family
+from shared.tally.families import FAMILIES, OF_SIDES, SIDES, STATED_BYTES, TWICE, Family
 from shared.tally.measures import COLUMNS, MEASURES, Sums, figure, to_columns, to_figures
 
 Grain = Literal["5m", "hour", "day"]
@@ -66,8 +66,10 @@ class Question:
 
     @property
     def filtered(self) -> tuple[str, ...]:
-        """The columns that filters are held against."""
-        return (*self.key, *(["LocalIp"] if "Addresses" in self.beside else []))
+        """The columns that filters are held against: those of the key, and what can be told of them."""
+        beside = ["LocalIp"] if "Addresses" in self.beside else []
+        sides = SIDES if {*OF_SIDES} <= {*self.key} else ()
+        return (*self.key, *beside, *sides)
 
     @property
     def bounded(self) -> bool:
