@@ -399,8 +399,9 @@ class _PackedPart:
         holding = [self._passing(name, test) for name in columns if name in names]
         if not holding and {*OF_SIDES} <= {*columns}:
             holding = [self._passing_at(name, test) for name in SIDES if name in names]
-        found = map(any, zip(*holding, strict=True)) if holding else [False] * len(self.sums)
-        return [each != excluded for each in found]
+        if len(holding) != 1:
+            holding = [[*map(any, zip(*holding, strict=True))] or [False] * len(self.sums)]
+        return [*map(not_, holding[0])] if excluded else holding[0]
 
     def _passing_at(self, side: str, test: Callable[[Any], bool]) -> list[bool]:
         """Row by row, whether the address at a side passes: of an inbound flow, its destination is local."""
