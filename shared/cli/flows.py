@@ -163,7 +163,7 @@ Examples:
 @output_option
 @command
 def why(given: Given, output: Output) -> None:
-    r"""Which network security group and rule decided on flows from an address to another, and how.
+    """Which network security group and rule decided on flows from an address to another, and how.
 
     \b
     Read from the raw log, so it says what was logged, and no more:
@@ -172,7 +172,7 @@ def why(given: Given, output: Output) -> None:
       names none, encryption may be the reason, and its code says why;
     - what never reached a logged interface, or was stopped before it, is not in there;
     - flows and bytes are counted as in all answers: what a VNet log states twice is counted once.
-    """
+    """  # noqa: D301 -- click's mark for lines that stay as they are
     now = datetime.now(UTC)
     values = read_parameters(WHY_PARAMETERS, given, now)
     for name in ("from", "to"):

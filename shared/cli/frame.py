@@ -132,7 +132,7 @@ class _Folded(click.Option):
 
 _FILTERS = (
     "A filter that is given more than once, or with a list, means either. "
-    "With not- before its name it leaves out what it finds: "
+    "With not- before its name ({}) it leaves out what it finds."
 )
 
 
@@ -164,7 +164,7 @@ def parameter_options(
                 help=parameter.help + default,
             )(wrapped)
         if excluding:
-            wrapped.__doc__ = f"{function.__doc__}\n\n{_FILTERS}{excluding[0]}."
+            wrapped.__doc__ = f"{function.__doc__}\n\n{_FILTERS.format(excluding[0])}"
         return wrapped
 
     return decorate
