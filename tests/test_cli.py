@@ -385,8 +385,6 @@ nonsense
 show
 show nonsense
 show talkers --grain week
-show talkers --since 1h --since 2h
-flows nsg-web --limit 1 --limit 2
 show talkers --grain 5m
 show talkers --limit 0
 show talkers --since yesterday

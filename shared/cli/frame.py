@@ -160,7 +160,7 @@ def parameter_options(
                 type=None if parameter.is_flag else _Given(parameter),
                 is_flag=parameter.is_flag,
                 metavar=f"[{'|'.join(parameter.choices)}]" if parameter.choices else None,
-                multiple=not parameter.is_flag,  # whether it may be given more than once is told elsewhere
+                multiple=parameter.many,
                 help=parameter.help + default,
             )(wrapped)
         if excluding:
