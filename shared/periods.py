@@ -70,6 +70,8 @@ _VERSION = 1
 _MERGED_KEYS = 10_000
 _MOST_ATTEMPTS = 5
 _NOTHING = pack({0: HourCounts()})
+_NOBODYS = "nobody's"
+"""A fingerprint that nothing has: what there is is looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +110,11 @@ class _Loaded:
 
 @dataclass(frozen=True, slots=True)
 class _Before:
-    """What there is of a period: the head's ETag, the digests of the parts beside it; of each view and grain
-    which rows, and the digest of all of them. A digest is empty where it isn't known.
+    """What there is of a period: the head's fingerprint and ETag, the digests of the parts beside it; of each
+    view and grain which rows, and the digest of all of them. A digest is empty where it isn't known.
     """
 
+    fingerprint: str
     head: str
     digests: Mapping[str, str]
     rows: Mapping[str, tuple[There, str]]
@@ -192,6 +195,14 @@ class PeriodMaker:
             lambda anew: self._load_hour(scope, hour, around if anew else shares),
             learnt,
         )
+
+    def hours_begun(self, scope: str, day: Period, made: Mapping[datetime, str]) -> list[Job]:
+        """The jobs to make those of a day's hours anew whose counts aren't those that the index says were
+        ``made``: somebody has stored others, and has died.
+        """
+        heads = self.counts.heads_of_hours(scope, day)
+        begun = [hour for hour, its in made.items() if hour in heads and heads[hour].fingerprint != its]
+        return [self.hour(scope, hour, (), _NOBODYS) for hour in begun]
 
     def day(self, scope: str, day: Period, hours: Iterable[datetime]) -> Job:
         """The job to make a day of its ``hours``."""
@@ -346,9 +357,10 @@ class PeriodMaker:
         period = job.period
         known = Indexed() if trusted and job.learnt == "" else self.counts.indexed(scope, period)
         trusted = trusted and job.learnt in (None, known.fingerprint)
-        before = self._remembered(known, period) if trusted else self._look_up(scope, period)
+        before = self._remembered(known, period) if trusted else self._look_up(scope, period, known)
         loaded = job.load(not trusted)
-        if not trusted and not self.again and loaded.fingerprint == known.fingerprint:
+        made = known.fingerprint == before.fingerprint == loaded.fingerprint
+        if made and not trusted and not self.again:
             return Done(period, loaded.fingerprint, 0)  # who was faster has made it
         head = "" if scope == ALL_SCOPES else self._store(scope, period, before, loaded)
         # What somebody who was overtaken may be about to write isn't known any more.
@@ -382,18 +394,18 @@ class PeriodMaker:
             for name, its in written.rows.items():
                 keys = row_keys(name.rpartition("~")[0], period.begin, its.rows)
                 rows[name] = There(keys, its.etag), its.digest
-        return _Before(written.head, written.digests, rows)
+        return _Before(known.fingerprint, written.head, written.digests, rows)
 
-    def _look_up(self, scope: str, period: Period) -> _Before:
-        """What there is."""
-        head = self.counts.head(scope, period) if scope != ALL_SCOPES else Head()
+    def _look_up(self, scope: str, period: Period, known: Indexed) -> _Before:
+        """What there is. All scopes together have no head."""
+        head = Head(known.fingerprint) if scope == ALL_SCOPES else self.counts.head(scope, period)
         digests = {name: "" if self.again else part.digest for name, part in head.parts.items()}
         rows = {}
         for name in ["health"] if scope == ALL_SCOPES else QUESTIONS:
             for grain in QUESTIONS[name].grains_of(period.grain):
                 there = self.views.find_rows(scope, name, grain, period.begin, period.end)
                 rows[f"{name}~{grain}"] = there, ""
-        return _Before(head.etag, digests, rows)
+        return _Before(head.fingerprint, head.etag, digests, rows)
 
 
 @dataclass(frozen=True, slots=True)

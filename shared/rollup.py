@@ -240,6 +240,7 @@ class _Rollup:
         if not whole or made < len(jobs) or not of_day or not self.maker.is_over(day):
             return
         if self._is_due(scope, day, self.maker.fingerprint_of_day(of_day)):
+            done.hours += self._make(scope, self.maker.hours_begun(scope, day, of_day), done)
             done.days += self._make(scope, [self.maker.day(scope, day, of_day)], done)
 
     def _is_due(self, scope: str, period: Period, fingerprint: str) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import requests
 
+from shared.counts.index import hour_period
 from shared.errors import Conflict
 from shared.rollup import rollup
 from shared.tables import Tables
@@ -239,6 +240,23 @@ def test_a_rollup_that_began_before_an_hour_was_over_and_dies_after_it(
     stores.sweep()
     done = [stores.rollup() for _ in range(2)]
     assert [(each.hours, each.days) for each in done] == [(1, 1), (0, 0)]
+
+
+@pytest.mark.usefixtures("few_views")
+def test_counts_that_are_not_those_of_the_index_are_made_anew_before_their_day_is(stores: Stores) -> None:
+    """However they came there: else the day would be made of them, and again and again."""
+    stores.put(WEB, NIGHT - HOUR, blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR))))
+    put(stores, ONE)
+    stores.rollup()
+    scope = next(iter(stores.counts.catalog()))
+    head = stores.counts.head(scope, hour_period(NIGHT))
+    stores.counts.store(scope, hour_period(NIGHT), replace(head, fingerprint="of the dead"), {})
+    stores.put(WEB, NIGHT - HOUR, blob_of(*[record(NIGHT - HOUR, flow(NIGHT - HOUR))] * 2))
+    stores.sweep()
+    done = [stores.rollup(NIGHT - HOUR) for _ in range(2)]
+    assert [(each.hours, each.days) for each in done] == [(2, 1), (0, 0)]
+    assert_views_are_right(stores, FEW_VIEWS)
+    assert_same(made(stores), replace(results_of_one_pass(stores), ledger={}))
 
 
 def test_leftovers_of_several_transactions_are_deleted_only_while_nobody_has_written(
