@@ -67,9 +67,9 @@ EMPTY: State = {WEB: blob_of()}
     ("before", "late", "newest", "dies", "step"),
     [
         pytest.param(ONE, MANY, ONE, True, 1, id="of what is then as it was"),
-        pytest.param(ONE, MANY, ONE, False, 3, id="of what is then as it was, and it goes on"),
-        pytest.param({}, ONE, MANY, True, 3, id="of what wasn't there, and grows"),
-        pytest.param(MANY, ONE, EMPTY, True, 3, id="of what is then empty"),
+        pytest.param(ONE, MANY, ONE, False, 5, id="of what is then as it was, and it goes on"),
+        pytest.param({}, ONE, MANY, True, 5, id="of what wasn't there, and grows"),
+        pytest.param(MANY, ONE, EMPTY, True, 5, id="of what is then empty"),
     ],
 )
 def test_a_rollup_that_is_frozen_before_any_of_its_requests(
@@ -85,7 +85,7 @@ def test_a_rollup_that_is_frozen_before_any_of_its_requests(
 ) -> None:
     """Its request of each number in turn is held back until another rollup has ended, of a newer state.
 
-    In the hardest case each, in the others each third, or with more effort each one, too.
+    In the hardest case each, in the others each fifth, or with more effort each one, too.
     """
     step = 1 if pytestconfig.getoption("--effort") > 100 else step
     # Notes are dropped at once: none helps the next rollup to look again.
