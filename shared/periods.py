@@ -45,7 +45,7 @@ from shared.counts.index import (
     hour_period,
     part_of,
 )
-from shared.counts.store import Counts, unpack_part
+from shared.counts.store import Counts, refuse_gone, unpack_counts
 from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable
 from shared.ledger.store import Foreign, Ledger, Posted
 from shared.tally.families import FAMILIES
@@ -304,13 +304,10 @@ class PeriodMaker:
                 continue
             for period, packed in self.counts.part(scope, name, first, last):
                 if period.begin in missing:
-                    into.merge(unpack_part(scope, name, period, packed))
+                    into.merge(unpack_counts(scope, name, period, packed))
                     missing.remove(period.begin)
             if missing:
-                raise MalformedInput(
-                    f"row {scope} / {name}~{hour_period(min(missing)).key} of table flowcounts is gone; "
-                    "run `flowtally rollup --again`: it is made anew"
-                )
+                raise refuse_gone(scope, name, hour_period(min(missing)))
 
     def _load_health(self, hour: datetime) -> _Loaded:
         scopes = self.counts.scopes_of(hour)

@@ -185,7 +185,7 @@ def test_a_rollup_that_has_listed_before_a_neighbour_had_a_share(
     stores.rollup()
     put(stores, {WEB2: blob(80)})
     with host(stores.connection_string) as late, host(stores.connection_string) as other:
-        indexed, store = late.counts.indexed, late.counts.store
+        indexed = late.counts.indexed
 
         def indexed_late(*arguments: Any) -> Any:
             monkeypatch.setattr(late.counts, "indexed", indexed)
@@ -194,12 +194,8 @@ def test_a_rollup_that_has_listed_before_a_neighbour_had_a_share(
             other.rollup()
             return indexed(*arguments)
 
-        def store_and_die(*arguments: Any) -> None:
-            store(*arguments)
-            raise Killed
-
         monkeypatch.setattr(late.counts, "indexed", indexed_late)
-        monkeypatch.setattr(late.counts, "store", store_and_die)
+        die_once_stored(monkeypatch, late)
         with suppress(Killed):
             rollup(late.ledger, late.counts, late.views)
         stores.rollup()
@@ -220,7 +216,7 @@ def test_a_rollup_that_began_before_an_hour_was_over_and_dies_after_it(
     stores.rollup()
     put(stores, {WEB2: blob(80)})
     with host(stores.connection_string) as late, host(stores.connection_string) as other:
-        scopes, store = late.ledger.scopes, late.counts.store
+        scopes = late.ledger.scopes
 
         def scopes_late(*arguments: Any) -> Any:
             nonlocal now
@@ -228,12 +224,8 @@ def test_a_rollup_that_began_before_an_hour_was_over_and_dies_after_it(
             other.rollup()
             return scopes(*arguments)
 
-        def store_and_die(*arguments: Any) -> None:
-            store(*arguments)
-            raise Killed
-
         monkeypatch.setattr(late.ledger, "scopes", scopes_late)
-        monkeypatch.setattr(late.counts, "store", store_and_die)
+        die_once_stored(monkeypatch, late)
         with suppress(Killed):
             rollup(late.ledger, late.counts, late.views)
     stores.put(WEB2, NIGHT - HOUR, before)
@@ -285,6 +277,17 @@ def test_leftovers_of_several_transactions_are_deleted_only_while_nobody_has_wri
     (etag,) = stores.views.replace_rows([(rows[:2], there)])
     there = stores.views.find_rows("scope", "rules", "hour", NIGHT, NIGHT + HOUR)
     assert (there.etag, [*there.keys]) == (etag, row_keys("rules", NIGHT, 2))
+
+
+def die_once_stored(patch: pytest.MonkeyPatch, stores: Stores) -> None:
+    """Let a host die as soon as it has stored a period's counts."""
+    store = stores.counts.store
+
+    def store_and_die(*arguments: Any) -> None:
+        store(*arguments)
+        raise Killed
+
+    patch.setattr(stores.counts, "store", store_and_die)
 
 
 def killed(*_: Any) -> None:

@@ -366,7 +366,7 @@ class Counts:
         )
 
 
-def unpack_part(scope: str, name: str, period: Period, packed: bytes) -> HourCounts:
+def unpack_counts(scope: str, name: str, period: Period, packed: bytes) -> HourCounts:
     """The counts of what ``Counts.part`` gave; ``MalformedInput`` names the row if they can't be unpacked."""
     with _of_row(scope, name, period):
         return packing.unpack(packed)[0]

@@ -29,7 +29,6 @@ from shared.times import to_moment
 from shared.views.questions import QUESTIONS, REJECTS_MEASURES, Grain
 
 type ViewRow = dict[str, Any]
-type Columns = dict[str, Any]
 
 _BUCKET = timedelta(minutes=5)
 _WAYS = (*product(("Inbound", "Outbound"), ("Allowed", "Denied")),)
@@ -72,7 +71,7 @@ def period_rows(
         question = QUESTIONS[name]
         for grain in question.grains_of(period.grain):
             if name == "health":
-                rows: list[Columns] = [(health or Health()).columns()]
+                rows: list[ViewRow] = [(health or Health()).columns()]
             elif name == "rejects":
                 rows = [*_rejects(rejects)]
             elif name == TRAFFIC:
@@ -92,7 +91,7 @@ def period_rows(
             )
 
 
-def _traffic(period: Period, grain: Grain, counts: HourCounts) -> Iterator[Columns]:
+def _traffic(period: Period, grain: Grain, counts: HourCounts) -> Iterator[ViewRow]:
     """By direction and status. In five minutes without tuples there are rows of zeros; after the last ones
     that have any, there is none.
     """
@@ -108,7 +107,7 @@ def _traffic(period: Period, grain: Grain, counts: HourCounts) -> Iterator[Colum
         yield row
 
 
-def _ranked(key: Sequence[str], family: HeavyHitters, most: int) -> Iterator[Columns]:
+def _ranked(key: Sequence[str], family: HeavyHitters, most: int) -> Iterator[ViewRow]:
     """The largest by name; before them what has no row of its own. That has missed nothing, as it is what the
     total leaves.
     """
@@ -126,12 +125,12 @@ def _ranked(key: Sequence[str], family: HeavyHitters, most: int) -> Iterator[Col
         }
 
 
-def _seen(family: HeavyHitters, row: Row) -> Columns:
+def _seen(family: HeavyHitters, row: Row) -> ViewRow:
     times = (family.seen or {}).get(row.key)
     return {"FirstSeen": to_moment(times[0]), "LastSeen": to_moment(times[1])} if times else {}
 
 
-def _rejects(rejects: Mapping[Reason, RejectTotal]) -> Iterator[Columns]:
+def _rejects(rejects: Mapping[Reason, RejectTotal]) -> Iterator[ViewRow]:
     """By reason, the most first. There are fewer reasons than rows: nothing is left to the rest."""
     yield {**_of_rejects(RejectTotal(0, 0, 0)), "Rank": 0, "IsRest": True}
     most_first = sorted(rejects.items(), key=lambda each: (-each[1].rejects, each[0]))

@@ -276,7 +276,7 @@ class _Growing:
 
 _PARTS: Mapping[str, tuple[tuple[Any, str], ...]] = {
     "reading the ledger": ((Ledger, "entries"),),
-    "unpacking": ((Entry, "counts"), (periods, "unpack_part")),
+    "unpacking": ((Entry, "counts"), (periods, "unpack_counts")),
     "merging": ((HourCounts, "merge"), (HourCounts, "trim")),
     "packing": ((periods, "pack_apart"),),
     "making rows": ((periods, "period_rows"),),
