@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import batched
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -15,10 +15,8 @@ from rich.text import Text
 
 from shared.flowlog.blob_name import without_watcher
 from shared.views.answers import BEFORE, Answer, AnswerRow, compared_by
-from shared.views.formats import beyond_rows, pieces, printable
+from shared.views.formats import Output, beyond_rows, pieces, printable
 from shared.views.query import Query
-
-Output = Literal["table", "json", "ndjson", "csv", "tsv"]
 
 _WIDTH_UNKNOWN = 200
 _PAGE = 1_000

@@ -8,16 +8,12 @@ from shared import http_api, page
 from shared.stores import Stores
 from shared.times import DAY
 from shared.views.formats import plain
-from shared.views.query import PARAMETERS as ALL_PARAMETERS
-from shared.views.query import Given, read_parameters, read_times
-
-PARAMETERS = tuple(each for each in ALL_PARAMETERS if each.name in page.SELECTED)
-"""What a report can be made of: what can be selected on the page."""
+from shared.views.query import REPORT_PARAMETERS, Given, read_parameters, read_times
 
 
 def make_report(stores: Stores, given: Given, now: datetime) -> str:
     """The document, of what ``given`` selects; ``BadRequest`` if that can't be."""
-    since, until = read_times(read_parameters(PARAMETERS, given, now), now, DAY)
+    since, until = read_times(read_parameters(REPORT_PARAMETERS, given, now), now, DAY)
     return page.render(
         {
             "made": plain(now),

@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 
 from shared import cli
 from shared.times import YEARS
+from shared.views.query import parameters_of
 from shared.views.questions import QUESTIONS
 from tests.system import HOUR, NIGHT, Call, Stores, blob_of, create_all, flow, host, record, wait_until
 from tools.azurite import Azurite, azurite
@@ -228,9 +229,46 @@ def test_the_shell_completes_questions_and_choices(run: Run) -> None:
         ("flowtally show traffic --status de", "4", "Denied"),
         ("flowtally show traffic --not-status de", "4", "Denied"),
         ("flowtally show --not-po", "2", "--not-port"),
+        ("flowtally show talkers --order-by Tr", "4", "Traffic"),
+        ("flowtally show talkers --remote", "3", "--remote-ip"),
+        ("flowtally rep", "1", "report"),
     ):
         done = run(COMP_WORDS=words, COMP_CWORD=begun, _FLOWTALLY_COMPLETE="bash_complete")
         assert done.stdout.split() == [f"plain,{offered}"]
+
+
+def test_the_help_of_a_question_is_of_that_question() -> None:
+    for question in QUESTIONS.values():
+        for words in (["show", question.name, "--help"], ["show", "--since", "7d", question.name, "-h"]):
+            done = CliRunner().invoke(cli.main, words, env={"COLUMNS": "80"})
+            assert (done.exit_code, done.stderr) == (0, "")
+            told = " ".join(done.stdout.split())
+            assert question.help in told
+            assert f"--grain [{'|'.join(question.grains)}]" in told
+            assert f"One of {', '.join(question.orders)}, Change" in told
+            offered = {*re.findall(r"^  --([a-z-]+)", done.stdout, re.MULTILINE)} - {"watch"}
+            assert offered == {each.name for each in parameters_of(question) if not each.excludes}
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("talkers --since 7d", "flowtally show talkers --since 7d"),
+        ("denied-sources", "flowtally show denied-sources"),
+        ("talker", "did you mean flowtally show talkers?"),
+        ("stauts", "did you mean flowtally status?"),
+        ("SWEEP", "did you mean flowtally sweep?"),
+        ("show talker", "did you mean talkers?"),
+        ("show Rules", "did you mean rules?"),
+        ("show scopes", "flowtally scopes"),
+        ("show xyz", f"choose one of: {', '.join(QUESTIONS)}"),
+        ("show talkers --limt 3", "--limit"),
+    ],
+)
+def test_what_was_meant_is_proposed(words: str, meant: str) -> None:
+    done = CliRunner().invoke(cli.main, words.split(), env={})
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert meant in done.stderr
 
 
 def test_log_messages_do_nothing_to_a_terminal(stores: Stores, run: Run) -> None:

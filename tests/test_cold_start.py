@@ -1,9 +1,11 @@
-"""What a cold start doesn't do: each would cost every new instance."""
+"""What a cold start doesn't do: each would cost every new instance, and everyone who asks for help."""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 IMPORT = """
 import json, sys
@@ -28,3 +30,68 @@ def test_importing_the_app_and_numpy_starts_no_thread_and_loads_no_tool() -> Non
     threads, packages = json.loads(done.stdout)
     assert threads == 1
     assert not {"click", "rich", "hypothesis", "tests", "tools"} & {*packages}
+
+
+SAY = """
+import json, sys
+from shared.cli import main
+try:
+    main(sys.argv[1:], prog_name="flowtally")
+except SystemExit as left:
+    code = left.code
+files = {name: getattr(module, "__file__", None) or "" for name, module in sys.modules.items()}
+installed = [
+    name for name, file in files.items()
+    if "-packages" in file and "." not in name and not name.startswith("__editable__")
+]
+print("", json.dumps([code, installed]), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("--help", 0),
+        ("show --help", 0),
+        ("show talkers --help", 0),
+        ("flows --help", 0),
+        ("status --help", 0),
+        ("report --help", 0),
+        ("statsu", 2),
+        ("talkers", 2),
+        ("show talker", 2),
+        ("show talkers --nonsense", 2),
+        ("show talkers --since x", 2),
+        ("show talkers --port 22", 2),
+        ("show talkers -o xml", 2),
+        ("flows nsg-web --ip x", 2),
+        ("rejects nsg-web --limit x", 2),
+        ("why --from 10.0.0.4", 2),
+        ("sweep --since x", 2),
+        ("report --out x --ip x", 2),
+        ("status", 2),
+        ("show talkers", 2),
+    ],
+)
+def test_help_and_errors_of_the_command_line_load_no_package_but_click(words: str, code: int) -> None:
+    """Also where settings are missing, as here."""
+    assert said(*words.split()) == [code, ["click"]]
+
+
+@pytest.mark.parametrize("words", ["flowtally s", "flowtally show t", "flowtally show talkers --order-by P"])
+def test_completion_by_the_shell_loads_no_package_but_click(words: str) -> None:
+    place = str(words.count(" "))
+    completion = {"_FLOWTALLY_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": place}
+    assert said(**completion) == [0, ["click"]]
+
+
+def said(*words: str, **environment: str) -> object:
+    """The exit code of a command line, and the packages that it has loaded."""
+    done = subprocess.run(
+        [sys.executable, "-c", SAY, *words],
+        cwd=Path(__file__).parents[1],
+        env=environment,
+        capture_output=True,
+        check=True,
+    )
+    return json.loads(done.stdout.splitlines()[-1])

@@ -4,35 +4,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from shared.blobs import FlowLogs
 from shared.cli.frame import command, connect, main, output_option, parameter_options, say
 from shared.errors import BadRequest, MalformedInput
-from shared.flowlog.blob_name import KINDS, BlobName, parse_blob_name
-from shared.flows import (
-    COLUMNS,
-    DECISION_COLUMNS,
-    REJECT_COLUMNS,
-    FlowRow,
-    Progress,
-    Wanted,
-    decisions,
-    find_blobs,
-    read_flows,
-    read_rejects,
-)
-from shared.output import Output, for_people, human_bytes, print_rows
 from shared.times import HOUR
-from shared.views.explanations import (
-    explain_codes,
-    explain_denial,
-    explain_rules,
-    is_denied_by_encryption,
-)
-from shared.views.formats import plain
+from shared.views.formats import Output, plain
 from shared.views.query import (
     RAW_PARAMETERS,
     REJECTS_PARAMETERS,
@@ -42,6 +21,11 @@ from shared.views.query import (
     read_parameters,
     read_times,
 )
+
+if TYPE_CHECKING:
+    from shared.blobs import FlowLogs
+    from shared.flowlog.blob_name import BlobName
+    from shared.flows import FlowRow, Progress, Wanted
 
 _TABLE_ROWS = 100
 _TABLE_SAMPLE = 200
@@ -71,6 +55,9 @@ def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     now = datetime.now(UTC)
     values = read_parameters(RAW_PARAMETERS, given, now)
     flow_logs = connect().flow_logs
+
+    from shared.flows import COLUMNS, Progress, read_flows
+
     wanted, blobs = _choose_blobs(flow_logs, blob_or_scope, values, now, HOUR)
     looked = Progress()
     rows = read_flows(flow_logs, blobs, wanted, looked)
@@ -101,6 +88,9 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
     now = datetime.now(UTC)
     values = read_parameters(REJECTS_PARAMETERS, given, now)
     flow_logs = connect().flow_logs
+
+    from shared.flows import REJECT_COLUMNS, Progress, read_rejects
+
     wanted, blobs = _choose_blobs(flow_logs, blob_or_scope, values, now, 24 * HOUR)
     blobs = wanted.blobs_of(blobs)
     looked = Progress()
@@ -113,11 +103,11 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
 
 def _print_log(
     columns: Sequence[str],
-    rows: Iterator[FlowRow],
+    rows: "Iterator[FlowRow]",
     output: Output,
-    blobs: Sequence[BlobName],
-    wanted: Wanted,
-    looked: Progress,
+    blobs: Sequence["BlobName"],
+    wanted: "Wanted",
+    looked: "Progress",
     limit: int | None,
 ) -> int:
     """Print rows as they are read, at most ``limit``; give their number, and say if there may be more.
@@ -125,6 +115,8 @@ def _print_log(
     A table is for people: fewer rows, short samples, no scope where there is only one, and no blobs' names,
     which hour, scope and interface tell, too.
     """
+    from shared.output import print_rows
+
     hidden = set[str]()
     if output == "table":
         limit = limit or _TABLE_ROWS
@@ -142,11 +134,11 @@ def _print_log(
 class _Counted:
     """Rows, and how many have come by."""
 
-    def __init__(self, rows: Iterator[FlowRow]) -> None:
+    def __init__(self, rows: "Iterator[FlowRow]") -> None:
         self._rows = rows
         self.number = 0
 
-    def __iter__(self) -> Iterator[FlowRow]:
+    def __iter__(self) -> "Iterator[FlowRow]":
         for row in self._rows:
             self.number += 1
             yield row
@@ -179,12 +171,17 @@ def why(given: Given, output: Output) -> None:
         if name not in values:
             raise BadRequest("is needed: an address such as 192.0.2.7, or a range such as 10.0.0.0/8", name)
     since, until = read_times(values, now, 3 * HOUR)
-    wanted = Wanted(since, until or now, _conditions(values))
     flow_logs = connect().flow_logs
+
+    from shared.flows import DECISION_COLUMNS, Progress, Wanted, decisions, find_blobs, read_flows
+    from shared.output import for_people, print_rows
+    from shared.views.explanations import explain_codes, explain_rules, is_denied_by_encryption
+
+    wanted = Wanted(since, until or now, _conditions(values))
     blobs = find_blobs(flow_logs, values.get("scope", ()), wanted)
     looked, unread = Progress(), 0
 
-    def readable() -> Iterator[FlowRow]:
+    def readable() -> "Iterator[FlowRow]":
         nonlocal unread
         for row in read_flows(flow_logs, blobs, wanted, looked):
             if "Rejected" in row:
@@ -206,27 +203,33 @@ def why(given: Given, output: Output) -> None:
     _say_looked(wanted, looked, len(blobs))
 
 
-def _decided(row: FlowRow) -> str:
+def _decided(row: "FlowRow") -> str:
+    from shared.views.explanations import explain_denial, is_denied_by_encryption
+
     if is_denied_by_encryption(row):
         return f"denied {explain_denial(row['Encryption'])}"
     return f"{row['Status'].lower()} by {row['AclRule']} of {row['AclGroup'].rpartition('/')[2]}"
 
 
 def _choose_blobs(
-    flow_logs: FlowLogs, blob_or_scope: str, values: Mapping[str, Any], now: datetime, usual: timedelta
-) -> tuple[Wanted, list[BlobName]]:
+    flow_logs: "FlowLogs", blob_or_scope: str, values: Mapping[str, Any], now: datetime, usual: timedelta
+) -> "tuple[Wanted, list[BlobName]]":
     """What is asked for, and the blobs to read: the one that is named, or a scope's of that time.
 
     Of a single blob all is asked for unless times are given; of a scope the ``usual`` time before ``now``.
     """
+    from shared.flows import Wanted, find_blobs
+
     blob = _blob_named(blob_or_scope)
     since, until = read_times(values, now, now - (blob.hour - HOUR) if blob else usual)
     wanted = Wanted(since, until or now, _conditions(values))
     return wanted, [blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted)
 
 
-def _blob_named(text: str) -> BlobName | None:
+def _blob_named(text: str) -> "BlobName | None":
     """Read a blob's name, alone or behind its container's and a slash; ``None`` if it may be a scope."""
+    from shared.flowlog.blob_name import KINDS, parse_blob_name
+
     container, _, name = text.partition("/")
     try:
         return parse_blob_name(name, container) if container in KINDS else parse_blob_name(text)
@@ -240,7 +243,7 @@ def _conditions(values: Mapping[str, Any]) -> tuple[Condition, ...]:
     return tuple(value for value in values.values() if isinstance(value, Condition))
 
 
-def _nothing(blobs: list[BlobName], looked: Progress) -> str:
+def _nothing(blobs: "list[BlobName]", looked: "Progress") -> str:
     if not blobs:
         return "there is no log of that time: nothing was logged, or it is no longer kept"
     if not looked.tuples:
@@ -248,11 +251,13 @@ def _nothing(blobs: list[BlobName], looked: Progress) -> str:
     return "nothing such was logged in that time, neither allowed nor denied"
 
 
-def _beyond(wanted: Wanted, looked: Progress) -> dict[str, Any]:
+def _beyond(wanted: "Wanted", looked: "Progress") -> dict[str, Any]:
     return {"since": plain(wanted.since), "until": plain(wanted.until), "looked_at": asdict(looked)}
 
 
-def _say_looked(wanted: Wanted, looked: Progress, blobs: int) -> None:
+def _say_looked(wanted: "Wanted", looked: "Progress", blobs: int) -> None:
+    from shared.output import human_bytes
+
     since, until = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (wanted.since, wanted.until))
     say(
         f"looked at {looked.blobs:,} of {blobs:,} blobs, {human_bytes(looked.bytes)}: "

@@ -1,29 +1,40 @@
 """What all commands share: the group, the stores, options, errors and exit codes."""
 
+import inspect
 import io
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
 
 from shared.errors import BadRequest, BadSettings, FlowtallyError
-from shared.settings import read_settings
-from shared.stores import Stores, open_stores
 from shared.times import parse_when
 from shared.views.formats import printable
 from shared.views.query import Given, Parameter
+from shared.views.questions import QUESTIONS
+
+if TYPE_CHECKING:
+    from shared.stores import Stores
 
 
-def connect() -> Stores:
-    """Clients by the settings in the environment."""
-    return open_stores(read_settings(os.environ))
+def connect() -> "Stores":
+    """Make clients by the settings in the environment."""
+    from shared.settings import read_settings
+
+    settings = read_settings(os.environ)
+
+    from shared.stores import open_stores
+
+    return open_stores(settings)
 
 
 def say(message: str) -> None:
@@ -106,7 +117,7 @@ def watch_option(function: click.decorators.FC) -> click.decorators.FC:
     )(function)
 
 
-class _Given(click.ParamType[str]):
+class GivenType(click.ParamType[str]):
     """A text that is read elsewhere, by the same rules as over HTTP; its choices are offered by the shell."""
 
     def __init__(self, parameter: Parameter) -> None:
@@ -119,6 +130,7 @@ class _Given(click.ParamType[str]):
         param: click.Parameter,  # noqa: ARG002 -- the same
         incomplete: str,
     ) -> list[CompletionItem]:
+        """Offer the parameter's choices."""
         wanted = incomplete.lower()
         return [CompletionItem(each) for each in self.parameter.choices if each.lower().startswith(wanted)]
 
@@ -130,10 +142,15 @@ class _Folded(click.Option):
         """None."""
 
 
-_FILTERS = (
-    "A filter that is given more than once, or with a list, means either. "
-    "With not- before its name ({}) it leaves out what it finds."
-)
+def explain_filters(parameters: Iterable[Parameter]) -> str:
+    """Say how filters are given, for those that there are among the parameters; empty if there is none."""
+    excluding = next((each.name for each in parameters if each.excludes), None)
+    if excluding is None:
+        return ""
+    return (
+        "A filter that is given more than once, or with a list, means either. "
+        f"With not- before its name (--{excluding}) it leaves out what it finds."
+    )
 
 
 def parameter_options(
@@ -143,7 +160,6 @@ def parameter_options(
     sentence that there are those that leave out what others find.
     """
     known = [*parameters]
-    excluding = [f"--{each.name}" for each in known if each.excludes]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @wraps(function)
@@ -157,14 +173,13 @@ def parameter_options(
                 f"--{parameter.name}",
                 _argument(parameter),
                 cls=_Folded if parameter.excludes else None,
-                type=None if parameter.is_flag else _Given(parameter),
+                type=None if parameter.is_flag else GivenType(parameter),
                 is_flag=parameter.is_flag,
                 metavar=f"[{'|'.join(parameter.choices)}]" if parameter.choices else None,
                 multiple=parameter.many,
                 help=parameter.help + default,
             )(wrapped)
-        if excluding:
-            wrapped.__doc__ = f"{function.__doc__}\n\n{_FILTERS.format(excluding[0])}"
+        wrapped.__doc__ = f"{inspect.cleandoc(function.__doc__ or '')}\n\n{explain_filters(known)}"
         return wrapped
 
     return decorate
@@ -193,7 +208,29 @@ class _Printable(logging.Formatter):
         return "\n".join(map(printable, super().format(record).split("\n")))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """The commands. For an unknown one that is a question, or nearly, the command that asks it is named."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is named first; a usage error says what may have been meant."""
+        name = args[0]
+        known = name in self.commands or name.startswith("-") or ctx.resilient_parsing
+        if not known and name in QUESTIONS:
+            words = shlex.join(["flowtally", "show", *args])
+            raise click.UsageError(f"{name!r} is a question, no command; ask it with: {words}", ctx)
+        if not known:
+            ways = {each: f"flowtally {each}" for each in self.commands} | {
+                each: f"flowtally show {each}" for each in QUESTIONS
+            }
+            near = [ways[each] for each in get_close_matches(name.lower(), ways)]
+            meant = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise click.UsageError(f"there is no command {name!r}{meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="flowtally")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on stderr.")
 def main(verbose: bool) -> None:

@@ -7,15 +7,10 @@ import textwrap
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from shared import doctor as doctor_job
-from shared import rollup as rollup_job
-from shared import sweep as sweep_job
-from shared.app_doctor import KEY_SETTING, examine_app, read_address
 from shared.cli.frame import (
     command,
     connect,
@@ -27,12 +22,13 @@ from shared.cli.frame import (
     watch_option,
 )
 from shared.errors import Unavailable
-from shared.output import Output, print_rows
-from shared.record_types import to_lines
-from shared.status import COLUMNS, compute_status
-from shared.stores import Stores
 from shared.times import HOUR, floor_hour
-from shared.views.formats import plain, printable
+from shared.views.formats import Output, plain, printable
+
+if TYPE_CHECKING:
+    from shared.doctor import Finding
+    from shared.stores import Stores
+    from shared.sweep import Swept
 
 
 @main.command()
@@ -47,6 +43,9 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
     This is the backfill, too: flowtally sweep --since 30d
     """
     stores = connect()
+
+    from shared.output import print_rows
+
     stores.tables.create()
     span = datetime.now(UTC) - since
     while True:
@@ -72,7 +71,12 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
         time.sleep(watch)
 
 
-def _sweep_with_progress(stores: Stores, since: datetime, until: datetime) -> sweep_job.Swept:
+def _sweep_with_progress(stores: "Stores", since: datetime, until: datetime) -> "Swept":
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from shared import sweep as job
+
     console = Console(stderr=True)
     with Progress(
         TextColumn("sweep"),
@@ -84,7 +88,7 @@ def _sweep_with_progress(stores: Stores, since: datetime, until: datetime) -> sw
         disable=not console.is_terminal,
     ) as progress:
         task = progress.add_task("sweep", total=None)
-        return sweep_job.sweep(
+        return job.sweep(
             stores.flow_logs,
             stores.ledger,
             stores.counts,
@@ -108,8 +112,12 @@ def rollup(since: datetime | None, *, again: bool, output: Output) -> None:
     if again and since:
         raise click.UsageError("--again makes all anew: leave --since out")
     stores = connect()
+
+    from shared import rollup as job
+    from shared.output import print_rows
+
     stores.tables.create()
-    done = rollup_job.rollup(stores.ledger, stores.counts, stores.views, since, again=again)
+    done = job.rollup(stores.ledger, stores.counts, stores.views, since, again=again)
     for scope, error in done.failed:
         say(f"failed, left to the next rollup: {scope}: {error}")
     for name in done.left:
@@ -130,6 +138,11 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
     Exits with 1 if something is behind.
     """
     stores = connect()
+
+    from shared.output import print_rows
+    from shared.record_types import to_lines
+    from shared.status import COLUMNS, compute_status
+
     now = stores.flow_logs.now()
     found = compute_status(stores.flow_logs, stores.ledger, floor_hour(since), until or now + HOUR, now)
     print_rows(
@@ -166,24 +179,28 @@ def doctor(app: str | None, output: Output) -> None:
 
     Exits with 1 if something fails, here or in the app, with 2 if it is the settings.
     """
+    from shared.app_doctor import KEY_SETTING, examine_app, read_address
+    from shared.doctor import COLUMNS, examine
+    from shared.output import print_rows
+
     address = read_address(app) if app is not None else None
-    findings = [*doctor_job.examine(os.environ)]
+    findings = [*examine(os.environ)]
     if address:
         findings += examine_app(address, os.environ.get(KEY_SETTING, ""))
     rows = [finding.row() for finding in findings]
     if output == "table":
-        _, *narrow, _ = doctor_job.COLUMNS
+        _, *narrow, _ = COLUMNS
         print_rows(("Where", *narrow) if address else narrow, rows, output)
         _print_to_dos(findings)
     else:
-        print_rows(doctor_job.COLUMNS, rows, output)
+        print_rows(COLUMNS, rows, output)
     failed = [finding for finding in findings if finding.outcome == "failed"]
     names = [f"{each.step} (app)" if each.where == "app" else each.step for each in failed]
     say(f"failed: {', '.join(names)}" if failed else "all well")
     sys.exit(2 if "settings" in names else 1 if failed else 0)
 
 
-def _print_to_dos(findings: Sequence[doctor_job.Finding]) -> None:
+def _print_to_dos(findings: Sequence["Finding"]) -> None:
     """Print what to do under the table, where sentences have room; once for all steps that need the same."""
     steps: dict[str, list[str]] = {}
     for each in findings:

@@ -1,20 +1,42 @@
 """The commands that ask: scopes, show, report."""
 
+import copy
+import inspect
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from shared import report as report_room
-from shared.cli.frame import command, connect, main, output_option, parameter_options, say, watch_option
+from shared.cli.frame import (
+    GivenType,
+    command,
+    connect,
+    explain_filters,
+    main,
+    output_option,
+    parameter_options,
+    say,
+    watch_option,
+)
 from shared.errors import BadRequest, MalformedInput, Unavailable
-from shared.output import Output, left_out, print_answer, print_rows
-from shared.views.asking import ask
-from shared.views.query import PARAMETERS, Given, read_query
-from shared.views.questions import QUESTIONS
+from shared.views.formats import Output
+from shared.views.query import (
+    PARAMETERS,
+    REPORT_PARAMETERS,
+    Given,
+    Parameter,
+    parameters_of,
+    read_parameters,
+    read_query,
+)
+from shared.views.questions import QUESTIONS, Question
 
 
 @main.command()
@@ -22,6 +44,8 @@ from shared.views.questions import QUESTIONS
 @command
 def scopes(output: Output) -> None:
     """What is watched: the scopes that there are answers for."""
+    from shared.output import print_rows
+
     refused: dict[str, MalformedInput] = {}
     rows = [*connect().counts.catalog(refused).values()]
     columns = (
@@ -36,7 +60,96 @@ def scopes(output: Output) -> None:
     sys.exit(1 if refused else 0)
 
 
+class _QuestionName(click.ParamType[str]):
+    """The name of a question."""
+
+    name = "question"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in QUESTIONS:
+            return str(value)
+        if value in main.commands:
+            self.fail(f"{value!r} is a command, no question; give it with: flowtally {value}", param, ctx)
+        near = get_close_matches(str(value).lower(), QUESTIONS)
+        meant = f"did you mean {' or '.join(near)}?" if near else f"choose one of: {', '.join(QUESTIONS)}"
+        return self.fail(f"unknown question {value!r}; {meant}", param, ctx)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 -- click's signature
+        param: click.Parameter,  # noqa: ARG002 -- the same
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        return [CompletionItem(name) for name in QUESTIONS if name.startswith(incomplete)]
+
+
+_ASKED = f"{__name__}.asked"
+"""Where a context has the question that is asked, and its options."""
+
+
+class _Show(click.Command):
+    """The command ``show``: as soon as a question is named, its help and completion are of that question.
+
+    Options that the question doesn't have are hidden. They are read all the same, to say who has them.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        given, _, _ = self.make_parser(ctx).parse_args([*args])
+        question = QUESTIONS.get(given.get("question", ""))
+        if question:
+            ctx.meta[_ASKED] = question, [_option_of(question, each) for each in self.get_params(ctx)]
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        _, options = ctx.meta.get(_ASKED, (None, None))
+        return options or super().get_params(ctx)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        question, _ = ctx.meta.get(_ASKED, (None, None))
+        return [question.name, "[OPTIONS]"] if question else super().collect_usage_pieces(ctx)
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        question, _ = ctx.meta.get(_ASKED, (None, None))
+        if not question:
+            super().format_help_text(ctx, formatter)
+            return
+        _, figures, _ = inspect.cleandoc(self.help or "").split("\n\n", 2)
+        paragraphs = question.help, figures, explain_filters(parameters_of(question))
+        for text in filter(None, paragraphs):
+            formatter.write_paragraph()
+            with formatter.indentation():
+                formatter.write_text(text)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if _ASKED not in ctx.meta:
+            super().format_epilog(ctx, formatter)
+
+
+def _option_of(question: Question, option: click.Parameter) -> click.Parameter:
+    """An option of ``show`` as it is where this question is asked."""
+    if not isinstance(option, click.Option) or not isinstance(option.type, GivenType):
+        return option
+    parameter = option.type.parameter
+    option = copy.copy(option)
+    option.hidden = parameter not in parameters_of(question)
+    if parameter.name == "grain":
+        option.type = GivenType(_choosing(parameter, question.grains))
+        option.metavar = f"[{'|'.join(question.grains)}]"
+    if parameter.name == "order-by":
+        orders = [*question.orders, "Change"]
+        option.type = GivenType(_choosing(parameter, orders))
+        option.help = (
+            f"{parameter.help} One of {', '.join(orders)} (with --compare). [{question.order or 'its key'}]"
+        )
+    return option
+
+
+def _choosing(parameter: Parameter, choices: Sequence[str]) -> Parameter:
+    return replace(parameter, schema={**parameter.schema, "enum": [*choices]})
+
+
 @main.command(
+    cls=_Show,
     epilog="""\b
 Examples:
   flowtally show denied-sources --scope nsg-web
@@ -50,11 +163,9 @@ Examples:
 \b
 Questions:
 """
-    + "\n".join(f"  {question.name:22}{question.help}" for question in QUESTIONS.values())
+    + "\n".join(f"  {question.name:22}{question.help}" for question in QUESTIONS.values()),
 )
-@click.argument(
-    "question", shell_complete=lambda _, __, text: [name for name in QUESTIONS if name.startswith(text)]
-)
+@click.argument("question", type=_QuestionName())
 @parameter_options(PARAMETERS)
 @watch_option
 @output_option
@@ -64,9 +175,14 @@ def show(question: str, given: Given, watch: float | None, output: Output) -> No
 
     Figures are summed over the time asked for; rows that may lack something say by how much at the most.
     What has no row is in the rest.
+
+    `flowtally show QUESTION --help` says what that question takes.
     """
     read_query(question, given, datetime.now(UTC))  # what is wrong with it is said before anything is asked
     stores = connect()
+
+    from shared.output import left_out, print_answer
+    from shared.views.asking import ask
 
     def show_once() -> None:
         query = read_query(question, given, datetime.now(UTC))
@@ -96,7 +212,7 @@ def _repeat(show_once: Callable[[], None], watch: float | None) -> None:
 
 
 @main.command()
-@parameter_options(report_room.PARAMETERS)
+@parameter_options(REPORT_PARAMETERS)
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
@@ -109,9 +225,13 @@ def report(given: Given, out: Path) -> None:
 
     Example: flowtally report --scope nsg-web --since 7d --out nsg-web.html
     """
-    stores = connect()
     now = datetime.now(UTC)
-    text = report_room.make_report(stores, given, now)
+    read_parameters(REPORT_PARAMETERS, given, now)  # what is wrong with them is said before anything is asked
+    stores = connect()
+
+    from shared.report import make_report
+
+    text = make_report(stores, given, now)
     try:
         out.write_text(text, "utf-8")
     except OSError as error:

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from shared.flowlog.reasons import Reason
-from shared.flowlog.rejects import RejectCounts
 from shared.tally.states import STATES, States
+
+if TYPE_CHECKING:  # see `shared/cli/__init__.py`: help doesn't wait for it
+    from shared.flowlog.rejects import RejectCounts
 
 HEALTH_MEASURES = ("Blobs", "Bytes", "Records", "Tuples", *STATES, "Malformed", "GarbledBytes")
 HEALTH_COLUMNS = (*HEALTH_MEASURES, "LastRecordTime", "LagSeconds")
@@ -95,7 +97,7 @@ def add_rejects(into: RejectTotals, more: Mapping[Reason, RejectTotal]) -> None:
         into[reason] = RejectTotal(*(one + other for one, other in zip(known, total, strict=True)))
 
 
-def rejects_of_blob(counts: RejectCounts) -> RejectTotals:
+def rejects_of_blob(counts: "RejectCounts") -> RejectTotals:
     """What was rejected of one blob."""
     return {
         reason: RejectTotal(each.count, each.garbled_bytes, 1) for reason, each in counts.by_reason.items()

@@ -17,7 +17,7 @@ from typing import Any
 
 from shared.counts.index import ALL_SCOPES
 from shared.times import HOUR
-from shared.views.query import parameters_of
+from shared.views.query import REPORT_PARAMETERS, parameters_of
 from shared.views.questions import QUESTIONS, Grain
 
 _HERE = Path(__file__).parent
@@ -74,7 +74,7 @@ def _panels() -> tuple[Panel, ...]:
 PANELS = _panels()
 
 
-SELECTED = ("scope", "since", "until", "mac", "ip", "port")
+SELECTED = tuple(each.name for each in REPORT_PARAMETERS)
 """The parameters that are selected on the page, or for a report."""
 
 

@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from operator import itemgetter
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from shared.flowlog.tuples import FlowTuple
 from shared.tally.address_ranges import is_internet
-from shared.tally.heavy_hitters import Key
 from shared.tally.measures import Weight, flows_denied, traffic, tuples
+
+if TYPE_CHECKING:  # see `shared/cli/__init__.py`: help doesn't wait for it
+    from shared.tally.heavy_hitters import Key
 
 KEYS = 1_000
 """How many keys a family keeps at least, if it has so many."""
@@ -108,7 +110,7 @@ class Family:
         if sum(column in OF_ADDRESS for column in self.columns) > MOST_ADDRESSES:
             raise ValueError(f"family {self.name}: a key has room for {MOST_ADDRESSES} addresses")
 
-    def key_of(self) -> Callable[[tuple[Any, ...]], Key]:
+    def key_of(self) -> "Callable[[tuple[Any, ...]], Key]":
         """A function that takes a key out of ``dimensions_of`` a tuple."""
         places = [*map(DIMENSIONS.index, self.columns)]
         if len(places) == 1:

@@ -15,9 +15,12 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
+from typing import TYPE_CHECKING
 
-from shared.flowlog.restarts import Correction
 from shared.flowlog.tuples import INT64_MAX, FlowTuple
+
+if TYPE_CHECKING:  # see `shared/cli/__init__.py`: help doesn't wait for it
+    from shared.flowlog.restarts import Correction
 
 PLAIN = (
     "Tuples",
@@ -77,7 +80,7 @@ def figures_of(flow: FlowTuple) -> Figures:
     ]
 
 
-def corrected(figures: Figures, correction: Correction) -> Figures:
+def corrected(figures: Figures, correction: "Correction") -> Figures:
     """What a tuple of these figures adds where restarts change something of it."""
     tuples, allowed, denied, ended, *counters = figures[: len(PLAIN)]
     restarted = ended if correction.restart else 0

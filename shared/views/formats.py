@@ -11,22 +11,25 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from shared.views.answers import Answer
+if TYPE_CHECKING:  # messages are made printable here, also where nothing is answered
+    from shared.views.answers import Answer
 
 Format = Literal["json", "ndjson", "csv", "tsv"]
+Output = Literal["table", "json", "ndjson", "csv", "tsv"]
+"""How the command line prints rows: as a table for people, or in a format for programs."""
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
 """What a spreadsheet may take for the beginning of a formula, the wide forms too; and the mark itself."""
 
 
-def document(answer: Answer) -> dict[str, Any]:
+def document(answer: "Answer") -> dict[str, Any]:
     """An answer as a JSON document: its rows, and what they leave out."""
     return {"rows": [plain_row(answer.columns, row) for row in answer.rows], **beyond_rows(answer)}
 
 
-def beyond_rows(answer: Answer) -> dict[str, Any]:
+def beyond_rows(answer: "Answer") -> dict[str, Any]:
     """What an answer's document says beside its rows."""
     return {
         "question": answer.question.name,

@@ -415,6 +415,11 @@ PARAMETERS = (
 )
 """All parameters of a question, in the order of the help."""
 
+REPORT_PARAMETERS = tuple(
+    each for each in PARAMETERS if each.name in ("scope", "since", "until", "mac", "ip", "port")
+)
+"""The parameters of the page and of a report: what they are of."""
+
 
 def parameters_of(question: Question) -> list[Parameter]:
     """The parameters that a question takes: all but the filters by columns that it hasn't."""

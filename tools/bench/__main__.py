@@ -16,7 +16,7 @@ from tools.bench.logs import BUSY, FLOODED
 from tools.bench.measuring import Row, table
 from tools.bench.memory import memory
 from tools.bench.rolling import rolling
-from tools.bench.starting import starting
+from tools.bench.starting import commands, starting
 from tools.bench.storing import processes, scale, transactions, updates
 
 type Section = Callable[[argparse.Namespace], Iterator[Row]]
@@ -30,6 +30,7 @@ SECTIONS: dict[str, Section] = {
     "windows": lambda given: windows(max(given.megabytes), given.rounds, given.tuples),
     "memory": lambda given: memory(given.memory_of, given.tuples),
     "starting": lambda given: starting(2 * given.rounds),
+    "commands": lambda given: commands(2 * given.rounds),
     "updates": lambda given: updates(min(40, 8 * given.rounds)),
     "transactions": lambda given: transactions(2 * given.rounds),
     "at-once": lambda given: at_once(given.rounds, given.away / 1000),
