@@ -40,6 +40,7 @@ from shared.settings import Connection, Settings, check_service_uri, read_settin
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
 from shared.times import HOUR, floor_hour
+from shared.views.formats import human_bytes
 
 Outcome = Literal["ok", "note", "failed", "skipped"]
 
@@ -346,7 +347,7 @@ class _Stores:
         for each in compared:
             lateness.add(each, now)
         size = sum(each.behind for each in behind)
-        said = f"{len(behind):,} of {len(compared):,} blobs behind, by {size:,} bytes in all"
+        said = f"{len(behind):,} of {len(compared):,} blobs behind, by {human_bytes(size)} in all"
         if lateness.late:
             return Finding(step, "failed", said, _NO_EVENTS)
         return Finding(step, "ok", said if behind else f"nothing is behind (blobs: {len(compared):,})")

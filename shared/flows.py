@@ -40,9 +40,10 @@ COLUMNS = (
     *("Rejected", "ByteFrom", "ByteTo", "Sample"),
 )
 REJECT_COLUMNS = ("Hour", "Scope", "Mac", "BlobName", "ByteFrom", "ByteTo", "Reason", "Sample")
+DECISION_KEY = ("Status", "AclRule", "AclGroup", "Encryption", "Scope", "Direction")
 DECISION_COLUMNS = (
-    *("Status", "AclRule", "AclGroup", "Encryption", "Scope", "Direction", "Ports", "Tuples"),
-    *("FlowsAllowed", "FlowsDenied", "BytesSrcToDest", "BytesDestToSrc", "FirstSeen", "LastSeen"),
+    *(*DECISION_KEY, "Ports", "Tuples", "FlowsAllowed", "FlowsDenied"),
+    *("BytesSrcToDest", "BytesDestToSrc", "FirstSeen", "LastSeen"),
 )
 
 LATE = timedelta(minutes=10)
@@ -302,13 +303,12 @@ def decisions(flows: Iterable[Mapping[str, Any]]) -> list[FlowRow]:
     status and encryption, the one that decided last first. ``Ports``: the destination ports, the first few
     that occurred. Figures are those that are counted.
     """
-    key = ("Status", "AclRule", "AclGroup", "Encryption", "Scope", "Direction")
     found: dict[tuple[Any, ...], FlowRow] = {}
     for flow in flows:
         row = found.setdefault(
-            tuple(flow[name] for name in key),
+            tuple(flow[name] for name in DECISION_KEY),
             {
-                **{name: flow[name] for name in key},
+                **{name: flow[name] for name in DECISION_KEY},
                 "Figures": no_figures(),
                 "Ports": {},
                 "FirstSeen": flow["Time"],

@@ -1,43 +1,47 @@
 """How answers are printed: a table for people, everything else for programs."""
 
-import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched
 from typing import Any, TextIO
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from shared.flowlog.blob_name import without_watcher
+from shared.layout import GAP, Column, Kind, fit, make_column, total
+from shared.terminal import line_width
 from shared.views.answers import BEFORE, Answer, AnswerRow, compared_by
-from shared.views.formats import Output, beyond_rows, pieces, printable
+from shared.views.formats import Output, beyond_rows, human_bytes, pieces, printable
 from shared.views.query import Query
 
 _WIDTH_UNKNOWN = 200
 _PAGE = 1_000
-_GAP = 2
-"""Characters between two columns."""
 
 _MINUTES = ("Period", "Hour", "FirstPeriod", "LastPeriod")
 _MOMENTS = ("Time", "FirstSeen", "LastSeen", "LastRecordTime")
 _BOTH_WAYS = ("BytesSrcToDest", "BytesDestToSrc")
+_BOTH = "Bytes"
+"""The column of bytes both ways together."""
 _LEFT_OUT_FIRST = (
     *("FlowsRestarted", "RestartsLost", "BytesDoubtful", "BytesRestated"),
     *("FlowsEnded", "PacketsDestToSrc", "PacketsSrcToDest", "GarbledBytes", "FirstSeen", "FlowsAllowed"),
-    *(BEFORE + "Missed", "Records", "Kind", "Length", "FirstPeriod", "Encryption", "State", "SrcPort"),
+    *(BEFORE + "Missed", "Records", "Scopes", "Length", "FirstPeriod", "State", "SrcPort"),
     *("Begins", "Continues", "Ends", "Denials"),
 )
-_LEFT_OUT_THEN = (
-    *(*_BOTH_WAYS, "LagSeconds", "Mac", "AclGroup", "ByteFrom", "ByteTo", "L4Protocol", "Rank", "Tuples"),
-    "Missed",
-)
-_NARROWEST = {"SrcIp": 15, "DestIp": 15, "RemoteIp": 15}
-"""Characters of a text's column at the least; 12 where nothing else is said."""
+_LEFT_OUT_THEN = (*_BOTH_WAYS, "LagSeconds", "Mac", "ByteFrom", "ByteTo", "Rank", "Tuples", "Missed")
+"""What is left out after these: all else that need not stay, beginning on the right."""
+
+_LISTS = ("Scope", "Kind", "Period")
+"""What tells the lists of an answer apart; the rows of one have the same."""
+_SHOWN_BY = {"Traffic": (_BOTH,), "Packets": ("PacketsSrcToDest", "PacketsDestToSrc")}
+"""The columns that show a measure which has none of its name."""
 
 _TITLES = {
     "PacketsSrcToDest": "Packets →",
@@ -59,18 +63,22 @@ _TITLES = {
     "LastRecordTime": "Last record",
 }
 _SHORT = {"Direction": {"Inbound": "In", "Outbound": "Out"}}
+_PATHS = {"Scope": "~", "AclGroup": "/"}
+"""Names that have several parts, and what is between these."""
+_NO_NAME = re.compile(r"[ :]|\d\.\d")
+"""What sentences, IPv6 addresses and IPv4 addresses have."""
 _NOT_COUNTED = ("DestPort", "SrcPort", "Rank", "ByteFrom", "ByteTo")
 _HIDDEN_IF_ZERO = (
     *("FlowsAllowed", "FlowsDenied", "FlowsEnded", "PacketsSrcToDest", "PacketsDestToSrc"),
     *("FlowsRestarted", "BytesRestated", "BytesDoubtful", "RestartsLost"),
     *(*_BOTH_WAYS, "GarbledBytes", "Malformed", "Missed", BEFORE + "Missed", "Bytes"),
 )
-_BYTES = ("Bytes", *_BOTH_WAYS, "BytesRestated", "BytesDoubtful", "GarbledBytes", "Traffic")
+_BYTES = (
+    *("Bytes", *_BOTH_WAYS, "BytesRestated", "BytesDoubtful", "GarbledBytes", "Traffic"),
+    *("Offset", "Length", "Behind"),
+)
 _UNIT = ":"
 """Joins a column's name and the measure that it is in, where the name alone doesn't tell."""
-
-_BREAK = re.compile(r"(?<=[-_.:~/ ,])|(?<=[a-z])(?=[A-Z])")
-"""Where names and addresses are broken into lines, if they have to be."""
 
 
 def print_rows(
@@ -80,26 +88,35 @@ def print_rows(
     beyond: Callable[[], Mapping[str, Any]] = dict,
     out: TextIO | None = None,
     *,
-    ordered_by: str = "",
+    keep: Collection[str] | None = None,
 ) -> None:
     """Print rows to ``out`` (default: stdout), as they come; with JSON, what is ``beyond`` them, too.
 
-    A table is printed a thousand rows at a time, as they have to be known before it can be drawn. What it is
-    ``ordered_by`` is never left out of it.
+    A table is printed a thousand rows at a time, as they have to be known before it can be drawn. Where a
+    terminal has no room for it, columns are left out, and said to be, but none of those to ``keep``
+    (default: all), such as tell its rows apart.
     """
     out = out or sys.stdout
     if output == "table":
         for page in batched(rows, _PAGE, strict=False):
-            _print_table(columns, page, out, ordered_by)
+            _print_table(columns, page, out, columns if keep is None else keep)
         return
     for piece in pieces(columns, rows, output, beyond):
         out.write(_harmless(piece) if out.isatty() else piece)
 
 
 def print_answer(answer: Answer, query: Query, output: Output) -> None:
-    """Print an answer to stdout."""
+    """Print an answer to stdout. What its rows stand for, and what they are ordered by, is never left out."""
     columns, rows = _for_people(answer, query) if output == "table" else (answer.columns, answer.rows)
-    print_rows(columns, rows, output, lambda: beyond_rows(answer), ordered_by=compared_by(query))
+    order = compared_by(query)
+    keep = {*_LISTS, *answer.question.key, *_SHOWN_BY.get(order, (order,)), BEFORE, "Change"}
+    print_rows(
+        columns,
+        rows,
+        output,
+        lambda: beyond_rows(answer),
+        keep=[name for name in (*columns, _BOTH) if name.partition(_UNIT)[0] in keep],
+    )
 
 
 def _for_people(answer: Answer, query: Query) -> tuple[Sequence[str], list[AnswerRow]]:
@@ -165,58 +182,137 @@ def _sums(figures: Mapping[str, int]) -> str:
 
 
 def _print_table(
-    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], out: TextIO, ordered_by: str
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], out: TextIO, keep: Collection[str]
 ) -> None:
-    """A table that fits the terminal: columns are left out, and said to be, before a number is cut short.
-
-    Texts are broken into lines only as far as they are long, and shorter only where nothing else helps.
-    """
-    known_width = out.isatty() or "COLUMNS" in os.environ
-    console = Console(file=out, highlight=False, width=None if known_width else _WIDTH_UNKNOWN)
-    cells = _cells(columns, rows)
-    kept, left_out = _fitting(cells, rows, console.width, ordered_by)
-    _name_rests(kept, rows)
-    widths = _widths(kept, rows, console.width, 1)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
-    for name in kept:
-        table.add_column(_title(name), justify="right" if _is(int, name, rows) else "left", no_wrap=True)
-    for place, row in enumerate(rows):
-        line = [_broken(cells[name][place], width) for name, width in zip(kept, widths, strict=True)]
+    """A table that fits the terminal, as far as what it has to ``keep`` lets it."""
+    width = line_width(out) or _WIDTH_UNKNOWN
+    layout = lay_out(columns, rows, width, keep)
+    console = Console(file=out, highlight=False, width=width)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    for column in layout.columns:
+        table.add_column(column.title, justify="right" if column.kind == "number" else "left", no_wrap=True)
+    for row, line in zip(rows, zip(*layout.lines, strict=True), strict=bool(layout.columns)):
         table.add_row(*map(Text, line), style="dim" if row.get("IsRest") else None)
-    console.width = max(console.width, _total(widths))
+    console.width = max(width, _needed(layout))
     console.print(table)
-    if left_out:
-        names = ", ".join(map(_title, left_out))
+    if layout.left_out:
+        console.width = width
+        names = ", ".join(layout.left_out)
         console.print(Text(f"{names}: no room here; in a wider window, or with -o csv", "dim"))
 
 
-type _Cells = dict[str, list[str]]
-"""What stands in the cells of each column."""
+def _needed(layout: "Layout") -> int:
+    """The width that a table has on a terminal, where some characters are as wide as two."""
+    lines = (
+        [column.title, *"\n".join(cells).split("\n")]
+        for column, cells in zip(layout.columns, layout.lines, strict=True)
+    )
+    return total([max(map(cell_len, each)) for each in lines])
 
 
-def _cells(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> _Cells:
-    short: dict[str, Mapping[str, str]] = {**_SHORT}
-    for name, separator in (("Scope", "~"), ("AclGroup", "/")):
-        short[name] = _shortest({str(row[name]) for row in rows if row.get(name)}, separator)
-    cells = {
-        name: [_cell(name, row, short.get(name, {})) for row in rows]
-        for name in columns
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The columns of a table, and the lines in each of their cells; titles of those that are left out."""
+
+    columns: Sequence[Column]
+    lines: Sequence[Sequence[str]]
+    left_out: Sequence[str]
+
+
+def lay_out(
+    columns: Sequence[str], rows: Sequence[Mapping[str, Any]], width: int, keep: Collection[str]
+) -> Layout:
+    """Lay out a table in ``width`` characters.
+
+    Where they are too few, measures are left out first, then names are shortened; and where that isn't
+    enough, the table is wider: no two rows that differ in a name look alike, and no number is cut.
+    """
+    made = _make_columns(columns, rows, keep, fold=False)
+    _, everything, _ = next(_choices(made, keep))
+    if total([made[name].width for name in everything]) > width:
+        made = _make_columns(columns, rows, keep, fold=True)
+    for longest, names, missing in _choices(made, keep):
+        shown, left_out = [made[name] for name in names], [made[name].title for name in missing]
+        widths = fit(shown, width, longest)
+        if widths:
+            break
+    else:
+        widths = [column.narrowest for column in shown]
+    lines = [column.lines(its) for column, its in zip(shown, widths, strict=True)]
+    return Layout(shown, lines, left_out)
+
+
+def _choices(columns: dict[str, Column], keep: Collection[str]) -> Iterator[tuple[int, list[str], list[str]]]:
+    """What may be shown, the best first: how long names and texts may stay, which columns there are, and
+    which are left out. Bytes both ways are one column where there is no room for two.
+    """
+    ways = [name for name in columns if name in _BOTH_WAYS]
+    everything = [name for name in columns if name != _BOTH or not ways]
+    merged = [name for name in columns if name not in ways]
+    merges = bool(ways) and not {*ways} & {*keep}
+    first, then = _named(_LEFT_OUT_FIRST, columns), _named(_LEFT_OUT_THEN, columns)
+    others = [name for name in reversed(columns) if name not in (*first, *then)]
+    for longest, dispensable in ((32, first), (16, [*first, *then, *others])):
+        shown, left_out = everything, list[str]()
+        yield longest, shown, left_out
+        for name in dispensable:
+            if name in ways and merges:
+                shown = [each for each in merged if each not in left_out]
+            elif name in shown and name not in keep:
+                shown = [each for each in shown if each != name]
+                left_out = [*left_out, name]
+            yield longest, shown, left_out
+    yield 0, shown, left_out
+
+
+def _make_columns(
+    names: Sequence[str], rows: Sequence[Mapping[str, Any]], keep: Collection[str], *, fold: bool
+) -> dict[str, Column]:
+    """The columns that have something to show, by name; that of bytes both ways before the two.
+
+    A text that tells rows apart is a name, unless it is a sentence or an address. ``fold``: without what
+    names need not have.
+    """
+    shown = [
+        name
+        for name in names
         if name != "IsRest" and any(_is_worth_showing(name, row.get(name)) for row in rows)
-    }
-    for name in filter(cells.__contains__, _MOMENTS):
-        if len({cell[:10] for cell in cells[name] if cell}) == 1:
-            cells[name] = [cell[11:] for cell in cells[name]]  # all of one day
-    if any(name in cells for name in _BOTH_WAYS):
-        both = [sum(row.get(name) or 0 for name in _BOTH_WAYS) for row in rows]
-        cells["Bytes"] = [*map(human_bytes, both)]
-    return cells
+    ]
+    named, *_ = (*(name for name in shown if name in keep and name not in _LISTS), *shown, "")
+    made: dict[str, Column] = {}
+    for name in shown:
+        values = [row.get(name) for row in rows]
+        cells = _cells(name, values, fold=fold)
+        if name == named:
+            cells = ["rest" if row.get("IsRest") else cell for row, cell in zip(rows, cells, strict=True)]
+        if name in _BOTH_WAYS and _BOTH not in made:
+            both = (sum(row.get(way) or 0 for way in _BOTH_WAYS) for row in rows)
+            made[_BOTH] = make_column(_BOTH, map(human_bytes, both), "number")
+        made[name] = make_column(_title(name), cells, _kind(values, is_kept=name in keep))
+    return made
 
 
-def _name_rests(cells: _Cells, rows: Sequence[Mapping[str, Any]]) -> None:
-    first = next((name for name in cells if name not in ("Scope", "Period")), None)
-    for place, row in enumerate(rows):
-        if row.get("IsRest") and first:
-            cells[first][place] = "rest"
+def _kind(values: Sequence[object], *, is_kept: bool) -> Kind:
+    types = {type(value) for value in values}
+    if str in types:
+        is_name = is_kept and not any(_NO_NAME.search(value) for value in values if isinstance(value, str))
+        return "name" if is_name else "text"
+    return "number" if int in types else "time"
+
+
+def _cells(name: str, values: Sequence[object], *, fold: bool) -> list[str]:
+    texts = {value for value in values if isinstance(value, str)}
+    short: Mapping[str, str] = _SHORT.get(name, {})
+    if name in _PATHS:
+        short = _shortest(texts, _PATHS[name])
+    elif name == "AclRule" and fold:
+        short = {rule: rule.removeprefix("DefaultRule_").removeprefix("UserRule_") for rule in texts}
+        short = short if len({*short.values()}) == len(texts) else {}
+    shown = (short.get(value, value) if isinstance(value, str) else value for value in values)
+    cells = [for_people(name, value) for value in shown]
+    if name in _MOMENTS and len({cell[:10] for cell in cells if cell}) == 1:
+        return [cell[11:] for cell in cells]  # all of one day
+    return ["" if name == "Rank" and cell == "0" else cell for cell in cells]
 
 
 def _is_worth_showing(name: str, value: object) -> bool:
@@ -224,75 +320,10 @@ def _is_worth_showing(name: str, value: object) -> bool:
     return value is not None and value != "" and (value != 0 or not hidden_if_zero)
 
 
-def _fitting(
-    cells: _Cells, rows: Sequence[Mapping[str, Any]], room: int, ordered_by: str
-) -> tuple[_Cells, list[str]]:
-    """The columns that fit, and those that are left out. Bytes both ways are one column where there is no
-    room for two.
-    """
-    first = [name for name in _LEFT_OUT_FIRST if name != ordered_by]
-    then = [name for name in _LEFT_OUT_THEN if name != ordered_by]
-    for longest, dispensable in ((32, first), (16, first + then)):
-        kept = {name: column for name, column in cells.items() if name != "Bytes" or not _ways(cells)}
-        left_out: list[str] = []
-        for name in ("", *_named(dispensable, kept)):
-            if name in kept:
-                del kept[name]
-                if name not in _BOTH_WAYS:
-                    left_out.append(name)
-            if name in _BOTH_WAYS:
-                kept = {each: cells[each] for each in cells if each in kept or each == "Bytes"}
-            if _total(_widths(kept, rows, room, longest)) <= room:
-                return kept, left_out
-    return kept, left_out
-
-
 def _named(names: Iterable[str], columns: Iterable[str]) -> list[str]:
     """The columns of these names, whatever their units."""
     units = {column.partition(_UNIT)[0]: column for column in columns}
     return [units[name] for name in names if name in units]
-
-
-def _ways(cells: _Cells) -> bool:
-    return any(name in cells for name in _BOTH_WAYS)
-
-
-def _widths(cells: _Cells, rows: Sequence[Mapping[str, Any]], room: int, longest: int) -> list[int]:
-    """How wide the columns are to be: as their texts are, but where there is no room, those of more than
-    ``longest`` characters become narrower, the widest first.
-    """
-    widths = [max(map(len, [_title(name), *column])) for name, column in cells.items()]
-    least = [
-        max(len(_title(name)), min(width, max(longest, _NARROWEST.get(name, 12))))
-        if _is(str, name, rows)
-        else width
-        for (name, width) in zip(cells, widths, strict=True)
-    ]
-    while _total(widths) > room:
-        spare, place = max((width - least[place], place) for place, width in enumerate(widths))
-        if spare <= 0:
-            break
-        widths[place] -= 1
-    return widths
-
-
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + _GAP * len(widths) + 1
-
-
-def _is(kind: type, name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
-    return kind in {type(row.get(name)) for row in rows} or (kind is int and name == "Bytes")
-
-
-def _broken(text: str, width: int) -> str:
-    """A text in lines of at most ``width`` characters, broken where a reader would."""
-    lines = []
-    while len(text) > width:
-        at = max((found.start() for found in _BREAK.finditer(text, 0, width)), default=0)
-        at = at if at > width // 3 else width
-        lines.append(text[:at].rstrip())
-        text = text[at:].lstrip()
-    return "\n".join([*lines, text])
 
 
 def _title(name: str) -> str:
@@ -310,11 +341,6 @@ def _shortest(paths: set[str], separator: str) -> dict[str, str]:
             if len(set(short.values())) == len(paths):
                 return short
     return {}
-
-
-def _cell(name: str, row: Mapping[str, Any], short: Mapping[str, str]) -> str:
-    value = row.get(name)
-    return for_people(name, short.get(value, value) if isinstance(value, str) else value)
 
 
 def for_people(name: str, value: object) -> str:
@@ -340,15 +366,3 @@ def _number(name: str, number: int) -> str:
     text = human_bytes(abs(number)) if (unit or name) in _BYTES else f"{abs(number):,}"
     sign = "-" if number < 0 else "+" if name == "Change" and number else ""
     return sign + text
-
-
-def human_bytes(number: int) -> str:
-    """A number of bytes in three or four figures: 999 B, 1.2 KB, 45.6 MB, 7.9 GB (a kilobyte is 1,000)."""
-    if number < 1_000:
-        return f"{number} B"
-    size = float(number)
-    for unit in ("KB", "MB", "GB", "TB", "PB"):
-        size /= 1_000
-        if size < 999.95:
-            return f"{size:.1f} {unit}"
-    return f"{size:,.1f} PB"

@@ -51,7 +51,7 @@ def main() -> int:
             f"{parts:,} parts of {given.scopes} scopes in {time.monotonic() - began:.0f} s", file=sys.stderr
         )
         tables = Tables(Connection("BENCH", connection_string=connection_string))
-        print("| question | of | time | requests | KB | ms |")
+        print("| question | of | time | requests | kB | ms |")
         print("|---|---|---|---|---|---|")
         for name, asked in questions(given.days):
             print(measure(tables, traffic, name, asked, given.rounds), flush=True)

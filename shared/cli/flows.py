@@ -11,7 +11,7 @@ import click
 from shared.cli.frame import command, connect, main, output_option, parameter_options, say
 from shared.errors import BadRequest, MalformedInput
 from shared.times import HOUR
-from shared.views.formats import Output, plain
+from shared.views.formats import Output, human_bytes, plain
 from shared.views.query import (
     RAW_PARAMETERS,
     REJECTS_PARAMETERS,
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 _TABLE_ROWS = 100
 _TABLE_SAMPLE = 200
+_KEPT = (
+    *("Time", "Scope", "Direction", "Status", "L4Protocol", "SrcIp", "DestIp", "DestPort", "AclRule"),
+    *("Rejected", "Hour", "ByteFrom", "ByteTo", "Reason", "Sample"),
+)
+"""The columns of raw logs that are never left out of a table."""
 
 
 @main.command(
@@ -124,7 +129,11 @@ def _print_log(
         rows = (row | {"Sample": row["Sample"][:_TABLE_SAMPLE]} if "Sample" in row else row for row in rows)
     counted = _Counted(islice(rows, limit))
     print_rows(
-        [each for each in columns if each not in hidden], counted, output, lambda: _beyond(wanted, looked)
+        [each for each in columns if each not in hidden],
+        counted,
+        output,
+        lambda: _beyond(wanted, looked),
+        keep=_KEPT,
     )
     if counted.number == limit:
         say(f"stopped after {limit:,} rows: there may be more")
@@ -173,7 +182,15 @@ def why(given: Given, output: Output) -> None:
     since, until = read_times(values, now, 3 * HOUR)
     flow_logs = connect().flow_logs
 
-    from shared.flows import DECISION_COLUMNS, Progress, Wanted, decisions, find_blobs, read_flows
+    from shared.flows import (
+        DECISION_COLUMNS,
+        DECISION_KEY,
+        Progress,
+        Wanted,
+        decisions,
+        find_blobs,
+        read_flows,
+    )
     from shared.output import for_people, print_rows
     from shared.views.explanations import explain_codes, explain_rules, is_denied_by_encryption
 
@@ -191,7 +208,13 @@ def why(given: Given, output: Output) -> None:
 
     rows = decisions(readable())
     notes = [*explain_rules(rows), *explain_codes(filter(is_denied_by_encryption, rows))]
-    print_rows(DECISION_COLUMNS, rows, output, lambda: _beyond(wanted, looked) | {"notes": notes})
+    print_rows(
+        DECISION_COLUMNS,
+        rows,
+        output,
+        lambda: _beyond(wanted, looked) | {"notes": notes},
+        keep=(*DECISION_KEY, "LastSeen"),
+    )
     if rows:
         say(f"last decision, {for_people('LastSeen', rows[0]['LastSeen'])}: {_decided(rows[0])}")
         for note in notes:
@@ -256,8 +279,6 @@ def _beyond(wanted: "Wanted", looked: "Progress") -> dict[str, Any]:
 
 
 def _say_looked(wanted: "Wanted", looked: "Progress", blobs: int) -> None:
-    from shared.output import human_bytes
-
     since, until = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (wanted.since, wanted.until))
     say(
         f"looked at {looked.blobs:,} of {blobs:,} blobs, {human_bytes(looked.bytes)}: "

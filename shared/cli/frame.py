@@ -17,6 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from shared.errors import BadRequest, BadSettings, FlowtallyError
+from shared.terminal import line_width, wrap
 from shared.times import parse_when
 from shared.views.formats import printable
 from shared.views.query import Given, Parameter
@@ -38,8 +39,11 @@ def connect() -> "Stores":
 
 
 def say(message: str) -> None:
-    """Say something that is no data: on stderr, in one line, harmless to a terminal."""
-    click.echo(printable(message), err=True)
+    """Say something that is no data: on stderr, harmless to a terminal, in lines as long as the terminal's;
+    where it is none, in one line.
+    """
+    width = line_width(sys.stderr) if sys.stderr.isatty() else None
+    click.echo(wrap(printable(message), width), err=True)
 
 
 @contextmanager

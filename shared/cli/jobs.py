@@ -1,9 +1,7 @@
 """The commands that work and that watch over it: sweep, rollup, status, doctor."""
 
 import os
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -22,8 +20,9 @@ from shared.cli.frame import (
     watch_option,
 )
 from shared.errors import Unavailable
+from shared.terminal import line_width, wrap
 from shared.times import HOUR, floor_hour
-from shared.views.formats import Output, plain, printable
+from shared.views.formats import Output, human_bytes, plain, printable
 
 if TYPE_CHECKING:
     from shared.doctor import Finding
@@ -150,6 +149,7 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
         found.rows,
         output,
         lambda: {"notices": [each.row() for each in found.notices], "as_of": plain(now)},
+        keep=("Scope", "Hour", "Behind"),
     )
     for name in found.strangers:
         say(f"not a flow log, not counted: {name}")
@@ -159,9 +159,9 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
         say(line)
     total = found.total()
     say(
-        f"{total['Blobs']:,} blobs, {total['Behind']:,} bytes behind, {total['Tuples']:,} tuples counted, "
-        f"{total['Malformed']:,} rejected, {total['GarbledBytes']:,} bytes garbled; "
-        f"as of {now:%Y-%m-%d %H:%M:%SZ}"
+        f"{total['Blobs']:,} blobs, {human_bytes(total['Behind'])} behind, "
+        f"{total['Tuples']:,} tuples counted, {total['Malformed']:,} rejected, "
+        f"{human_bytes(total['GarbledBytes'])} garbled; as of {now:%Y-%m-%d %H:%M:%SZ}"
     )
     sys.exit(1 if total["Behind"] else 0)
 
@@ -210,16 +210,7 @@ def _print_to_dos(findings: Sequence["Finding"]) -> None:
             )
     if steps:
         click.echo("What to do:")
-    width = shutil.get_terminal_size().columns
+    width = line_width(sys.stdout)
     for to_do, names in steps.items():
         end = "" if to_do.endswith("?") else "."
-        text = printable(f"{', '.join(names)}: {to_do}{end}")
-        lines = textwrap.wrap(
-            text,
-            width - 1,
-            initial_indent=" ",
-            subsequent_indent="   ",
-            break_long_words=False,
-            break_on_hyphens=False,
-        )
-        click.echo("\n".join(lines))
+        click.echo(wrap(printable(f"{', '.join(names)}: {to_do}{end}"), width, " "))

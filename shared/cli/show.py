@@ -26,7 +26,7 @@ from shared.cli.frame import (
     watch_option,
 )
 from shared.errors import BadRequest, MalformedInput, Unavailable
-from shared.views.formats import Output
+from shared.views.formats import Output, human_bytes
 from shared.views.query import (
     PARAMETERS,
     REPORT_PARAMETERS,
@@ -52,7 +52,7 @@ def scopes(output: Output) -> None:
         *("Name", "Kind", "Scope", "FirstPeriod", "LastPeriod"),
         *(() if output == "table" else ("ResourceId", "TargetResourceId")),
     )
-    print_rows(columns, rows, output)
+    print_rows(columns, rows, output, keep=("Name", "Kind", "Scope"))
     for error in refused.values():
         say(f"flowtally: {error}")
     if not rows and not refused:
@@ -236,4 +236,4 @@ def report(given: Given, out: Path) -> None:
         out.write_text(text, "utf-8")
     except OSError as error:
         raise BadRequest(f"{out}: {error.strerror}", "out") from None
-    say(f"{out}: {len(text.encode()):,} bytes")
+    say(f"{out}: {human_bytes(len(text.encode()))}")

@@ -33,7 +33,7 @@ from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.tuples import Grammar
 
 LONGEST_RECORD = 8 * 1024 * 1024
-"""Bytes. Network Watcher's records have about 32 KB; 250 times that is no record but a hole."""
+"""Bytes. Network Watcher's records have about 32 kB; 250 times that is no record but a hole."""
 
 UNREAD = Reason.UNREAD
 

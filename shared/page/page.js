@@ -44,11 +44,13 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
   const percent = new Intl.NumberFormat("en", { style: "percent", maximumSignificantDigits: 2 });
 
+  // As `human_bytes` in shared/views/formats.py writes them.
   function bytes(count) {
-    const units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    let value = count, unit = 0;
-    while (value >= 999.5 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
-    return `${unit && value < 99.95 ? value.toFixed(value < 9.995 ? 2 : 1) : Math.round(value)} ${units[unit]}`;
+    if (count < 1000) return `${Math.round(count)} B`;
+    const units = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    let power = 0, tenth = 100;
+    while (Math.round(count / tenth) >= 10_000 && power < units.length - 1) [power, tenth] = [power + 1, tenth * 1000];
+    return `${(Math.round(count / tenth) / 10).toFixed(1)} ${units[power]}`;
   }
 
   function amount(count) { return count < 10_000 ? whole.format(count) : short.format(count); }
@@ -242,7 +244,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
       axes: [
         { stroke: color("--faint"), font: axisFont(), grid: { show: false }, ticks: { stroke: color("--line"), size: 5 }, values: axisTimes },
         { stroke: color("--faint"), font: axisFont(), grid: { stroke: color("--line"), width: 1 }, ticks: { show: false }, size: 58, gap: 6, incrs: STEPS_OF_AXIS,
-          values: (_, ticks) => ticks.map((tick) => (form === bytes ? bytes(tick).replace(/\.0+ /, " ").replace(/(\.\d)0 /, "$1 ") : amount(tick))) },
+          values: (_, ticks) => ticks.map((tick) => (form === bytes ? bytes(tick).replace(".0 ", " ") : amount(tick))) },
       ],
       series: [{}, ...lines.map((line) => ({
         label: line.name, stroke: color(`--${line.tone}`), width: 2, dash: DASHES[line.tone],

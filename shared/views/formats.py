@@ -24,6 +24,9 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 """What a spreadsheet may take for the beginning of a formula, the wide forms too; and the mark itself."""
 
 
+_UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
+
+
 def document(answer: "Answer") -> dict[str, Any]:
     """An answer as a JSON document: its rows, and what they leave out."""
     return {"rows": [plain_row(answer.columns, row) for row in answer.rows], **beyond_rows(answer)}
@@ -113,6 +116,19 @@ def plain_row(columns: Sequence[str], row: Mapping[str, Any]) -> dict[str, Any]:
 def plain(value: object) -> object:
     """A value as it stands in data."""
     return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else value
+
+
+def human_bytes(number: int) -> str:
+    """A number of bytes in four figures at the most: 999 B, 1.2 kB, 45.6 MB, 7.9 GB (a kB is 1,000 bytes).
+
+    The page's script has the same rule.
+    """
+    if number < 1_000:
+        return f"{number} B"
+    power, tenth = 0, 100
+    while (tenths := (number + tenth // 2) // tenth) >= 10_000 and power < len(_UNITS) - 1:
+        power, tenth = power + 1, tenth * 1_000
+    return f"{tenths // 10:,}.{tenths % 10} {_UNITS[power]}"
 
 
 def printable(text: str) -> str:

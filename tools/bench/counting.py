@@ -83,7 +83,7 @@ def floods(rounds: int, tuples: int = FLOODED) -> Iterator[Row]:
 
 
 def small(rounds: int) -> Iterator[Row]:
-    """A minute of about 2 KB and one of about 20 KB, for an empty blob and for one of many keys."""
+    """A minute of about 2 kB and one of about 20 kB, for an empty blob and for one of many keys."""
     for form in FORMATS:
         packed = pack(count(hour_blob(form, 300)).shares)
         for tuples in (20, 260):
@@ -94,7 +94,7 @@ def small(rounds: int) -> Iterator[Row]:
                     rounds, partial(_into, known, count, blob), partial(_into, known, count_plainly, blob)
                 )
                 yield Row(
-                    *("small", f"{form}, {len(blob) / 1e3:.1f} KB onto {what} counts", "× reference"),
+                    *("small", f"{form}, {len(blob) / 1e3:.1f} kB onto {what} counts", "× reference"),
                     ratios(engine, reference),
                     1.0,
                     aside={"ms": 1e3 * median(engine)},
@@ -124,7 +124,7 @@ def packing(rounds: int, tuples_per_minute: int = BUSY) -> Iterator[Row]:
             yield Row(
                 *("packing", f"{form}, {what}: {keys_of(shares):,} keys", "× JSON and zlib"),
                 *(ratios(both, plainly), target),
-                aside={"ms": 1e3 * median(both), "KB": len(packed) / 1e3, "KB as JSON": len(as_json) / 1e3},
+                aside={"ms": 1e3 * median(both), "kB": len(packed) / 1e3, "kB as JSON": len(as_json) / 1e3},
             )
 
 

@@ -126,7 +126,7 @@ def at_once(rounds: int, seconds: float = 0.02, blobs: int = _BLOBS) -> Iterator
     """Updates a second by one instance, so many events at once, against one after the other."""
     with emulator() as (storage, at):
         far_off = _far_off(storage, seconds)
-        for size, tuples in (("2 KB", SMALL_MINUTE), ("20 KB", MINUTE)):
+        for size, tuples in (("2 kB", SMALL_MINUTE), ("20 kB", MINUTE)):
             with ExitStack() as stack:
                 crowds = [
                     _Crowd(
@@ -170,7 +170,7 @@ def instance(megabytes: int = 100) -> Iterator[Row]:
                 for blob in growing:
                     blob.grow()
                 _invoke(running, [blob.name.name for blob in growing], 5)
-            yield _row("45 minutes of 20 KB, of 5 interfaces", running)
+            yield _row("45 minutes of 20 kB, of 5 interfaces", running)
         for what, count, size, tuples in (
             ("16 hours of 1.2 MB, at once", 16, 0, MINUTE),
             (f"5 blobs of {megabytes} MB, at once", 5, megabytes, _LARGE_TUPLES),

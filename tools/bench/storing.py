@@ -43,7 +43,7 @@ _LARGE = 12_000_000
 """Bytes of a blob that computing outweighs storage with."""
 
 SMALL_MINUTE, MINUTE = 20, 250
-"""Tuples of a minute of about 2 KB and of one of about 20 KB."""
+"""Tuples of a minute of about 2 kB and of one of about 20 kB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def updates(rounds: int) -> Iterator[Row]:
             with host(storage.connection_string) as new:
                 _ingest(blob, new)
 
-        for size, tuples in (("2 KB", SMALL_MINUTE), ("20 KB", MINUTE)):
+        for size, tuples in (("2 kB", SMALL_MINUTE), ("20 kB", MINUTE)):
             for number, what in enumerate(("on the same host", "on a new host")):
                 growing = Growing(at, f"000D3A{tuples:05X}{number}", tuples)
                 bare = _Bare(storage, at, growing.name)
@@ -396,7 +396,7 @@ def processes(rounds: int, tuples_per_minute: int = BUSY, updates: int = 200) ->
         small = [_put(at, *_minute_of(number)) for number in range(updates)]
         for what, names, target in (
             (f"{len(large)} blobs of {len(data) / 1e6:.1f} MB", large, 1.7),
-            (f"{len(small)} single updates of 20 KB", small, None),
+            (f"{len(small)} single updates of 20 kB", small, None),
         ):
             runs = [_Run(storage, pool, names) for pool in (one, two)]
             by_one, by_two, spun_by_one, spun_by_two = by_turns(

@@ -9,7 +9,7 @@ to the hour's blob in that minute, and the truth about them. It works from the i
 - ``flows``: flows and their tuples; ``Traffic`` are those that live within one hour;
 - ``lives``: connections that are restarted on the way, and what their tuples state again because of it;
 - ``spoiling``: how a well-formed tuple becomes one that every reader has to reject;
-- ``records``: tuples sorted by rule, cut at about 32 KB, in JSON whose keys vary in order and case;
+- ``records``: tuples sorted by rule, cut at about 32 kB, in JSON whose keys vary in order and case;
 - ``hours``: all of this put together;
 - ``truth``: what has been written, in numbers that a correct reader arrives at too, and what of it is true of
   the traffic.
