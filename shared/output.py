@@ -33,7 +33,7 @@ _LEFT_OUT_FIRST = (
     *("FlowsRestarted", "RestartsLost", "BytesDoubtful", "BytesRestated"),
     *("FlowsEnded", "PacketsDestToSrc", "PacketsSrcToDest", "GarbledBytes", "FirstSeen", "FlowsAllowed"),
     *(BEFORE + "Missed", "Records", "Scopes", "Length", "FirstPeriod", "State", "SrcPort"),
-    *("Begins", "Continues", "Ends", "Denials"),
+    *("Begins", "Continues", "Ends", "Denials", "LastRecordTime"),
 )
 _LEFT_OUT_THEN = (*_BOTH_WAYS, "LagSeconds", "Mac", "ByteFrom", "ByteTo", "Rank", "Tuples", "Missed")
 """What is left out after these: all else that need not stay, beginning on the right."""
