@@ -94,6 +94,22 @@ def to_be_allowed(
     return to_do
 
 
+def to_read_blob(status: int | None, code: str) -> str:
+    """What helps if one of the flow logs' blobs can't be read; ``status`` and ``code``: what was answered."""
+    match status, code:
+        case _, "BlobArchived":
+            return (
+                "it is in the archive: bring it back with az storage blob set-tier --tier Hot, which takes "
+                "some hours, and ask again"
+            )
+        case _, "BlobBeingRehydrated":
+            return "it is on its way out of the archive, which takes some hours: ask again then"
+        case 401 | 403, _:
+            return to_be_allowed(FLOW_LOGS, status, code, "here")
+        case _:
+            return "ask again; if it stays so, flowtally doctor looks for the reason"
+
+
 def _to_pass_the_firewall(service: Service, where: Where) -> str:
     page = "(docs/deploy.md, Firewalls)"
     if where == "here":

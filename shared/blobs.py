@@ -13,7 +13,7 @@ from azure.storage.blob import BlobClient, BlobPrefix, BlobProperties, BlobServi
 
 from shared.connection import Patience, Transport, connect, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
-from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, BlobName, key_join, parse_blob_name
+from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, KINDS, BlobName, key_join, parse_blob_name
 from shared.settings import Connection
 from shared.times import DAY, HOUR, check_year, floor_hour
 
@@ -95,6 +95,11 @@ class FlowLogs:
                 if error.status_code == 412:
                     raise Conflict(f"{blob.name} has changed while it was read") from error
                 raise
+
+    def has(self, blob: BlobName) -> bool:
+        """Whether the blob is there, also where it can't be read."""
+        with storage_errors(f"looking for {blob.name}"):
+            return bool(self.service.get_blob_client(CONTAINERS[blob.kind], blob.name).exists())
 
     def _read(self, client: BlobClient, start: int, most: int, condition: dict[str, Any]) -> Stretch:
         try:
@@ -235,6 +240,19 @@ def account_name(service_url: str) -> str:
     address = urlsplit(service_url)
     label = (address.hostname or "").partition(".")[0].removesuffix("-secondary")
     return key_join([unquote(address.path).strip("/").partition("/")[0] or label])
+
+
+def split_url(url: str) -> tuple[str, str, str]:
+    """The account, the container and the blob's name that a blob's URL names, and nothing else of the URL: a
+    signature or a password in it is left out. ``ValueError`` if it is none.
+    """
+    plain = re.sub("//.*@", "//", re.split("[?#]", url, maxsplit=1)[0])
+    address = urlsplit(plain)
+    first, _, others = unquote(address.path).removeprefix("/").partition("/")
+    if first in KINDS:
+        return account_name(f"{address.scheme}://{address.netloc}"), first, others
+    container, _, name = others.partition("/")  # the emulator's addresses have the account first
+    return account_name(f"{address.scheme}://{address.netloc}/{first}"), container, name
 
 
 def _listed(found: BlobProperties, container: str) -> ListedBlob | str:

@@ -8,6 +8,7 @@ sweep, the next rollup.
 
 import io
 import random
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -45,6 +46,7 @@ LONGEST_WAIT_SECONDS = 10.0
 
 MOST_RETRIES = 4
 _LONGEST_REASON = 300
+_SECRET = re.compile(r"(?<=//)[^/\s?#]*@|\?[^\s'\"]*=[^\s'\"]*")
 _CONNECT_SECONDS = 10
 _SILENCE_SECONDS = 30
 """So long may storage say nothing in the middle of an answer."""
@@ -254,7 +256,12 @@ def storage_errors(what: str) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     lines = str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__]
-    return lines[0][:_LONGEST_REASON]
+    return without_secrets(lines[0])[:_LONGEST_REASON]
+
+
+def without_secrets(text: str) -> str:
+    """A message without what may be secret in the addresses that it names: user and password, parameters."""
+    return _SECRET.sub("", text)
 
 
 @cache
@@ -275,4 +282,4 @@ def connect(service: Any, connection: Connection, transport: Transport, **option
             return service.from_connection_string(connection.connection_string, **options)
         return service(connection.service_uri, credential=credential(connection), **options)
     except ValueError as error:
-        raise BadSettings(f"{connection.name} can't be used: {error}") from None
+        raise BadSettings(f"{connection.name} can't be used: {without_secrets(str(error))}") from None

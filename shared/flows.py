@@ -1,16 +1,17 @@
 """The raw log, readable: tuples straight from the blobs, read by the reference grammar.
 
-Which blobs, their names tell; of each, only the windows are read that are needed, from its beginning up to
-the end of the time asked for. Rows come as they are read, so memory doesn't grow with the log. What the
-counting rejects is rejected here, too, and is given as a row that says why: among flows it is left out only
-where what is known of it fails a condition.
+Which blobs, their names tell (``find_blobs``); each of them is read to its end, window by window. Rows come
+as they are read, so memory doesn't grow with the log. What the counting rejects is rejected here, too, and is
+given as a row that says why: among flows it is left out only where what is known of it fails a condition. A
+blob that can't be read is named in ``Progress``, and the others are read all the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.advice import to_read_blob
 from shared.blobs import FlowLog, FlowLogs
 from shared.errors import Conflict, Unavailable
 from shared.flowlog.blob_name import UNKNOWN_MAC, BlobName
@@ -47,15 +48,28 @@ DECISION_COLUMNS = (
 )
 
 LATE = timedelta(minutes=10)
-"""A tuple stands in a record written up to a minute or so after it: ten are on the safe side."""
+"""A tuple usually stands in a record written up to a minute or so after it: ten are on the safe side."""
+
+_MOST_SILENCES = 3
+"""Blobs in a row for which storage gives no answer, before it is taken to be away."""
 
 _MOST_PORTS = 3
+_JOINT = ", "
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A blob that couldn't be read, or not to its end: why, and what helps."""
+
+    blob: str
+    reason: str
+    to_do: str
 
 
 @dataclass(slots=True)
 class Progress:
     """What has been looked at so far: blobs and bytes read, records, tuples read, tuples and bytes that can't
-    be.
+    be; and the blobs that couldn't be read.
     """
 
     blobs: int = 0
@@ -64,15 +78,26 @@ class Progress:
     tuples: int = 0
     rejected: int = 0
     garbled_bytes: int = 0
+    unread: list[Unread] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which flows: from ``since`` up to and without ``until``, those that fulfil all conditions."""
+    """Which flows: from ``since`` up to and without ``until`` (``None``: all that there is), those that
+    fulfil all conditions.
+    """
 
     since: datetime
-    until: datetime
+    until: datetime | None
     conditions: tuple[Condition, ...] = ()
+
+    def may_hold_time(self, blob: BlobName, written: datetime | None) -> bool:
+        """Whether what has no time of its own may be of the time asked for: by when it was written or, where
+        that isn't known, by its blob's hour.
+        """
+        if written is None:
+            return bool(self.blobs_of([blob]))
+        return self.since <= written and (self.until is None or written - LATE < self.until)
 
     def may_hold(self, row: Mapping[str, Any]) -> bool:
         """Whether no condition fails for what is known of a row."""
@@ -90,13 +115,20 @@ class Wanted:
         return [
             blob
             for blob in blobs
-            if floor_hour(self.since) <= blob.hour < self.until and self.may_hold_of(blob)
+            if floor_hour(self.since) <= blob.hour
+            and (self.until is None or blob.hour < self.until)
+            and self.may_hold_of(blob)
         ]
 
 
 def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> list[BlobName]:
     """The blobs that may hold what is wanted, in order of hour, scope and interface: those of the hours asked
-    for, and of the one after, whose first record holds tuples of the hour before.
+    for, and of one hour before and after.
+
+    A tuple may be timed up to an hour before its blob's hour and up to an hour after it, and what is further
+    away is rejected: so no other blob can hold one. A narrower bound there is not. Tuples aren't in the order
+    of time, and records were seen whose times are hours from their tuples': so each of these blobs is read to
+    its end, whatever the times of its records.
 
     ``BadRequest`` if there is no such scope.
     """
@@ -108,7 +140,8 @@ def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> li
             logs.setdefault(named.scope, []).append(log)
             catalog[named.scope] = {"Scope": named.scope, "Name": named.group}
     chosen = [log for row in find_scopes(catalog, scopes) for log in logs[row["Scope"]]]
-    first, last = floor_hour(wanted.since), floor_hour(wanted.until + LATE)
+    end = wanted.until - timedelta.resolution if wanted.until else flow_logs.server_time()
+    first, last = floor_hour(wanted.since) - HOUR, floor_hour(end) + HOUR
     blobs = [
         found.blob
         for found in flow_logs.list_blobs(first, last, chosen)
@@ -127,18 +160,16 @@ def read_flows(
     (``Counted``), and for filters ``LocalIp`` and ``RemoteIp``.
     """
     carried: dict[tuple[str, str, datetime], Restarts] = {}
+    reader = _BlobReader(flow_logs, looked)
     for blob in blobs:
-        looked.blobs += 1
         restarts = carried.pop((blob.scope, blob.mac, blob.hour), Restarts())
-        for item in _items(flow_logs, blob, looked):
+        for item in reader.items(blob):
             if isinstance(item, Garbled):
                 looked.garbled_bytes += item.end - item.start
                 row = _rejected(blob, None, reject_garbled(item))
-                if wanted.may_hold(row):
+                if wanted.may_hold_time(blob, None) and wanted.may_hold(row):
                     yield row
                 continue
-            if item.time and item.time - LATE >= wanted.until:
-                break
             looked.records += 1
             yield from _rows(blob, item, restarts, wanted, looked)
         carried[blob.scope, blob.mac, blob.hour + HOUR] = restarts.carried(blob.hour)
@@ -153,9 +184,9 @@ def read_rejects(
     What has no whole record at the end of a blob is one of them once its hour is over; before, it is not
     decided.
     """
+    reader = _BlobReader(flow_logs, looked)
     for blob in blobs:
-        looked.blobs += 1
-        for item in _items(flow_logs, blob, looked):
+        for item in reader.items(blob):
             if isinstance(item, Record):
                 looked.records += 1
                 for _, reads in _read_groups(blob, item, looked):
@@ -163,6 +194,37 @@ def read_rejects(
             elif item.reason is not Reason.UNREAD or blob.hour + HOUR + LATE <= now:
                 looked.garbled_bytes += item.end - item.start
                 yield _reject_row(blob, reject_garbled(item))
+
+
+class _BlobReader:
+    """Reads blobs one after the other, and goes on where one can't be read.
+
+    If storage gives no answer for some blobs in a row, it is away: the others aren't asked for, as that would
+    take hours.
+    """
+
+    def __init__(self, flow_logs: FlowLogs, looked: Progress) -> None:
+        self._flow_logs, self._looked = flow_logs, looked
+        self._silences = 0
+
+    def items(self, blob: BlobName) -> Iterator[Record | Garbled]:
+        """A blob's items, as far as it can be read; ``looked`` says if that isn't to its end."""
+        if self._silences >= _MOST_SILENCES:
+            reason = f"{blob.name} wasn't asked for, as storage gave no answer for the blobs before it"
+            self._looked.unread.append(Unread(blob.name, reason, to_read_blob(None, "")))
+            return
+        self._looked.blobs += 1
+        try:
+            yield from _items(self._flow_logs, blob, self._looked)
+        except Unavailable as error:
+            status = getattr(error.__cause__, "status_code", None)
+            code = getattr(error.__cause__, "error_code", None) or ""
+            code = str(getattr(code, "value", code))
+            self._looked.unread.append(Unread(blob.name, str(error), to_read_blob(status, code)))
+            refused = error.__cause__ is None or (status is not None and status < 500)
+            self._silences = 0 if refused else self._silences + 1
+        else:
+            self._silences = 0
 
 
 def _items(flow_logs: FlowLogs, blob: BlobName, looked: Progress) -> Iterator[Record | Garbled]:
@@ -182,10 +244,10 @@ def _items(flow_logs: FlowLogs, blob: BlobName, looked: Progress) -> Iterator[Re
             at, etag, again = reader.position - len(tail), "", len(tail)
             continue
         if stretch is None:
-            return
+            raise Unavailable(f"{blob.name} isn't there any more")
         looked.bytes += len(stretch.data)
         if again and not stretch.data.startswith(reader.tail):
-            raise Unavailable(f"{blob.name} was rewritten while it was read; ask again")
+            raise Unavailable(f"{blob.name} was rewritten while it was read")
         ends_here = stretch.end >= stretch.length
         yield from reader.feed(stretch.data[again:], last=ends_here)
         if ends_here:
@@ -198,8 +260,9 @@ def _items(flow_logs: FlowLogs, blob: BlobName, looked: Progress) -> Iterator[Re
 def _rows(
     blob: BlobName, record: Record, restarts: Restarts, wanted: Wanted, looked: Progress
 ) -> Iterator[FlowRow]:
-    since_ms, until_ms = (int(moment.timestamp() * 1000) for moment in (wanted.since, wanted.until))
-    written = record.time is None or wanted.since <= record.time
+    since_ms = wanted.since.timestamp() * 1000
+    until_ms = wanted.until.timestamp() * 1000 if wanted.until else float("inf")
+    may_be_of_time = wanted.may_hold_time(blob, record.time)
     for group, reads in _read_groups(blob, record, looked):
         source = {
             "Mac": group.mac_in(blob.mac),
@@ -211,7 +274,7 @@ def _rows(
         for number, read in enumerate(reads):
             if isinstance(read, Reject):
                 row = _rejected(blob, record.time, read) | source
-                if written and wanted.may_hold(row):
+                if may_be_of_time and wanted.may_hold(row):
                     yield row
             elif since_ms <= read.time_ms < until_ms:
                 row = _row(blob, read, corrections.get(number)) | source
@@ -300,8 +363,8 @@ def _reject_row(blob: BlobName, reject: Reject) -> FlowRow:
 
 def decisions(flows: Iterable[Mapping[str, Any]]) -> list[FlowRow]:
     """Who decided on these flows: a row of ``DECISION_COLUMNS`` for each scope, group, rule, direction,
-    status and encryption, the one that decided last first. ``Ports``: the destination ports, the first few
-    that occurred. Figures are those that are counted.
+    status and encryption, the one that decided last first. ``Ports``: all the destination ports, each with
+    its protocol. Figures are those that are counted.
     """
     found: dict[tuple[Any, ...], FlowRow] = {}
     for flow in flows:
@@ -310,24 +373,26 @@ def decisions(flows: Iterable[Mapping[str, Any]]) -> list[FlowRow]:
             {
                 **{name: flow[name] for name in DECISION_KEY},
                 "Figures": no_figures(),
-                "Ports": {},
+                "Ports": set(),
                 "FirstSeen": flow["Time"],
                 "LastSeen": flow["Time"],
             },
         )
         add_figures(row["Figures"], flow["Counted"])
-        row["Ports"][f"{flow['L4Protocol']} {flow['DestPort']}"] = None
+        row["Ports"].add((flow["L4Protocol"], flow["DestPort"]))
         row["FirstSeen"] = min(row["FirstSeen"], flow["Time"])
         row["LastSeen"] = max(row["LastSeen"], flow["Time"])
     rows = [_decision(**row) for row in found.values()]
     return sorted(rows, key=lambda row: (row["LastSeen"], row["AclRule"]), reverse=True)
 
 
-def _decision(Figures: list[int], Ports: Iterable[str], **row: Any) -> FlowRow:  # noqa: N803 -- columns
-    ports = [*Ports]
-    more = f" and {len(ports) - _MOST_PORTS} more" if len(ports) > _MOST_PORTS else ""
-    return {
-        **row,
-        **to_columns(Figures),
-        "Ports": ", ".join(ports[:_MOST_PORTS]) + more,
-    }
+def _decision(Figures: list[int], Ports: set[tuple[str, int]], **row: Any) -> FlowRow:  # noqa: N803 -- columns
+    ports = [f"{protocol} {port}" for protocol, port in sorted(Ports)]
+    return {**row, **to_columns(Figures), "Ports": _JOINT.join(ports)}
+
+
+def shorten_ports(ports: str) -> str:
+    """``Ports`` of a decision as people read them: the first few, and how many more there are."""
+    every = ports.split(_JOINT)
+    more = f" and {len(every) - _MOST_PORTS:,} more" if len(every) > _MOST_PORTS else ""
+    return _JOINT.join(every[:_MOST_PORTS]) + more

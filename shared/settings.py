@@ -89,6 +89,12 @@ def _connection(environment: Mapping[str, str], name: str, service: str) -> Conn
         )
     if "=" not in connection_string:
         raise BadSettings(f"{name} is no connection string; it must be NAME=VALUE pairs joined by semicolons")
+    if "@" in connection_string:
+        # Neither quoted nor used: requests would be sent with it, and their addresses be logged.
+        raise BadSettings(
+            f"{name} is no connection string that can be used: an endpoint in it has a user name or a "
+            "password (before an @); leave them out"
+        )
     return Connection(name, connection_string=connection_string)
 
 
@@ -98,7 +104,7 @@ def check_service_uri(setting: str, uri: str, service: str) -> None:
     """
     try:
         parts = urlsplit(uri)
-        plain = bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+        plain = bool(parts.hostname) and parts.port != 0 and "@" not in uri
     except ValueError:
         plain = False
     if not plain or not re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", uri):

@@ -65,7 +65,7 @@ def test_where_is_in_every_output(site: Shown, output: str) -> None:
 
 def test_without_an_app_a_table_does_not_say_where(site: Shown) -> None:
     assert "Where" not in doctor(site.stores.environment).stdout
-    assert "Where,Step" in doctor(site.stores.environment, "-o", "csv").stdout
+    assert '"Where","Step"' in doctor(site.stores.environment, "-o", "csv").stdout
 
 
 def test_what_fails_in_the_app_alone_is_said_to(stores: Stores) -> None:

@@ -22,6 +22,7 @@ from click.testing import CliRunner, Result
 
 from shared import cli
 from shared.times import YEARS
+from shared.views.formats import as_logged
 from shared.views.query import parameters_of
 from shared.views.questions import QUESTIONS
 from tests.system import HOUR, NIGHT, Call, Stores, blob_of, create_all, flow, host, record, wait_until
@@ -286,7 +287,13 @@ def parsed(output: str, text: str) -> list[dict[str, Any]]:
         return rows
     if output == "ndjson":
         return [json.loads(line) for line in text.removesuffix("\n").split("\n")]
-    return [*csv.DictReader(io.StringIO(text), delimiter="," if output == "csv" else "\t")]
+    return [
+        {
+            name: as_logged(value).replace("-", "") if name == "Mac" else as_logged(value)
+            for name, value in row.items()
+        }
+        for row in csv.DictReader(io.StringIO(text), delimiter="," if output == "csv" else "\t")
+    ]
 
 
 def test_every_question_in_every_format_says_the_same(ask: Call) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 from shared.layout import total
 from shared.output import Layout, for_people, lay_out, print_rows
 from shared.terminal import wrap
-from shared.views.formats import Format, cell, human_bytes, pieces
+from shared.views.formats import Format, as_logged, cell, human_bytes, pieces
+from shared.views.query import FILTERS, read_parameters
 from shared.views.questions import QUESTIONS, Question
 
 RULE = "UserRule_allow-everything-from-the-management-network-to-the-database-tier-in-west-europe"
@@ -201,17 +202,54 @@ def test_the_page_writes_bytes_as_the_command_does(numbers: list[int]) -> None:
     assert json.loads(done.stdout) == [*map(human_bytes, numbers)]
 
 
-any_text = st.text() | st.builds(
-    lambda first, text: first + text, st.sampled_from([*"=+-@'\t\r\n＝＋－＠"]), st.text()
+FORMULAS = "=+-@＝＋－＠"
+any_text = (
+    st.text()
+    | st.builds(lambda first, text: first + text, st.sampled_from([*FORMULAS, *"'\t\r\n"]), st.text())
+    | st.text([*"=-@＝'\";,|\t\n\r \0x"])
 )
 
 
 @given(any_text)
 def test_a_cell_never_begins_a_formula_and_loses_nothing(text: str) -> None:
     shown = str(cell(text))
-    assert not shown.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"))
-    assert (shown.removeprefix("'") if shown.startswith("'") else shown) == text
+    assert not shown.startswith((*FORMULAS, "\t", "\r", "\n"))
+    assert as_logged(shown) == text
     assert cell(-5) == -5, "a number is no text"
+
+
+@given(st.lists(any_text, min_size=1, max_size=3), st.sampled_from(["csv", "tsv"]), st.sampled_from(",;|\t"))
+def test_no_cell_is_a_formula_wherever_a_spreadsheet_splits_the_lines(
+    texts: list[str], form: Format, delimiter: str
+) -> None:
+    columns = [*"ABCD"[: len(texts) + 1]]
+    page = "".join(pieces(columns, [dict(zip(columns, [*texts, 5], strict=True))], form))
+    for line in csv.reader(io.StringIO(page, newline=""), delimiter=delimiter):
+        assert not [field for field in line if field.lstrip(' "\0\t\r\n').startswith((*FORMULAS,))]
+
+
+def test_a_formula_behind_a_semicolon_is_none_and_every_text_is_in_quotes() -> None:
+    columns = ["Scope", "AclRule", "Tuples", "IsRest", "Missed"]
+    row = {"Scope": "hub", "AclRule": 'x;=cmd|"1"!A0', "Tuples": -5, "IsRest": False, "Missed": None}
+    for form, joint in (("csv", ","), ("tsv", "\t")):
+        lines = "".join(pieces(columns, [row], cast("Format", form))).splitlines()
+        assert lines == [
+            joint.join(f'"{name}"' for name in columns),
+            joint.join(['"hub"', '"x;\'=cmd|""1""!A0"', "-5", "False", ""]),
+        ]
+
+
+@given(st.sampled_from(["csv", "tsv"]), st.text("0123456789ABCDEF", min_size=12, max_size=12))
+def test_a_mac_address_is_no_number_and_is_found_as_it_is_written(form: Format, mac: str) -> None:
+    page = "".join(pieces(["Mac"], [{"Mac": mac}], form))
+    written = page.splitlines()[1].strip('"')
+    with pytest.raises(ValueError, match="could not convert"):
+        float(written)
+    assert written.replace("-", "") == mac
+    condition = read_parameters(FILTERS, {"mac": [written]}, datetime(2026, 11, 22, tzinfo=UTC))["mac"]
+    assert condition.holds({"Mac": mac})
+    assert cell("unknown", is_mac=True) == "unknown"
+    assert mac in "".join(pieces(["Mac"], [{"Mac": mac}], "json")), "JSON knows texts from numbers"
 
 
 @given(st.lists(any_text, min_size=1, max_size=4), st.sampled_from(["csv", "tsv"]))

@@ -8,8 +8,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from azure.core.exceptions import AzureError
 from azure.storage.blob import ResourceTypes, generate_account_sas
+from click.testing import CliRunner
 
+from shared import cli
+from shared.connection import storage_errors
 from shared.counts.index import Head, Indexed, day_period, hour_period
 from shared.errors import FlowtallyError, Unavailable
 from shared.ingest import ingest
@@ -149,6 +153,39 @@ def test_nothing_that_is_said_holds_a_secret(
     with pytest.raises(Unavailable) as refused, host(through.replace(secret[:5], "AAAAA")) as stranger:
         stranger.flow_logs.now()
     assert secret[5:] not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["FLOW_LOGS", "RESULTS", "both"])
+def test_a_password_in_an_endpoint_is_never_said(
+    storage: Azurite, stores: Stores, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    text = storage.connection_string.replace("http://127.0.0.1", "http://user:TOPSECRET@127.0.0.1")
+    settings = {each: text for each in ("FLOW_LOGS", "RESULTS") if name in (each, "both")}
+    caplog.set_level(logging.INFO)
+    for words in (
+        ["doctor"],
+        ["doctor", "-o", "json"],
+        ["-v", "status"],
+        ["-v", "flows", "nsg-web"],
+        ["scopes"],
+    ):
+        done = CliRunner().invoke(cli.main, words, env={**stores.environment, **settings})
+        assert done.exit_code == 2, words
+        assert "a user name or a password" in done.output
+        assert "TOPSECRET" not in done.output + caplog.text
+
+
+def test_a_message_names_an_address_without_what_may_be_secret_in_it() -> None:
+    for text in (
+        "Invalid URL: 'https://user:TOPSECRET@logs/a'",
+        "no answer from https://logs/a?sv=1&sig=TOPSECRET: refused",
+        "Max retries exceeded with url: /a?comp=list&sig=TOPSECRET (Caused by: x)",
+        "Unable to connect to proxy http://TOPSECRET@proxy:8080/",
+    ):
+        with pytest.raises(Unavailable) as error, storage_errors("reading"):
+            raise AzureError(text)
+        assert "TOPSECRET" not in str(error.value)
+        assert str(error.value).startswith(f"reading: {text[:10]}")
 
 
 # Licences

@@ -133,6 +133,10 @@ def test_a_wrong_setting_is_named_with_what_it_wants(name: str, value: str, want
         ("FLOW_LOGS__blobServiceUri", f"{BLOBS}/?sv=2026-01-01&sig={KEY}"),
         ("RESULTS__tableServiceUri", f"{TABLES}?sig={KEY}"),
         ("FLOW_LOGS__blobServiceUri", f"ftp://user:{KEY}@logs"),
+        ("FLOW_LOGS__blobServiceUri", f"https://user:{KEY}@logs.blob.core.windows.net"),
+        ("RESULTS__tableServiceUri", f"https://user/{KEY}@results.table.core.windows.net"),
+        ("FLOW_LOGS", f"AccountName=a;AccountKey=eA==;BlobEndpoint=https://user:{KEY}@logs/"),
+        ("RESULTS", f"AccountName=a;AccountKey=eA==;TableEndpoint=https://user:/{KEY}@results/"),
     ],
 )
 def test_a_secret_in_the_wrong_place_is_never_quoted(name: str, value: str) -> None:

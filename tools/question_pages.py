@@ -72,8 +72,11 @@ hold for every key that was counted, and only `limit` cuts.
   such traffic, or nothing that fulfils the filters.
 
 Formats: `-o table` rounds bytes (a kilobyte is 1,000); `json`, `ndjson`, `csv`, `tsv` are exact. In CSV
-and TSV a text that a spreadsheet might take for a formula has an apostrophe before it, and so has one
-that begins with an apostrophe: drop one and you have the text as it was logged.
+and TSV every text is in quotes. What a spreadsheet might take for a formula has an apostrophe before it: at
+a text's beginning, and behind `,` `;` `|`, a tab or the end of a line in it, where some spreadsheets split.
+Where an apostrophe stood already, another one is put before it: drop one in each of these places, and you
+have the text as it was logged. A MAC address has hyphens there (`00-0D-3A-F8-78-56`), because of digits
+alone a spreadsheet or pandas would make a number; `mac` takes it in both forms.
 """
 
 

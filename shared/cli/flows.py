@@ -1,5 +1,7 @@
 """The commands that read the raw log: flows, rejects, why."""
 
+import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -34,6 +36,8 @@ _KEPT = (
     *("Rejected", "Hour", "ByteFrom", "ByteTo", "Reason", "Sample"),
 )
 """The columns of raw logs that are never left out of a table."""
+_NAMED = 5
+"""Blobs that can't be read which are named, of those that the same would help."""
 
 
 @main.command(
@@ -55,7 +59,8 @@ def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     Where a VNet log ends a flow and begins it again in one millisecond, the state of both tuples is
     Restarted; their figures are those of the log, too. Read straight from the blobs, blob by blob, in the
     order of the log. A tuple that can't be read is a row, too, that says why; it is left out only where a
-    filter rules it out. A blob's container may stand before its name, with a slash.
+    filter rules it out. A blob is given by its name, by its container and name with a slash between them, or
+    by its URL.
     """
     now = datetime.now(UTC)
     values = read_parameters(RAW_PARAMETERS, given, now)
@@ -68,8 +73,8 @@ def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     rows = read_flows(flow_logs, blobs, wanted, looked)
     number = _print_log(COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
     if not number:
-        say(_nothing(blobs, looked))
-    _say_looked(wanted, looked, len(blobs))
+        say(_nothing(wanted, blobs, looked))
+    _end(wanted, looked, len(blobs))
 
 
 @main.command(
@@ -102,8 +107,9 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
     rows = read_rejects(flow_logs, blobs, now, looked)
     number = _print_log(REJECT_COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
     if not number:
-        say("nothing is rejected in the log of that time" if blobs else _nothing(blobs, looked))
-    _say_looked(wanted, looked, len(blobs))
+        nothing = f"nothing is rejected in {_log_of(looked)} of that time"
+        say(nothing if blobs else _nothing(wanted, blobs, looked))
+    _end(wanted, looked, len(blobs))
 
 
 def _print_log(
@@ -190,27 +196,29 @@ def why(given: Given, output: Output) -> None:
         decisions,
         find_blobs,
         read_flows,
+        shorten_ports,
     )
     from shared.output import for_people, print_rows
     from shared.views.explanations import explain_codes, explain_rules, is_denied_by_encryption
 
-    wanted = Wanted(since, until or now, _conditions(values))
+    wanted = Wanted(since, until, _conditions(values))
     blobs = find_blobs(flow_logs, values.get("scope", ()), wanted)
-    looked, unread = Progress(), 0
+    looked, rejected = Progress(), 0
 
     def readable() -> "Iterator[FlowRow]":
-        nonlocal unread
+        nonlocal rejected
         for row in read_flows(flow_logs, blobs, wanted, looked):
             if "Rejected" in row:
-                unread += 1
+                rejected += 1
             else:
                 yield row
 
     rows = decisions(readable())
     notes = [*explain_rules(rows), *explain_codes(filter(is_denied_by_encryption, rows))]
+    shown = [row | {"Ports": shorten_ports(row["Ports"])} for row in rows] if output == "table" else rows
     print_rows(
         DECISION_COLUMNS,
-        rows,
+        shown,
         output,
         lambda: _beyond(wanted, looked) | {"notes": notes},
         keep=(*DECISION_KEY, "LastSeen"),
@@ -220,10 +228,10 @@ def why(given: Given, output: Output) -> None:
         for note in notes:
             say(f"note: {note}")
     else:
-        say(_nothing(blobs, looked))
-    if unread:
-        say(f"note: {unread:,} of the log's entries can't be read; `flowtally rejects` shows them")
-    _say_looked(wanted, looked, len(blobs))
+        say(_nothing(wanted, blobs, looked))
+    if rejected:
+        say(f"note: {rejected:,} of the log's entries can't be read; `flowtally rejects` shows them")
+    _end(wanted, looked, len(blobs))
 
 
 def _decided(row: "FlowRow") -> str:
@@ -240,48 +248,93 @@ def _choose_blobs(
     """What is asked for, and the blobs to read: the one that is named, or a scope's of that time.
 
     Of a single blob all is asked for unless times are given; of a scope the ``usual`` time before ``now``.
+    ``BadRequest`` if there is no such blob.
     """
+    from shared.flowlog.blob_name import CONTAINERS
     from shared.flows import Wanted, find_blobs
 
-    blob = _blob_named(blob_or_scope)
-    since, until = read_times(values, now, now - (blob.hour - HOUR) if blob else usual)
-    wanted = Wanted(since, until or now, _conditions(values))
-    return wanted, [blob] if blob else find_blobs(flow_logs, [blob_or_scope], wanted)
+    text = re.split("[?#]", blob_or_scope, maxsplit=1)[0]  # behind it a signature may stand, never to be said
+    blob = _blob_named(text, flow_logs.account)
+    end = max(now, blob.hour + HOUR) if blob else now
+    since, until = read_times(values, end, end - (blob.hour - HOUR) if blob else usual)
+    wanted = Wanted(since, until, _conditions(values))
+    if not blob:
+        return wanted, find_blobs(flow_logs, [text], wanted)
+    if not flow_logs.has(blob):
+        raise BadRequest(
+            f"there is no blob {blob.name!r} in container {CONTAINERS[blob.kind]} of the account "
+            f"{flow_logs.account}: it was never written, or is no longer kept",
+            "blob-or-scope",
+        )
+    return wanted, [blob]
 
 
-def _blob_named(text: str) -> "BlobName | None":
-    """Read a blob's name, alone or behind its container's and a slash; ``None`` if it may be a scope."""
+def _blob_named(text: str, account: str) -> "BlobName | None":
+    """Read a blob's name, its container and name, or its URL; ``None`` if it may be a scope."""
+    from shared.blobs import split_url
     from shared.flowlog.blob_name import KINDS, parse_blob_name
 
+    if "/" not in text:
+        return None
     container, _, name = text.partition("/")
+    if "://" in text:
+        try:
+            its_account, container, name = split_url(text)
+        except ValueError:
+            raise BadRequest("the URL can't be read", "blob-or-scope") from None
+        if container not in KINDS:
+            raise BadRequest(
+                f"this URL names no blob in one of the containers {' and '.join(KINDS)}", "blob-or-scope"
+            )
+        if its_account != account:
+            raise BadRequest(
+                f"this blob is of the account {its_account}; the setting FLOW_LOGS names {account}",
+                "blob-or-scope",
+            )
+        text = f"{container}/{name}"
     try:
         return parse_blob_name(name, container) if container in KINDS else parse_blob_name(text)
     except MalformedInput:
-        if "/" in text:
-            raise BadRequest(f"{text!r} is no flow log's blob, nor a scope", "blob-or-scope") from None
-        return None
+        raise BadRequest(f"{text!r} is no flow log's blob, nor a scope", "blob-or-scope") from None
 
 
 def _conditions(values: Mapping[str, Any]) -> tuple[Condition, ...]:
     return tuple(value for value in values.values() if isinstance(value, Condition))
 
 
-def _nothing(blobs: "list[BlobName]", looked: "Progress") -> str:
-    if not blobs:
+def _nothing(wanted: "Wanted", blobs: "list[BlobName]", looked: "Progress") -> str:
+    if not wanted.blobs_of(blobs):
         return "there is no log of that time: nothing was logged, or it is no longer kept"
-    if not looked.tuples:
+    if not looked.tuples and not looked.unread:
         return "the log of that time is empty"
-    return "nothing such was logged in that time, neither allowed nor denied"
+    return f"nothing such is in {_log_of(looked)} of that time, neither allowed nor denied"
+
+
+def _log_of(looked: "Progress") -> str:
+    return "what could be read of the log" if looked.unread else "the log"
 
 
 def _beyond(wanted: "Wanted", looked: "Progress") -> dict[str, Any]:
     return {"since": plain(wanted.since), "until": plain(wanted.until), "looked_at": asdict(looked)}
 
 
-def _say_looked(wanted: "Wanted", looked: "Progress", blobs: int) -> None:
-    since, until = (f"{moment:%Y-%m-%d %H:%M:%S}" for moment in (wanted.since, wanted.until))
+def _end(wanted: "Wanted", looked: "Progress", blobs: int) -> None:
+    """Say what was looked at. If something couldn't be read, say what, and what helps, and exit with 1."""
+    to_dos: dict[str, list[str]] = {}
+    for each in looked.unread:
+        to_dos.setdefault(each.to_do, []).append(each.reason)
+    for to_do, reasons in to_dos.items():
+        for reason in reasons[:_NAMED]:
+            say(f"not read: {reason}")
+        if len(reasons) > _NAMED:
+            say(f"not read, and the same would help: {len(reasons) - _NAMED:,} blobs more")
+        say(f"what helps: {to_do}")
+    until = f"{wanted.until:%Y-%m-%d %H:%M:%S}" if wanted.until else "now"
     say(
         f"looked at {looked.blobs:,} of {blobs:,} blobs, {human_bytes(looked.bytes)}: "
         f"{looked.tuples:,} tuples, {looked.rejected:,} rejected, "
-        f"{human_bytes(looked.garbled_bytes)} garbled · from {since} to {until}, UTC"
+        f"{human_bytes(looked.garbled_bytes)} garbled · from {wanted.since:%Y-%m-%d %H:%M:%S} to {until}, UTC"
     )
+    if looked.unread:
+        say(f"incomplete: {len(looked.unread):,} of these blobs couldn't be read, or not to the end")
+        sys.exit(1)

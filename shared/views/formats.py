@@ -1,14 +1,21 @@
 """Rows and answers as data: JSON, a JSON document a line, CSV, TSV (pure).
 
-What programs read is exact: times in ISO 8601 (UTC), numbers as they are, texts as logged, with two cares.
-In JSON, what doesn't print is written as an escape. In CSV and TSV a text that a spreadsheet would take for
-a formula has an apostrophe before it; so has a text that begins with one. Who drops one apostrophe from the
-beginning of a text has it as it was logged.
+What programs read is exact: times in ISO 8601 (UTC), numbers as they are, texts as logged, with some cares.
+In JSON, what doesn't print is written as an escape. In CSV and TSV:
+
+- every text is in quotes, numbers aren't;
+- what a spreadsheet would take for a formula has an apostrophe before it, at the beginning of a text and,
+  as some spreadsheets split a line at other characters than the file's own, behind a comma, semicolon, tab,
+  vertical bar or end of line in it. Where an apostrophe stood already, another one is put before it: who
+  drops one apostrophe in each of these places has the text as it was logged (``as_logged``);
+- a MAC address has hyphens (``00-0D-3A-F8-78-56``): of digits alone a spreadsheet or pandas would make a
+  number, and ``12E456789012`` would be 12 × 10⁴⁵⁶⁷⁸⁹⁰¹².
 """
 
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,8 +27,16 @@ Format = Literal["json", "ndjson", "csv", "tsv"]
 Output = Literal["table", "json", "ndjson", "csv", "tsv"]
 """How the command line prints rows: as a table for people, or in a format for programs."""
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20", "'")
-"""What a spreadsheet may take for the beginning of a formula, the wide forms too; and the mark itself."""
+_BEGINS = r"(^|[,;|\t\r\n])"
+"""Where a spreadsheet may see a cell begin: at the beginning, or behind what it takes for a separator."""
+
+_FORMULA = re.compile(_BEGINS + r"(?=[\s\"\x00-\x1f]*[=+\-@＝＋－＠]|')|^(?=[\t\r\n])")
+"""Where it may take what follows for a formula, the wide forms too, also behind white space and quotes; and
+where the mark itself follows.
+"""
+
+_MARK = re.compile(_BEGINS + "'")
+_MAC = re.compile("[0-9A-F]{12}")
 
 
 _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
@@ -74,7 +89,12 @@ def pieces(
             yield dump(plain_row(columns, row)) + "\n"
     else:
         page = io.StringIO(newline="")
-        writer = csv.writer(page, delimiter="," if form == "csv" else "\t", lineterminator="\n")
+        writer = csv.writer(
+            page,
+            delimiter="," if form == "csv" else "\t",
+            lineterminator="\n",
+            quoting=csv.QUOTE_STRINGS,
+        )
         for cells in _cells(columns, rows):
             writer.writerow(cells)
             yield page.getvalue()
@@ -99,13 +119,22 @@ def _json(
 def _cells(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[Iterable[object]]:
     yield columns
     for row in rows:
-        yield (cell(row.get(name)) for name in columns)
+        yield (cell(row.get(name), is_mac=name == "Mac") for name in columns)
 
 
-def cell(value: object) -> object:
+def cell(value: object, *, is_mac: bool = False) -> object:
     """A value as it stands in CSV and TSV."""
     value = plain(value)
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    if is_mac and _MAC.fullmatch(value):
+        return "-".join(value[place : place + 2] for place in range(0, 12, 2))
+    return _FORMULA.sub(r"\1'", value)
+
+
+def as_logged(text: str) -> str:
+    """A text of CSV or TSV as it was logged: without the marks of ``cell``."""
+    return _MARK.sub(r"\1", text)
 
 
 def plain_row(columns: Sequence[str], row: Mapping[str, Any]) -> dict[str, Any]:
