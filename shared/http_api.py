@@ -128,13 +128,13 @@ def problem(status: int, detail: str, parameter: str = "") -> Response:
 # The routes
 
 
-def show(counts: Counts, name: str) -> Answer:
+def show(counts: Counts, ledger: Ledger, name: str) -> Answer:
     """``/api/show/{question}``: the answer to a question."""
 
     def answer(given: Given, now: datetime) -> Response:
         find_question(name)
         form, rest = _read_output(given, now)
-        answered = ask(counts, read_query(name, rest, now))
+        answered = ask(counts, ledger, read_query(name, rest, now), MOST_ROWS)
         return _rows(answered.columns, answered.rows, form, beyond_rows(answered), "limit")
 
     return answer

@@ -139,18 +139,22 @@ def _parameter(parameter: Parameter) -> Schema:
 def _answer(question: Question) -> Schema:
     measures = _figures(question.measures)
     nullable = {"oneOf": [measures, {"type": "null"}]}
-    return _object(
-        question={"const": question.name},
-        scopes={"type": "array", "items": _TEXT},
-        since=_TIME,
-        until=_TIME,
-        rows={"type": "array", "items": _row(question)},
+    totals = _object(
+        kind={"enum": ["nsg", "vnet"]},
         total=measures,
         shown=measures,
         rest=measures,
         unfiltered=nullable,
         before=nullable,
         missed=_NUMBER,
+    )
+    return _object(
+        question={"const": question.name},
+        scopes={"type": "array", "items": _TEXT},
+        since=_TIME,
+        until=_TIME,
+        rows={"type": "array", "items": _row(question)},
+        lists={"type": "array", "items": totals},
         unit={"enum": [*question.orders]},
         as_of=_or_null(_TIME),
         notes={"type": "array", "items": _TEXT},
@@ -159,24 +163,33 @@ def _answer(question: Question) -> Schema:
 
 
 def _row(question: Question) -> Schema:
-    """A row: what it always has, with ``grain`` its period, in a comparison what was before.
+    """A row: what it always has, with ``grain`` its period, in a comparison what was before; with ``by`` only
+    some of the columns of its key.
 
     The row of the rest stands for no key: there, what makes up a key is null.
     """
     always: Schema = {
-        "Scope": _or_null(_TEXT),
+        "Kind": _TEXT,
         **({"Rank": _NUMBER} if question.ranked_by else {}),
-        **{name: _or_null(_column(name)) for name in (*question.key, *question.beside, *question.extremes)},
         **dict.fromkeys(question.measures, _NUMBER),
         **({"Missed": _NUMBER} if question.bounded else {}),
         "IsRest": {"type": "boolean"},
     }
+    extremes = (*question.extremes, *(_PERIODS if question.bounded else ()))
     sometimes: Schema = {
+        "Scope": _or_null(_TEXT),
+        "Scopes": _or_null(_NUMBER),
         "Period": _TIME,
+        **{name: _or_null(_column(name)) for name in (*question.projected, *question.beside, *extremes)},
         **{f"{BEFORE}{name}": _NUMBER for name in (*question.measures, "Missed")},
-        "Change": _NUMBER,
+        **dict.fromkeys((BEFORE, "Change"), _NUMBER),
+        "ChangePercent": {"type": ["number", "null"]},
+        "Trend": {"enum": ["new", "gone", "may be new", "may be gone", None]},
     }
     return {**_object(**always), "properties": always | sometimes}
+
+
+_PERIODS = ("FirstPeriod", "LastPeriod")
 
 
 def _list(columns: Sequence[str], **more: Schema) -> Schema:

@@ -17,7 +17,7 @@ from rich.text import Text
 from shared.flowlog.blob_name import without_watcher
 from shared.layout import GAP, Column, Kind, fit, make_column, total
 from shared.terminal import line_width
-from shared.views.answers import BEFORE, Answer, AnswerRow, compared_by
+from shared.views.answers import BEFORE, Answer, AnswerRow, Totals, compared_by
 from shared.views.formats import Output, beyond_rows, human_bytes, pieces, printable
 from shared.views.query import Query
 
@@ -109,7 +109,7 @@ def print_answer(answer: Answer, query: Query, output: Output) -> None:
     """Print an answer to stdout. What its rows stand for, and what they are ordered by, is never left out."""
     columns, rows = _for_people(answer, query) if output == "table" else (answer.columns, answer.rows)
     order = compared_by(query)
-    keep = {*_LISTS, *answer.question.key, *_SHOWN_BY.get(order, (order,)), BEFORE, "Change"}
+    keep = {*_LISTS, *answer.key, *_SHOWN_BY.get(order, (order,)), BEFORE, "Change"}
     print_rows(
         columns,
         rows,
@@ -134,7 +134,8 @@ def _for_people(answer: Answer, query: Query) -> tuple[Sequence[str], list[Answe
         name: f"{name}{_UNIT}{units[name]}" if name in units else name
         for name in answer.columns
         if not (name.startswith(BEFORE) and name not in units)
-        and not (name == "Scope" and len(answer.scopes) == 1)
+        and not (name == "Kind" and len(answer.lists) == 1)
+        and not (name in ("Scope", "Scopes") and len(answer.scopes) == 1)
     }
     rows = [
         {**{shown: row[name] for name, shown in names.items()}, "IsRest": row["IsRest"]}
@@ -152,20 +153,25 @@ def left_out(answer: Answer, query: Query) -> Iterator[str]:
     """What an answer is of, what it leaves out, and how fresh it is: some lines."""
     if answer.why_empty:
         yield answer.why_empty
-    sums = [("total", answer.total)]
-    if any(answer.rest.values()):
-        sums += [("shown", answer.shown), ("rest", answer.rest)]
-    if answer.before is not None:
-        sums.append(("before", answer.before))
-    parts = [f"{name} {_sums(figures)}" for name, figures in sums]
-    as_of = for_people("as_of", answer.as_of) if answer.as_of else "nothing counted yet"
-    yield " · ".join([*parts, f"as of {as_of}"])
+    for its in answer.lists:
+        kind = f"{its.kind.upper()} logs: " if len(answer.lists) > 1 else ""
+        yield kind + " · ".join(f"{name} {_sums(figures)}" for name, figures in _totals(its))
+    as_of = f"as of {for_people('as_of', answer.as_of)}" if answer.as_of else "nothing counted yet"
     form = "%Y-%m-%d %H:%M"
     until = f"{answer.until:{form}}" if query.until or query.compare else "now"
     scopes = f"{len(answer.scopes)} scopes" if len(answer.scopes) != 1 else answer.scopes[0]
-    yield f"{scopes} · from {answer.since:{form}} to {until}, UTC"
+    yield f"{scopes} · from {answer.since:{form}} to {until}, UTC · {as_of}"
     for note in answer.notes:
         yield f"note: {note}"
+
+
+def _totals(its: Totals) -> Iterator[tuple[str, Mapping[str, int]]]:
+    yield "total", its.total
+    if any(its.rest.values()):
+        yield "shown", its.shown
+        yield "rest", its.rest
+    if its.before is not None:
+        yield "before", its.before
 
 
 def _sums(figures: Mapping[str, int]) -> str:

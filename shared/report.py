@@ -30,7 +30,7 @@ def make_report(stores: Stores, given: Given, now: datetime) -> str:
 
 def _answer(stores: Stores, panel: page.Panel, given: Given, window: timedelta, now: datetime) -> Any:
     name, asked = page.asks(panel, given, window)
-    answer = _fetched(http_api.show(stores.counts, name), asked, now)
+    answer = _fetched(http_api.show(stores.counts, stores.ledger, name), asked, now)
     return answer | {"grain": asked.get("grain", [None])[0]}
 
 

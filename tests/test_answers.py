@@ -3,10 +3,10 @@
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address, ip_network
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from typing import Any
 from urllib.parse import urlencode
 
@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from shared import cli, http_api
 from shared.cli.frame import take_given
 from shared.counts.health import Health
-from shared.counts.index import Head, Indexed, Period, day_period, hour_period, part_of
+from shared.counts.index import Head, Indexed, Period, all_of, day_period, hour_period, part_of
 from shared.counts.store import Counts
 from shared.errors import BadRequest, MalformedInput
+from shared.flowlog.restarts import AS_STATED, Correction
 from shared.flowlog.tuples import FlowTuple
+from shared.ledger.entry import Entry
+from shared.ledger.store import Ledger, Posted
 from shared.tally.hour_counts import HourCounts
-from shared.tally.measures import COLUMNS, add_figures, figures_of, to_columns
+from shared.tally.measures import COLUMNS, add_figures
 from shared.tally.packing import pack, pack_apart, unpack
 from shared.times import to_moment
 from shared.views.answers import Answer, AnswerRow
@@ -44,7 +47,8 @@ from tests.naive import is_internet
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 START = datetime(2026, 10, 30, tzinfo=UTC)
 NOW = START + 3 * DAY
-SCOPES = ("nsg~one", "vnet~two")
+SCOPES = ("nsg~one", "nsg~three", "vnet~two")
+KINDS = ("nsg", "vnet")
 COUNTED = [question for question in QUESTIONS.values() if question.name not in ("health", "rejects")]
 BUSY = (0, 23, 24, 25)
 SOURCES = ("10.0.0", "10.0.0", "203.0.113")
@@ -64,6 +68,31 @@ class Event:
     flow: FlowTuple
     rule: str
     mac: str
+    correction: Correction = AS_STATED
+    is_late: bool = False
+    """It stands in the blob of the hour after."""
+
+    @property
+    def kind(self) -> str:
+        return self.scope.partition("~")[0]
+
+    def figures(self, *, as_logged: bool = False) -> Figures:
+        """What it adds to the columns."""
+        flow, correction = self.flow, self.correction
+        restarted = flow.flows_ended if correction.restart else 0
+        counters = (
+            *(flow.packets_src_to_dest, flow.bytes_src_to_dest),
+            *(flow.packets_dest_to_src, flow.bytes_dest_to_src),
+        )
+        if as_logged:
+            ended = restarted or flow.flows_ended
+            allowed = restarted or (0 if correction.restart else flow.flows_allowed)
+            return [1, allowed, flow.flows_denied, ended, *counters, 0, 0, 0, 0]
+        restated = correction.restated
+        allowed, ended = (0, 0) if correction.restart else (flow.flows_allowed, flow.flows_ended)
+        counted = (counter - before for counter, before in zip(counters, restated, strict=True))
+        of_restarts = restarted, restated[1] + restated[3], correction.doubtful, correction.lost
+        return [1, allowed, flow.flows_denied, ended, *counted, *of_restarts]
 
     def dimensions(self) -> AnswerRow:
         flow = self.flow
@@ -123,13 +152,20 @@ def _event(rng: random.Random) -> Event:
         encryption=rng.choice(["", "X", "NX"]),
         flows_allowed=int(not denied),
         flows_denied=int(denied),
-        flows_ended=0,
+        flows_ended=0 if denied else rng.randrange(2),
         packets_src_to_dest=bytes_out // 100,
         bytes_src_to_dest=bytes_out,
         packets_dest_to_src=0,
         bytes_dest_to_src=bytes_out // 7,
     )
-    return Event(hour, rng.choice(SCOPES), flow, rng.choice("abc"), rng.choice("DEF"))
+    counters = (flow.packets_src_to_dest, flow.bytes_src_to_dest, 0, flow.bytes_dest_to_src)
+    restated = counters[0] // 3, counters[1] // 2, 0, counters[3] // 4
+    correction = rng.choice(
+        [AS_STATED, AS_STATED, Correction(restated, doubtful=rng.randrange(9), lost=rng.randrange(2))]
+        + [Correction(restart=True)] * (not denied)
+    )
+    is_late = rng.random() < 0.2
+    return Event(hour, rng.choice(SCOPES), flow, rng.choice("abc"), rng.choice("DEF"), correction, is_late)
 
 
 worlds = st.builds(world_of, st.integers(0, 2**32), st.integers(0, 150))
@@ -137,44 +173,75 @@ worlds = st.builds(world_of, st.integers(0, 2**32), st.integers(0, 150))
 
 @dataclass(frozen=True)
 class Capacities:
-    """How many keys are kept of a family in a blob, an hour and a day; and which days have been made."""
+    """How many keys are kept of a family in a blob, an hour and a day, and in hours and days of all scopes
+    together, if they are merged (``of_all``); of ``addresses`` everywhere. And which days have been made.
+    """
 
     blob: int = 1000
     hour: int = 1000
     day: int = 1000
+    of_all: int = 0
+    addresses: int = 1000
     made: tuple[int, ...] = (0, 1)
 
 
 keys = st.sampled_from([1, 2, 3, 5, 9, 1000, 1000, 1000])
-capacities = st.builds(Capacities, keys, keys, keys, st.sampled_from([(), (0,), (1,), (0, 1), (0, 1, 2)]))
+capacities = st.builds(
+    Capacities,
+    keys,
+    keys,
+    keys,
+    st.sampled_from([0, 0, 1, 2, 5, 1000]),
+    st.sampled_from([1, 3, 1000, 1000]),
+    st.sampled_from([(), (0,), (1,), (0, 1), (0, 1, 2)]),
+)
 
 
 class Stored(Counts):
     """What a rollup would have stored, in memory: everything that is read of it is as it would be."""
 
     def __init__(self, world: list[Event], capacities: Capacities) -> None:
+        self.capacities = capacities
+        self.ledger = Entries()
         self.parts: dict[tuple[str, str, Period], bytes] = {}
         self.heads_of: dict[tuple[str, Period], Head] = {}
+        everyone: dict[str, dict[Period, HourCounts]] = {kind: {} for kind in KINDS}
         for scope in SCOPES:
             hours: dict[Period, HourCounts] = {}
             of_scope = [event for event in world if event.scope == scope]
-            for (hour, _), events in groupby(sorted(of_scope, key=_blob), key=_blob):
-                blob = HourCounts(keys=capacities.blob)
+            for (blob_hour, mac), events in groupby(sorted(of_scope, key=_blob), key=_blob):
+                shares: dict[int, HourCounts] = {}
                 for event in events:
-                    blob.count(event.flow, event.mac, "group", event.rule)
-                keep(blob, capacities.blob)
-                period = hour_period(START + hour * HOUR)
-                hours.setdefault(period, HourCounts(keys=10_000)).merge(unpack(pack({0: blob}))[0])
-            days: dict[Period, HourCounts] = {}
+                    share = shares.setdefault(event.hour - blob_hour, HourCounts(keys=10_000))
+                    share.count(event.flow, event.mac, "group", event.rule, event.correction)
+                for counts in shares.values():
+                    self._keep(counts, capacities.blob)
+                self.ledger.packed[scope, mac, START + blob_hour * HOUR] = packed = pack(shares)
+                for share, counts in unpack(packed).items():
+                    period = hour_period(START + (blob_hour + share) * HOUR)
+                    hours.setdefault(period, HourCounts(keys=10_000)).merge(counts)
+            self._store_all(scope, hours, capacities.hour, capacities.day)
             for period, counts in sorted(hours.items()):
-                keep(counts, capacities.hour)
-                self._store(scope, period, counts)
-                days.setdefault(day_period(period.begin), HourCounts(keys=10_000)).merge(counts)
-            for number in capacities.made:
-                period = day_period(START + number * DAY)
-                counts = days.get(period, HourCounts())
-                keep(counts, capacities.day)
-                self._store(scope, period, counts)
+                everyone[scope.partition("~")[0]].setdefault(period, HourCounts(keys=10_000)).merge(counts)
+        if capacities.of_all:
+            for kind, of_kind in everyone.items():
+                self._store_all(all_of(kind), of_kind, capacities.of_all, capacities.of_all)
+
+    def _store_all(self, scope: str, hours: Mapping[Period, HourCounts], of_hour: int, of_day: int) -> None:
+        days: dict[Period, HourCounts] = {}
+        for period, counts in sorted(hours.items()):
+            self._keep(counts, of_hour)
+            self._store(scope, period, counts)
+            days.setdefault(day_period(period.begin), HourCounts(keys=10_000)).merge(counts)
+        for number in self.capacities.made:
+            period = day_period(START + number * DAY)
+            counts = days.get(period, HourCounts())
+            self._keep(counts, of_day)
+            self._store(scope, period, counts)
+
+    def _keep(self, counts: HourCounts, keys: int) -> None:
+        for name, family in counts.families.items():
+            family.trim(self.capacities.addresses if name == "addresses" else keys)
 
     def _store(self, scope: str, period: Period, counts: HourCounts) -> None:
         packed = pack_apart(counts)
@@ -184,9 +251,12 @@ class Stored(Counts):
 
     def catalog(self, _: object = None) -> dict[str, AnswerRow]:
         return {
-            scope: {"Scope": scope, "Name": scope, "Kind": scope[:3], "FirstPeriod": START, "LastPeriod": NOW}
+            scope: {"Scope": scope, "Name": scope, "Kind": scope.partition("~")[0], **LASTING}
             for scope in SCOPES
         }
+
+    def catalog_of_all(self) -> dict[str, AnswerRow]:
+        return {kind: {"Kind": kind, **LASTING} for kind in KINDS} if self.capacities.of_all else {}
 
     def indexed_hours(
         self, since: datetime, until: datetime, scope: str = ""
@@ -205,31 +275,54 @@ class Stored(Counts):
                 yield period, packed
 
     def answer(self, query: Query) -> Answer:
-        return ask(self, query)
+        return ask(self, self.ledger, query)
 
 
-def keep(counts: HourCounts, keys: int) -> None:
-    for family in counts.families.values():
-        family.trim(keys)
+LASTING: Mapping[str, datetime] = {"FirstPeriod": START, "LastPeriod": NOW}
+
+
+class Entries(Ledger):
+    """The ledger's entries, in memory."""
+
+    def __init__(self) -> None:
+        self.packed: dict[tuple[str, str, datetime], bytes] = {}
+
+    def entries_of(self, scope: str, mac: str, hour: datetime) -> Iterator[Posted]:
+        if (packed := self.packed.get((scope, mac, hour))) is not None:
+            yield Posted("", scope, hour, mac, "", Entry("", packed=packed), "", hour)
 
 
 def _blob(event: Event) -> tuple[int, str]:
-    return event.hour, event.mac
+    return event.hour + event.is_late, event.mac
 
 
 def naive(
     world: list[Event], query: Query, since: datetime, until: datetime
 ) -> dict[tuple[object, ...], Figures]:
-    """What a question is about, by key, with nothing left out."""
+    """What a question is about, by kind of logs and key, with nothing left out."""
     found: dict[tuple[object, ...], Figures] = {}
+    for event in about(world, query, since, until):
+        figures = found.setdefault(key_of_event(event, query), [0] * len(COLUMNS))
+        add_figures(figures, event.figures(as_logged=query.as_logged))
+    return found
+
+
+def about(world: list[Event], query: Query, since: datetime, until: datetime) -> Iterator[Event]:
+    """What a question is about."""
     for event in world:
+        asked = not query.scopes or any(text in event.scope for text in query.scopes)
+        if not asked or query.kind not in ("", event.kind):
+            continue
         when = datetime.fromtimestamp(event.flow.time_ms / 1000, UTC)
         shown = event.shown_in(query.question)
         if event.counts_in(query.question.name) and since <= when < until and query.holds(shown):
-            key = (event.scope, *(shown[name] for name in query.question.key))
-            figures = [*to_columns(figures_of(event.flow)).values()]
-            add_figures(found.setdefault(key, [0] * len(COLUMNS)), figures)
-    return found
+            yield event
+
+
+def key_of_event(event: Event, query: Query) -> tuple[object, ...]:
+    shown = event.shown_in(query.question)
+    scope = [event.scope] if query.by_scope else []
+    return (event.kind, *scope, *(shown[name] for name in query.by or query.question.key))
 
 
 def total_of(rows: Iterable[Figures]) -> Figures:
@@ -237,6 +330,11 @@ def total_of(rows: Iterable[Figures]) -> Figures:
     for row in rows:
         add_figures(total, row)
     return total
+
+
+def totals(answer: Answer, name: str) -> Figures:
+    """What the answer says of all its lists together."""
+    return total_of(figures(getattr(its, name)) for its in answer.lists if getattr(its, name) is not None)
 
 
 SUMS = {
@@ -269,6 +367,11 @@ FILTERS: list[Given] = [
     {"ip": ["192.0.2.1", "10.0.0.0/30"], "not-port": ["22"]},
     {"not-ip": ["10.0.0.0/30"], "protocol": ["tcp,1"]},
     {"not-rule": ["a"], "direction": ["out"]},
+    {"ip": ["192.0.2.1"]},
+    {"from": ["10.0.0.1"], "to": ["192.0.2.1"]},
+    {"to": ["192.0.2.1,192.0.2.9"], "direction": ["in"]},
+    {"local-ip": ["192.0.2.1"], "not-port": ["22"]},
+    {"local-ip": ["10.0.0.2"], "remote-ip": ["192.0.2.9"]},
 ]
 
 
@@ -283,12 +386,20 @@ def queries(draw: st.DrawFn, /, **fixed: list[str]) -> Query:
         + timedelta(minutes=draw(st.sampled_from([0, 7])))
     )
     asked: dict[str, list[str]] = {
-        **{name: [*texts] for name, texts in wanted.items() if columns[name] & {*question.key}},
+        **{name: [*texts] for name, texts in wanted.items() if columns[name] & {*question.projected}},
         "since": [since.isoformat()],
         "limit": [str(draw(st.integers(1, 8) | st.just(1000)))],
-        "order-by": [draw(st.sampled_from([question.order, *question.orders]))],
         **fixed,
     }
+    key = question.key
+    if draw(st.booleans()):
+        shuffled = draw(st.permutations(question.projected))
+        key = tuple(shuffled[: draw(st.integers(1, len(shuffled)))])
+        asked["by"] = [",".join(key)]
+    asked["order-by"] = [draw(st.sampled_from([question.order, *question.orders, *key]))]
+    for name, values in (("kind", ["", *KINDS]), ("scope", ["", "one", "o"]), ("by-scope", ["", "true"])):
+        asked[name] = [draw(st.sampled_from(["", *values]))]
+    asked["as-logged"] = [draw(st.sampled_from(["", "", "true"]))]
     if draw(st.booleans()):
         asked["until"] = [(since + draw(st.sampled_from([1, 2, 24]) | st.integers(1, 60)) * HOUR).isoformat()]
     return read_query(question.name, asked, NOW)
@@ -305,18 +416,21 @@ def test_a_sum_over_periods_is_true_within_what_it_says_it_may_lack(
     answer = Stored(world, capacities).answer(query)
     truth = naive(world, query, answer.since, answer.until + DAY if query.until is None else answer.until)
     assert_true(answer, truth)
-    assert answer.missed <= weigh(answer.unit, figures(answer.unfiltered or answer.rest))
-    shown = [row for row in answer.rows if not row["IsRest"]]
-    assert len(shown) <= query.limit
-    if len(shown) < query.limit:  # nothing was cut: what has no row was in no period's
-        named = {key_of(answer, row) for row in shown}
-        assert all(
-            weigh(answer.unit, figures) <= answer.missed for key, figures in truth.items() if key not in named
-        )
+    for its in answer.lists:
+        assert its.missed <= weigh(answer.unit, figures(its.unfiltered or its.rest))
+        shown = [row for row in answer.rows if row["Kind"] == its.kind and not row["IsRest"]]
+        assert len(shown) <= query.limit
+        if len(shown) < query.limit:  # nothing was cut: what has no row was in no period's
+            named = {key_of(answer, row) for row in shown}
+            assert all(
+                weigh(answer.unit, figures) <= its.missed
+                for key, figures in truth.items()
+                if key[0] == its.kind and key not in named
+            )
 
 
 def key_of(answer: Answer, row: AnswerRow) -> tuple[object, ...]:
-    return (row["Scope"], *(row[name] for name in answer.question.key))
+    return (row["Kind"], *([row["Scope"]] if "Scope" in row else []), *(row[name] for name in answer.key))
 
 
 def assert_true(answer: Answer, truth: Mapping[tuple[object, ...], Figures], prefix: str = "") -> None:
@@ -330,10 +444,10 @@ def assert_true(answer: Answer, truth: Mapping[tuple[object, ...], Figures], pre
         assert weigh(answer.unit, true) <= weigh(answer.unit, figures(row, prefix)) + missed
     total = total_of(figures(row, prefix) for row in answer.rows)
     exact = total_of(truth.values())
-    if answer.unfiltered is None:
+    if all(its.unfiltered is None for its in answer.lists):
         assert total == exact
     elif not prefix:
-        most = total_of([total, figures(answer.unfiltered)])
+        most = total_of([total, totals(answer, "unfiltered")])
         assert all(least <= so <= largest for least, so, largest in zip(total, exact, most, strict=True))
 
 
@@ -345,8 +459,8 @@ def test_shown_and_rest_are_the_total_and_so_are_the_rows(
     answer = Stored(world, capacities).answer(query)
     shown = total_of(figures(row) for row in answer.rows if not row["IsRest"])
     rest = total_of(figures(row) for row in answer.rows if row["IsRest"])
-    assert (shown, rest) == (figures(answer.shown), figures(answer.rest))
-    assert total_of([shown, rest]) == figures(answer.total)
+    assert (shown, rest) == (totals(answer, "shown"), totals(answer, "rest"))
+    assert total_of([shown, rest]) == totals(answer, "total")
     assert bool(answer.why_empty) == all(row["IsRest"] for row in answer.rows)
     for row in answer.rows:
         assert tuple(row) == answer.columns
@@ -365,7 +479,7 @@ def test_a_comparison_holds_both_times_to_the_truth(
     assert_true(answer, naive(world, query, span.since, span.end))
     assert_true(answer, naive(world, query, span.before.since, span.since), "Before")
     for row in answer.rows:
-        order = query.order or answer.unit
+        order = query.order if query.order in query.question.orders else answer.unit
         assert row["Change"] == weigh(order, figures(row)) - weigh(order, figures(row, "Before"))
 
 
@@ -378,16 +492,19 @@ def test_each_period_of_a_list_by_period_is_true_by_itself(
     answer = Stored(world, capacities).answer(replace(query, grain=grain))
     until = answer.until + DAY if query.until is None else answer.until
     periods = {row["Period"] for row in answer.rows}
-    assert [row["Period"] for row in answer.rows] == sorted(row["Period"] for row in answer.rows)
+    assert [(row["Kind"], row["Period"]) for row in answer.rows] == sorted(
+        (row["Kind"], row["Period"]) for row in answer.rows
+    )
     assert all(floor(query.since, grain) == answer.since <= period < until for period in periods)
     for period in periods:
         rows = [row for row in answer.rows if row["Period"] == period]
-        assert sum(not row["IsRest"] for row in rows) <= query.limit
+        for kind in KINDS:
+            assert sum(not row["IsRest"] and row["Kind"] == kind for row in rows) <= query.limit
         truth = naive(world, query, period, min(until, period + LENGTHS[grain]))
         assert_true(replace(answer, rows=rows), truth)
     if not query.conditions:
         total = total_of(naive(world, query, answer.since, until).values())
-        assert figures(answer.total) == total
+        assert totals(answer, "total") == total
 
 
 @few
@@ -409,33 +526,66 @@ def test_traffic_is_exact_to_five_minutes(
 
 
 @few
-@given(worlds, queries(), st.sampled_from(["false", "true"]), st.sampled_from([(), (0, 1)]))
+@given(
+    worlds,
+    queries(),
+    st.booleans(),
+    st.builds(Capacities, of_all=st.sampled_from([0, 1000]), made=st.sampled_from([(), (0, 1)])),
+)
 def test_with_room_for_all_keys_everything_is_exact_and_in_order(
-    world: list[Event], query: Query, compare: str, made: tuple[int, ...]
+    world: list[Event], query: Query, compare: bool, capacities: Capacities
 ) -> None:
-    query = replace(query, compare=compare == "true")
-    answer = Stored(world, Capacities(made=made)).answer(query)
+    query = replace(query, compare=compare)
+    answer = Stored(world, capacities).answer(query)
     until = answer.until + DAY if query.until is None and not query.compare else answer.until
     truth = naive(world, query, answer.since, until)
     rows = [row for row in answer.rows if not row["IsRest"]]
     now = [row for row in rows if any(figures(row))]
     assert {key_of(answer, row): figures(row) for row in now}.items() <= truth.items()
     assert {row.get("Missed") or 0 for row in rows} <= {0}
-    assert (answer.missed, figures(answer.total)) == (0, total_of(truth.values()))
-    assert not answer.unfiltered or not any(answer.unfiltered.values())
+    assert {its.missed for its in answer.lists} <= {0}
+    assert totals(answer, "total") == total_of(truth.values())
+    assert not any(totals(answer, "unfiltered"))
     assert not [note for note in answer.notes if "dropped" in note or "larger ones" in note]
     if query.compare:
         return
-    in_order = sorted(
-        truth.items(), key=lambda each: (-weigh(query.order, each[1]) if query.order else 0, each[0])
-    )
-    assert [key_of(answer, row) for row in rows] == [key for key, _ in in_order[: query.limit]]
+
+    def order(each: tuple[tuple[Any, ...], Figures]) -> tuple[object, ...]:
+        key, of = each
+        if not query.order:
+            return key
+        if query.order in query.question.orders:
+            return (key[0], -weigh(query.order, of), key)
+        return (key[0], key[1 + query.by_scope + query.key.index(query.order)], key)
+
+    in_order = [key for key, _ in sorted(truth.items(), key=order)]
+    wanted = [[key for key in in_order if key[0] == kind][: query.limit] for kind in KINDS]
+    assert [key_of(answer, row) for row in rows] == [*chain.from_iterable(wanted)]
+
+
+@few
+@given(worlds, queries(), capacities)
+def test_the_number_of_scopes_is_no_more_than_it_is_and_all_of_them_where_nothing_was_dropped(
+    world: list[Event], query: Query, capacities: Capacities
+) -> None:
+    query = replace(query, by_scope=False)
+    answer = Stored(world, capacities).answer(query)
+    until = answer.until + DAY if query.until is None else answer.until
+    scopes: dict[tuple[object, ...], set[str]] = {}
+    for event in about(world, query, answer.since, until):
+        scopes.setdefault(key_of_event(event, query), set()).add(event.scope)
+    kept = capacities.blob, capacities.hour, capacities.day, capacities.addresses
+    is_exact = not capacities.of_all and min(kept) == 1000
+    for row in answer.rows:
+        if not row["IsRest"]:
+            many = len(scopes[key_of(answer, row)])
+            assert row["Scopes"] == many if is_exact else row["Scopes"] <= many
 
 
 @few
 @given(worlds, queries())
 def test_first_and_last_seen_are_those_of_the_periods(world: list[Event], query: Query) -> None:
-    query = replace(query, question=QUESTIONS["rules"], order="Tuples", conditions=())
+    query = replace(query, question=QUESTIONS["rules"], order="Tuples", conditions=(), by=(), by_scope=True)
     answer = Stored(world, Capacities(made=())).answer(query)
     for row in answer.rows:
         if row["IsRest"]:
@@ -482,7 +632,7 @@ def test_an_exact_view_is_ordered_and_cut_by_what_is_asked() -> None:
     answer = Stored(world, Capacities()).answer(query)
     assert [row["RemoteIp"] for row in answer.rows] == ["10.0.0.9", "10.0.0.8", "10.0.0.7", None]
     assert [row["Rank"] for row in answer.rows] == [1, 2, 3, 0]
-    assert (answer.rest["Tuples"], answer.missed, answer.notes[1:]) == (6, 0, ())
+    assert (answer.lists[0].rest["Tuples"], answer.lists[0].missed, answer.notes) == (6, 0, ())
 
 
 def test_rules_and_codes_are_explained_where_they_are_listed() -> None:
@@ -490,7 +640,7 @@ def test_rules_and_codes_are_explained_where_they_are_listed() -> None:
         0, "10.0.0.1", "192.0.2.1", 5, 22, "TCP", "Inbound", "Allowed", "X", 1, 0, 0, 1, 10, 0, 0
     )
     rules = ("PlatformRule", "UserRule_web", "DefaultRule_DenyAllInBound")
-    world = [Event(5, SCOPES[1], flow._replace(time_ms=_at(5)), rule, "D") for rule in rules]
+    world = [Event(5, "vnet~two", flow._replace(time_ms=_at(5)), rule, "D") for rule in rules]
     for question, filters, named in (
         ("rules", {}, ["PlatformRule", "DefaultRule_DenyAllInBound"]),
         ("rules", {"rule": ["platform"]}, ["PlatformRule"]),
@@ -521,10 +671,33 @@ def test_what_a_row_may_lack_is_no_more_than_it_has_to_be() -> None:
         ("10.0.0.2", 5, 1),  # in the second hour no more than its rest
         (None, 5, 0),
     ]
-    assert answer.missed == 3 + 1
+    assert answer.lists[0].missed == 3 + 1
     assert answer.notes[0] == (
-        "5 tuples are of keys that were dropped in counting; of no key more than 4 (FlowsDenied)"
+        "5 tuples are of keys that were dropped in counting; no row lacks more than 4 of them (FlowsDenied)"
     )
+
+
+@few
+@given(worlds, st.sampled_from([1, 2, 5]), st.sampled_from([0, 1, 1000]), st.data())
+def test_a_pair_that_an_interface_has_logged_is_found_whatever_was_dropped_above(
+    world: list[Event], keys: int, of_all: int, data: st.DataObject
+) -> None:
+    """Hours, days and all scopes together keep next to nothing; the interfaces' own entries keep all."""
+    world = [replace(event, is_late=False) for event in world]
+    capacities = Capacities(hour=keys, day=keys, of_all=of_all, made=data.draw(st.sampled_from([(), (0, 1)])))
+    stored = Stored(world, capacities)
+    question = QUESTIONS[data.draw(st.sampled_from(["conversations", "denied-conversations"]))]
+    asked = {"since": ["2026-10-30"], "limit": ["1000"]} | data.draw(
+        st.sampled_from([{}, {"by": ["SrcIp,DestPort"]}, {"by-scope": ["true"]}, {"as-logged": ["true"]}])
+    )
+    for source, destination in {(event.flow.src_ip, event.flow.dest_ip) for event in world}:
+        query = read_query(question.name, asked | {"from": [source], "to": [destination]}, NOW)
+        answer = stored.answer(query)
+        rows = {key_of(answer, row): figures(row) for row in answer.rows}
+        assert rows == naive(world, query, START, NOW)
+        assert {row["Missed"] for row in answer.rows} <= {0}
+        assert not any(totals(answer, "unfiltered"))
+        assert not [note for note in answer.notes if "dropped" in note]
 
 
 def test_an_answer_without_rows_says_that_there_was_no_such_traffic() -> None:
@@ -689,14 +862,16 @@ def test_what_filters_find_is_the_naive_count_filtered_on_the_command_line_and_o
     asked = data.draw(filters(question))
     of_nics: dict[tuple[str, str], set[str]] = {}
     for event in world:
-        of_nics.setdefault((event.scope, event.mac), set()).add(event.dimensions()["LocalIp"])
-    wanted = [event for event in world if fulfils(event, question, asked, of_nics[event.scope, event.mac])]
+        of_nics.setdefault((event.kind, event.mac), set()).add(event.dimensions()["LocalIp"])
+    wanted = [event for event in world if fulfils(event, question, asked, of_nics[event.kind, event.mac])]
     fixed = {"since": [START.isoformat()], "until": [NOW.isoformat()], "limit": ["1000"]}
     truth = naive(wanted, read_query(question.name, fixed, NOW), START, NOW)
 
     stored = Stored(world, Capacities())
     pairs = [(name, text) for name, texts in (fixed | asked).items() for text in texts]
-    response = http_api.show(stored, question.name)(http_api.given_in(f"/?{urlencode(pairs)}"), NOW)
+    response = http_api.show(stored, stored.ledger, question.name)(
+        http_api.given_in(f"/?{urlencode(pairs)}"), NOW
+    )
     over_http = json.loads(response.body)
     words = [question.name, *(f"--{name}={text}" for name, text in pairs)]
     group = cli.main.make_context("flowtally", ["show"])
@@ -706,8 +881,8 @@ def test_what_filters_find_is_the_naive_count_filtered_on_the_command_line_and_o
     assert {key_of(answer, row): figures(row) for row in answer.rows} == truth
     rows = [row for row in over_http["rows"] if not row["IsRest"]]
     assert {key_of(answer, row): figures(row) for row in rows} == truth
-    assert over_http["total"] == answer.total
-    assert not any((answer.unfiltered or answer.rest).values())
+    assert over_http["lists"] == [asdict(each) for each in answer.lists]
+    assert not any(totals(answer, "unfiltered"))
 
 
 @pytest.mark.parametrize("question", COUNTED, ids=lambda question: question.name)
@@ -740,6 +915,11 @@ def test_what_a_filter_finds_and_what_it_leaves_out_is_all_that_there_is(questio
         ("talkers", {"grain": ["week"]}, "grain", "5m, hour, day"),
         ("talkers", {"grain": ["5m"]}, "grain", "hour, day"),
         ("traffic", {"grain": ["5m"], "since": ["365d"]}, "grain", "10,000"),
+        ("talkers", {"by": ["SrcIp"]}, "by", "RemoteIp, Direction"),
+        ("conversations", {"by": ["LocalIp,Srcip,Port"]}, "by", "unknown column 'Port'; choose from SrcIp"),
+        ("health", {"by": ["Blobs"]}, "by", "doesn't apply to health"),
+        ("rejects", {"as-logged": ["true"]}, "as-logged", "doesn't apply to rejects"),
+        ("talkers", {"kind": ["asg"]}, "kind", "nsg, vnet"),
         ("talkers", {"limit": ["0"]}, "limit", "1 to 1000"),
         ("talkers", {"limit": ["ten"]}, "limit", "1 to 1000"),
         ("talkers", {"order-by": ["Weight"]}, "order-by", "BytesSrcToDest"),
@@ -792,7 +972,7 @@ def test_scopes_are_found_by_name_key_or_part_and_the_nearest_are_said() -> None
     assert names("web") == ["nsg-web", "nsg-web-2"]
     assert names("nsg~s~rg~nsg-db", "web") == ["nsg-web", "nsg-web-2", "nsg-db"]
     assert len(names()) == len(CATALOG)
-    with pytest.raises(BadRequest, match=r"scope: 'nsg-wbe' is none; there is nsg-web"):
+    with pytest.raises(BadRequest, match=r"scope: unknown scope 'nsg-wbe'; there is nsg-web"):
         names("nsg-db", "nsg-wbe")
     with pytest.raises(BadRequest, match=r"nsg-db, nsg-web.* and 15 more"):
         names("zzzzzz")

@@ -186,7 +186,7 @@ def show(question: str, given: Given, watch: float | None, output: Output) -> No
 
     def show_once() -> None:
         query = read_query(question, given, datetime.now(UTC))
-        answer = ask(stores.counts, query)
+        answer = ask(stores.counts, stores.ledger, query)
         print_answer(answer, query, output)
         for line in left_out(answer, query):
             say(line)

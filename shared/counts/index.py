@@ -22,6 +22,17 @@ from shared.times import DAY, HOUR, check_year, day_key, hour_key
 ALL_SCOPES = "all"
 """The name of all scopes together, where a scope's key may stand."""
 
+
+def all_of(kind: str) -> str:
+    """What stands for all scopes of a kind of logs where a scope's key may stand."""
+    return f"all~{kind}"
+
+
+def is_all(scope: str) -> bool:
+    """Whether that stands for all scopes of a kind."""
+    return scope.startswith("all~")
+
+
 _ETAG = re.compile(r'((W/)?"[!#-~]+")?')
 
 

@@ -318,6 +318,10 @@ class Counts:
                 catalog[row.columns["Scope"]] = row.columns
         return catalog
 
+    def catalog_of_all(self) -> dict[str, Columns]:
+        """What has been merged of all scopes, by kind of logs: first and last hour, and how many they are."""
+        return {}
+
     def described(self, scope: str) -> tuple[Columns | None, str]:
         """A scope's row of the catalog, if there is one that can be used; and the row's ETag."""
         row = self._get(SCOPES, scope)

@@ -15,7 +15,7 @@ the write. At an hour's edge there may be one or two more (see ``shared/ingest.p
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,6 +38,7 @@ from shared.ledger.entry import (
 from shared.tables import (
     END,
     OVERTAKEN,
+    Found,
     Tables,
     from_entity,
     has_code,
@@ -253,15 +254,23 @@ class Ledger:
         Without ``counts`` the readable columns only. ``only`` is a further condition (OData, a constant).
         """
         condition = "PartitionKey ge @first and PartitionKey lt @last"
-        for found in query(
-            self._ledger,
-            f"{condition} and {only}" if only else condition,
-            {
-                "first": f"{scope}~{hour_key(since)}",
-                "last": f"{scope}~{hour_key(until)}~{END}",
-            },
-            select=None if counts else [*READABLE, "Timestamp"],
-        ):
+        ends = {"first": f"{scope}~{hour_key(since)}", "last": f"{scope}~{hour_key(until)}~{END}"}
+        select = None if counts else [*READABLE, "Timestamp"]
+        found = query(self._ledger, f"{condition} and {only}" if only else condition, ends, select=select)
+        return self._posted(scope, found)
+
+    def entries_of(self, scope: str, mac: str, hour: datetime) -> Iterator[Posted | Foreign]:
+        """The entries of an interface's hour, one for each storage account that has a blob of it, with their
+        counts.
+        """
+        partition = f"{scope}~{hour_key(hour)}~{mac}"
+        found = query(self._ledger, "PartitionKey eq @partition", {"partition": partition})
+        return self._posted(scope, found)
+
+    @staticmethod
+    def _posted(scope: str, rows: Iterable[Found]) -> Iterator[Posted | Foreign]:
+        """The entries that these rows are."""
+        for found in rows:
             partition, account = found.columns["PartitionKey"], found.columns["RowKey"]
             owner, hour = _read_partition(partition)
             if hour is None:

@@ -101,6 +101,18 @@ def to_columns(figures: Sequence[int]) -> dict[str, int]:
     return dict(zip(COLUMNS, (*figures[: len(PLAIN)], *of_restarts), strict=True))
 
 
+def logged(sums: Sums) -> Sums:
+    """The log's own sums: with what it states twice, and a restart as an end and a beginning."""
+    tuples, allowed, denied, ended, *counters = to_figures(sums)[: len(PLAIN)]
+    restarted, *restated = to_figures(sums)[len(PLAIN) : len(PLAIN) + 5]
+    stated = (
+        *(tuples, allowed + restarted, denied, ended + restarted),
+        *(counter + more for counter, more in zip(counters, restated, strict=True)),
+        *_NO_RESTARTS,
+    )
+    return to_sums(min(each, INT64_MAX) for each in stated)
+
+
 def add_figures(into: Figures, figures: Sequence[int]) -> None:
     """Add ``figures`` to ``into``, in place."""
     for place, more in enumerate(figures):

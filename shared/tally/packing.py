@@ -25,7 +25,7 @@ sorted. So equal counts are equal bytes, whatever they have been through.
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from itertools import accumulate, compress, pairwise, repeat
 from operator import not_
@@ -284,6 +284,7 @@ class Chosen:
     others: Sums
     rest: Sums
     floor: int
+    scopes: dict[Key, int] = field(default_factory=dict)
 
 
 def unpack(packed: bytes) -> dict[int, HourCounts]:
@@ -319,6 +320,18 @@ def unpack_part(packed: bytes, name: str, wanted: Sequence[Wanted] = ()) -> Chos
                 raise ValueError(f"it is of {part.name}")
             chosen = part.choose(wanted)
         return chosen
+
+    return _read(packed, choose)
+
+
+def unpack_shares(packed: bytes, name: str, wanted: Sequence[Wanted] = ()) -> dict[int, Chosen]:
+    """The same of a part of each share of a blob's counts: of those that have it.
+
+    ``MalformedInput`` if these bytes are no packing that we know.
+    """
+
+    def choose(_: Iterable[int], parts: Iterable[_PackedPart]) -> dict[int, Chosen]:
+        return {part.share: part.choose(wanted) for part in parts if part.name == name}
 
     return _read(packed, choose)
 

@@ -1,24 +1,32 @@
-"""Packed counts of some periods → the answer to a question (pure).
+"""Packed counts of some periods and scopes → the answer to a question (pure).
 
 Theory of operation
 -------------------
-What a period has counted of a question says of each key that it kept what it has, and by how much that may be
-too little. What it dropped is in its rest, exactly. An answer is the merge of the periods: a key's sums are
-those of all of them together, and nothing is dropped on the way. In a period that didn't keep a key, the key
-may have had some all the same, but no more than the largest that was ever dropped there: the period's floor,
-which is never more than what its rest weighs. That bound is added to what the key has missed. So the laws of
-one period hold for all together, for every measure and, as to ``Missed``, in the unit that the question is
-ranked by:
+What a period of a scope has counted of a question says of each key that it kept what it has, and by how much
+that may be too little. What it dropped is in its rest, exactly. An answer is the merge of all of them: a
+key's sums are those of all together, and nothing is dropped on the way. In a period that didn't keep a key,
+the key may have had some all the same, but no more than the largest that was ever dropped there: the period's
+floor, which is never more than what its rest weighs. That bound is added to what the key has missed. So the
+laws of one period hold for all together, for every measure and, as to ``Missed``, in the unit that the
+question is ranked by:
 
 1. rows + rest = total, exactly;
 2. a row ≤ its key's truth ≤ the row + ``Missed``;
 3. no key that no period has kept has more than ``missed``.
 
+A row that stands for several keys (``--by``) may lack some of each of them, and of keys that were dropped: no
+floor bounds that, but the rest does. The same holds for the log's own sums (``--as-logged``), by which no key
+was kept or dropped.
+
 Only then the largest are chosen, and what is beyond the limit goes to the rest of the list.
 
 Conditions are held against every key that was kept, while it is unpacked. What was dropped they can't be held
 against: it stands by itself as ``unfiltered``, and the truth is between ``total`` and ``total`` +
-``unfiltered``. Up to a family's capacity it is zero.
+``unfiltered``. Up to a family's capacity it is zero. Keys whose own side is an address that the conditions
+name may have been read from the entries of the interfaces themselves (see ``descent``): they lack nothing
+but what those have dropped.
+
+NSG logs and VNet logs record the same traffic: they are never added up. Each kind has lists of its own.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,20 +34,21 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import reduce
 from heapq import nsmallest
-from itertools import groupby
-from operator import neg
+from operator import itemgetter, neg
 from typing import Any
 
 from shared.tally.heavy_hitters import Key
-from shared.tally.measures import Sums, add_sums, figure
+from shared.tally.measures import Sums, add_sums, figure, logged
 from shared.tally.packing import Chosen
 from shared.times import HOUR, to_moment
 from shared.views.explanations import explain_codes, explain_rules
-from shared.views.query import Query, Span, floor
+from shared.views.query import Query, Span
 from shared.views.questions import Question
 
 type AnswerRow = dict[str, Any]
 type LineKey = tuple[Any, ...]
+type ListKey = tuple[str, datetime | None]
+"""The kind of logs that a list is of, and its period: ``None`` for a list of the whole time."""
 
 _FRESH = timedelta(hours=1)
 _FIVE_MINUTES = timedelta(minutes=5)
@@ -49,32 +58,45 @@ BEFORE = "Before"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The answer to a question: flat rows, and what they leave out.
+class Totals:
+    """What the rows of one kind of logs are of.
 
-    - ``columns``: the columns of ``rows``, in order. A row with ``IsRest`` true stands for all that has no
-      row in its list, so that the rows of a list are its total.
     - ``total`` = ``shown`` + ``rest``, for every measure; ``shown`` is of the rows that stand for a key.
-    - ``missed``: the most that was dropped of any one key in counting, in ``unit``.
+    - ``missed``: the most that was dropped of any one row in counting, in the answer's ``unit``.
     - ``unfiltered``: with conditions, what couldn't be held against them, because it was dropped in counting,
       beside ``total``; else ``None``.
     - ``before``: in a comparison, the total of the time before.
-    - ``since``, ``until``: the time that it is of; ``as_of`` the time of the last record that was counted.
-    - ``notes``: what has to be known to read it rightly. ``why_empty``: why there are no rows, if so.
     """
 
-    question: Question
-    scopes: tuple[str, ...]
-    since: datetime
-    until: datetime
-    columns: tuple[str, ...]
-    rows: list[AnswerRow]
+    kind: str
     total: dict[str, int]
     shown: dict[str, int]
     rest: dict[str, int]
     unfiltered: dict[str, int] | None
     before: dict[str, int] | None
     missed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a question: flat rows, and what they leave out.
+
+    - ``columns``: the columns of ``rows``, in order. A row with ``IsRest`` true stands for all that has no
+      row in its list, so that the rows of a list are its total.
+    - ``lists``: totals, one for each kind of logs that there is, also where it has no rows.
+    - ``scopes``: those that it is of.
+    - ``since``, ``until``: the time that it is of; ``as_of`` the time of the last record that was counted.
+    - ``notes``: what has to be known to read it rightly. ``why_empty``: why there are no rows, if so.
+    """
+
+    question: Question
+    key: tuple[str, ...]
+    scopes: tuple[str, ...]
+    since: datetime
+    until: datetime
+    columns: tuple[str, ...]
+    rows: list[AnswerRow]
+    lists: tuple[Totals, ...]
     unit: str
     as_of: datetime | None
     notes: tuple[str, ...]
@@ -83,19 +105,21 @@ class Answer:
 
 @dataclass(slots=True)
 class Line:
-    """What a list has of one key: its sums, and how much they may lack; what isn't summed. In a comparison,
-    of the present time and of the time before.
+    """What a list has of one key: its sums, and how much they may lack; in how many scopes it is, if that is
+    known; what isn't summed. In a comparison, sums and what they lack are of the present time and of the time
+    before.
     """
 
     sums: tuple[Sums, ...]
     missed: tuple[int, ...]
+    scopes: int | None = None
     extremes: AnswerRow = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class List:
     """A list in the making: its lines, and what has none. ``cut`` was beyond the limit; ``rest`` was dropped
-    in counting, of each key ``bound`` at the most; ``others`` doesn't fulfil the conditions. In a comparison,
+    in counting, of each row ``bound`` at the most; ``others`` doesn't fulfil the conditions. In a comparison,
     all but that of the present time and of the time before.
     """
 
@@ -106,21 +130,35 @@ class List:
     others: Sums
 
 
+type Project = Callable[[Key], Key]
+
+
 class Merged:
-    """What some periods have of a question together, without a limit."""
+    """What some periods and scopes have of a question together, without a limit, by the columns asked for."""
 
-    __slots__ = ("_missed", "_question", "bound", "others", "rest", "seen", "sums")
+    __slots__ = (
+        *("_query", "beyond", "bound_of_named", "bound_of_others", "first", "last", "named", "of_scopes"),
+        *("others", "rest_of_named", "rest_of_others", "seen", "sums"),
+    )
 
-    def __init__(self, question: Question) -> None:
-        self._question = question
+    def __init__(self, query: Query) -> None:
+        self._query = query
         self.sums: dict[Key, Sums] = {}
-        self._missed: dict[Key, int] = {}  # less ``bound``, so that periods that lack a key needn't visit it
+        self.beyond: dict[Key, int] = {}  # missed, less the bound: periods that lack a key needn't visit it
         self.seen: dict[Key, tuple[Any, ...]] = {}
-        self.rest = self.others = self.bound = 0
+        self.first: dict[Key, datetime] = {}  # the first and the last period that has a key
+        self.last: dict[Key, datetime] = {}
+        self.of_scopes: dict[Key, int] = {}  # where it is more than one
+        self.named: set[Key] = set()
+        self.rest_of_others = self.rest_of_named = self.others = 0
+        self.bound_of_others = self.bound_of_named = 0
 
-    def add(self, chosen: Chosen) -> None:
-        """Add a period."""
-        sums, missed = self.sums, self._missed
+    def add(self, period: datetime, chosen: Chosen, *, named: bool = False) -> None:
+        """Add what a period has, of one scope or of all, later than those before; ``named``: of the keys
+        whose own side is an address that the conditions name, and of no others.
+        """
+        chosen = _projected(self._query, chosen)
+        sums, missed = self.sums, self.beyond
         for key, more in chosen.sums.items():
             known = sums.get(key)
             sums[key] = more if known is None else add_sums(known, more)
@@ -129,55 +167,134 @@ class Merged:
                 missed[key] = missed.get(key, 0) + chosen.missed.get(key, 0) - chosen.floor
         for key, seen in chosen.seen.items():
             self.seen[key] = self._widened(self.seen[key], seen) if key in self.seen else seen
-        self.rest = add_sums(self.rest, chosen.rest)
+        self.first.update(dict.fromkeys(chosen.sums.keys() - self.first.keys(), period))
+        self.last.update(dict.fromkeys(chosen.sums, period))
+        for key, many in chosen.scopes.items():
+            self.of_scopes[key] = max(self.of_scopes.get(key, 1), many)
         self.others = add_sums(self.others, chosen.others)
-        self.bound += chosen.floor
+        if named:
+            self.named.update(chosen.sums)
+            self.rest_of_named = add_sums(self.rest_of_named, chosen.rest)
+            self.bound_of_named += chosen.floor
+        else:
+            self.rest_of_others = add_sums(self.rest_of_others, chosen.rest)
+            self.bound_of_others += chosen.floor
 
-    def missed(self, key: Key) -> int:
-        """The most that a key may have beside its sums."""
-        return self.bound + self._missed.get(key, 0)
+    def join(self, other: "Merged", *, other_scopes: bool) -> None:
+        """Add what was merged of other scopes, or of other periods."""
+        for key, more in other.sums.items():
+            known = self.sums.get(key)
+            many = other.scopes(key)
+            if known is None:
+                self.sums[key] = more
+            else:
+                self.sums[key] = add_sums(known, more)
+                many = many + self.scopes(key) if other_scopes else max(many, self.scopes(key))
+            if many > 1:
+                self.of_scopes[key] = many
+        for key, missed in other.beyond.items():
+            self.beyond[key] = self.beyond.get(key, 0) + missed
+        for key, seen in other.seen.items():
+            self.seen[key] = self._widened(self.seen[key], seen) if key in self.seen else seen
+        for key, first in other.first.items():
+            self.first[key] = min(first, self.first.get(key, first))
+            self.last[key] = max(other.last[key], self.last.get(key, first))
+        self.named |= other.named
+        self.rest_of_others = add_sums(self.rest_of_others, other.rest_of_others)
+        self.rest_of_named = add_sums(self.rest_of_named, other.rest_of_named)
+        self.others = add_sums(self.others, other.others)
+        self.bound_of_others += other.bound_of_others
+        self.bound_of_named += other.bound_of_named
+
+    @property
+    def rest(self) -> Sums:
+        """What was dropped: of all keys, where others than those named were read, too."""
+        return self.rest_of_others or self.rest_of_named
+
+    @property
+    def bound(self) -> int:
+        """The most that was dropped of any one row."""
+        return max(self.bound_of_others, self.bound_of_named) if self._is_tight() else self._weigh_rest()
+
+    def missed(self, key: Key, *, named: bool = False) -> int:
+        """The most that a key may have beside its sums; ``named``: its own side is an address that the
+        conditions name, and such keys were read by themselves.
+        """
+        if not self._is_tight():
+            return self._weigh_rest()
+        return (self.bound_of_named if named else self.bound_of_others) + self.beyond.get(key, 0)
+
+    def is_named(self, key: Key) -> bool:
+        """Whether a key is one of those that were read by themselves."""
+        return key in self.named
+
+    def scopes(self, key: Key) -> int:
+        """In how many scopes a key is, at least."""
+        return self.of_scopes.get(key, 1)
 
     def extremes(self, key: Key) -> AnswerRow:
         """What isn't summed of a key."""
-        seen = self.seen.get(key, ())
-        values = map(to_moment, seen) if self._question.bounded else seen
-        return dict(zip(self._question.extremes, values, strict=False))
+        question = self._query.question
+        seen = self.seen.get(key, ()) if question.extremes else (self.first.get(key), self.last.get(key))
+        values = map(to_moment, seen) if question.keeps_times else seen
+        return dict(zip(self._query.extremes, values, strict=False))
+
+    def _is_tight(self) -> bool:
+        """Whether floors bound what rows lack."""
+        return self._query.has_whole_keys and not self._query.as_logged
+
+    def _weigh_rest(self) -> int:
+        sums = logged(self.rest) if self._query.as_logged else self.rest
+        return self._query.question.weigh(self._query.question.unit)(sums) if sums else 0
 
     def _widened(self, one: Sequence[Any], other: Sequence[Any]) -> tuple[Any, ...]:
-        pairs = zip(self._question.extremes.values(), one, other, strict=True)
+        pairs = zip(self._query.question.extremes.values(), one, other, strict=True)
         return tuple(
             choose([value for value in values if value is not None] or [None]) for choose, *values in pairs
         )
 
 
+def _projected(query: Query, chosen: Chosen) -> Chosen:
+    """The same, by the columns asked for."""
+    if not query.by:
+        return chosen
+    project = _projection(query.question.key, query.by)
+    sums: dict[Key, Sums] = {}
+    seen: dict[Key, tuple[Any, ...]] = {}
+    scopes: dict[Key, int] = {}
+    for key, more in chosen.sums.items():
+        by = project(key)
+        known = sums.get(by)
+        sums[by] = more if known is None else add_sums(known, more)
+    for key, many in chosen.scopes.items():
+        by = project(key)
+        scopes[by] = max(scopes.get(by, 1), many)
+    for key, (first, last) in chosen.seen.items():
+        by = project(key)
+        before = seen.get(by, (first, last))
+        seen[by] = min(before[0], first), max(before[1], last)
+    missed: dict[Key, int] = {}
+    if query.has_whole_keys:
+        missed = {project(key): by for key, by in chosen.missed.items()}
+    return replace(chosen, sums=sums, missed=missed, seen=seen, scopes=scopes)
+
+
+def _projection(key: Sequence[str], by: Sequence[str]) -> Project:
+    """A function that takes what ``by`` names out of a key with these columns."""
+    takes = [_taking(key, name) for name in by]
+    return lambda values: tuple(take(values) for take in takes)
+
+
+def _taking(key: Sequence[str], name: str) -> Callable[[Key], Any]:
+    if name in key:
+        return itemgetter(key.index(name))
+    inbound, outbound = ("DestIp", "SrcIp") if name == "LocalIp" else ("SrcIp", "DestIp")
+    direction, if_inbound, if_outbound = map(key.index, ("Direction", inbound, outbound))
+    return lambda values: values[if_inbound if values[direction] == "Inbound" else if_outbound]
+
+
 type Counted = Iterable[tuple[datetime, Chosen]]
 """What was counted of a question, period by period in their order: when each begins, and what it has."""
-
-
-def merge(question: Question, counted: Counted) -> Merged:
-    """All periods together."""
-    merged = Merged(question)
-    for _, chosen in counted:
-        merged.add(chosen)
-    return merged
-
-
-def list_scope(query: Query, scope: str, read: Callable[[Span], Counted]) -> dict[datetime | None, List]:
-    """The lists of one scope, cut to the limit: one for each period (with ``grain``), or one of the whole
-    time (under ``None``). ``read`` gives what was counted of the question in a time.
-    """
-    question, span = query.question, query.span()
-    if query.compare:
-        times = (merge(question, read(span)), merge(question, read(span.before)))
-        return {None: _list(query, scope, times)}
-
-    def period_of(counted: tuple[datetime, Chosen]) -> datetime | None:
-        return floor(counted[0], query.grain) if query.grain else None
-
-    return {
-        period: _list(query, scope, (merge(question, its),))
-        for period, its in groupby(read(span), key=period_of)
-    }
 
 
 def by_minutes(query: Query, span: Span, period: datetime, chosen: Chosen) -> Counted:
@@ -198,43 +315,53 @@ def by_minutes(query: Query, span: Span, period: datetime, chosen: Chosen) -> Co
     return found.items()
 
 
-def _list(query: Query, scope: str, times: Sequence[Merged]) -> List:
-    """The list of a scope: the keys of the present time and, in a comparison, those of the time before."""
-    keys = {**times[0].sums, **times[-1].sums}
-    sums = {(scope, *key): tuple(each.sums.get(key, 0) for each in times) for key in keys}
+@dataclass(frozen=True, slots=True)
+class Group:
+    """What was merged of the scopes whose rows are one: in a comparison, of the present time and of the time
+    before. ``scope``: the one that it is of, where each has rows of its own.
+    """
+
+    merged: tuple[Merged, ...]
+    scope: str = ""
+
+
+def list_groups(query: Query, groups: Sequence[Group]) -> List:
+    """A list of these groups' keys, those of both times, cut to the limit."""
+    none = (0,) * (2 if query.compare else 1)
+    sums: dict[LineKey, tuple[Sums, ...]] = {}
+    of: dict[LineKey, Group] = {}
+    for group in groups:
+        prefix = (group.scope,) if query.by_scope else ()
+        for key in {**group.merged[0].sums, **group.merged[-1].sums}:
+            line = (*prefix, *key)
+            sums[line] = tuple(_sums(query, each.sums.get(key, 0)) for each in group.merged)
+            of[line] = group
     shown = _first(query, sums)
+    lines = {line: _line(query, of[line], line[1:] if query.by_scope else line, sums[line]) for line in shown}
+    times = [*zip(*(group.merged for group in groups), strict=True)]
     return List(
-        {
-            key: Line(sums[key], tuple(each.missed(key[1:]) for each in times), times[0].extremes(key[1:]))
-            for key in shown
-        },
-        _total(of for key, of in sums.items() if key not in shown) or (0,) * len(times),
-        tuple(each.rest for each in times),
-        tuple(each.bound for each in times),
-        times[0].others,
+        lines,
+        _total(its for line, its in sums.items() if line not in shown) or none,
+        tuple(_sums(query, reduce(add_sums, (each.rest for each in time), 0)) for time in times) or none,
+        tuple(max(each.bound for each in time) for time in times) or none,
+        reduce(add_sums, (each.others for each in times[0]), 0) if times else 0,
     )
 
 
-def join_scopes(query: Query, found: Iterable[dict[datetime | None, List]]) -> dict[datetime | None, List]:
-    """The lists of several scopes, joined period by period and cut to the limit."""
-    lists: dict[datetime | None, List] = {}
-    for each in found:
-        for period, its in each.items():
-            lists[period] = _join(query, lists[period], its) if period in lists else its
-    return lists
-
-
-def _join(query: Query, one: List, other: List) -> List:
-    lines = one.lines | other.lines
-    shown = _first(query, {key: line.sums for key, line in lines.items()})
-    cut = [line.sums for key, line in lines.items() if key not in shown]
-    return List(
-        {key: lines[key] for key in shown},
-        _total([one.cut, other.cut, *cut]),
-        _total([one.rest, other.rest]),
-        tuple(map(max, one.bound, other.bound)),
-        add_sums(one.others, other.others),
+def _line(query: Query, group: Group, key: Key, sums: tuple[Sums, ...]) -> Line:
+    named = any(each.is_named(key) for each in group.merged)
+    counts_scopes = query.question.name not in ("health", "rejects")
+    return Line(
+        sums,
+        tuple(each.missed(key, named=named) for each in group.merged),
+        max(each.scopes(key) for each in group.merged) if counts_scopes else None,
+        group.merged[0].extremes(key),
     )
+
+
+def _sums(query: Query, sums: Sums) -> Sums:
+    """Sums as they are asked for."""
+    return logged(sums) if query.as_logged and sums else sums
 
 
 def _total(many: Iterable[tuple[Sums, ...]]) -> tuple[Sums, ...]:
@@ -246,6 +373,9 @@ def _first(query: Query, sums: Mapping[LineKey, tuple[Sums, ...]]) -> dict[LineK
     """The keys that are listed, in the order that is asked for; of equal ones, in their own."""
     if not query.order:
         return dict.fromkeys(nsmallest(query.limit, sums))
+    if query.order in query.key:
+        place = query.key.index(query.order) + query.by_scope
+        return dict.fromkeys(nsmallest(query.limit, sums, key=lambda key: (key[place], key)))
     weigh = query.question.weigh(compared_by(query))
 
     def rank(of: tuple[Sums, ...]) -> tuple[int, ...]:
@@ -258,76 +388,105 @@ def _first(query: Query, sums: Mapping[LineKey, tuple[Sums, ...]]) -> dict[LineK
 
 def compared_by(query: Query) -> str:
     """The measure that the rows are ordered by, and that a change is a change of."""
-    return query.question.unit if query.order in ("", "Change") else query.order
+    return query.order if query.order in query.question.orders else query.question.unit
 
 
 def make_answer(
-    query: Query, scopes: Sequence[AnswerRow], lists: Mapping[datetime | None, List], as_of: datetime | None
+    query: Query, scopes: Sequence[AnswerRow], lists: Mapping[ListKey, List], as_of: datetime | None
 ) -> Answer:
     """The answer that these lists make; ``scopes`` are the catalog's rows of the scopes that were asked."""
     question, span = query.question, query.span()
-    none: tuple[Sums, ...] = (0, 0) if query.compare else (0,)
-    shown, cut, rest = none, none, none
-    others = 0
-    rows: list[AnswerRow] = []
-    for period, its in sorted(lists.items(), key=lambda each: each[0] or span.since):
-        left = its.cut if query.conditions else _total([its.cut, its.rest])
-        for rank, (key, line) in enumerate(its.lines.items(), start=1):
-            rows.append(_row(query, period, rank, key, line))
-        if any(left):
-            nobody = (None,) * (1 + len(question.key))
-            rows.append(_row(query, period, 0, nobody, Line(left, (0, 0))))
-        shown = _total([shown, *(line.sums for line in its.lines.values())])
-        cut, rest = _total([cut, left]), _total([rest, its.rest])
-        others = add_sums(others, its.others)
-    total = _total([shown, cut])
-    missed = max((its.bound[0] for its in lists.values()), default=0)
+    rows = [*_rows(query, lists)]
+    totals = []
+    everything = dropped = 0
+    for kind in sorted({scope["Kind"] for scope in scopes} | {kind for kind, _ in lists}):
+        its = [each for (of, _), each in lists.items() if of == kind]
+        totals.append(_totals(query, kind, its))
+        dropped = add_sums(dropped, reduce(add_sums, (each.rest[0] for each in its), 0))
+        for each in its:
+            everything = reduce(add_sums, (each.cut[0], each.rest[0], each.others), everything)
+            everything = reduce(add_sums, (line.sums[0] for line in each.lines.values()), everything)
+    missed = max((each.missed for each in totals), default=0)
     return Answer(
         question=question,
+        key=query.key,
         scopes=tuple(scope["Scope"] for scope in scopes),
         since=span.since,
         until=span.end,
         columns=_columns(query),
         rows=rows,
-        total=question.figures(total[0]),
-        shown=question.figures(shown[0]),
-        rest=question.figures(cut[0]),
-        unfiltered=question.figures(rest[0]) if query.conditions else None,
-        before=question.figures(total[1]) if query.compare else None,
-        missed=missed,
+        lists=tuple(totals),
         unit=question.unit,
         as_of=as_of,
-        notes=(*_notes(query, scopes, rest[0], missed, as_of), *_explanations(question, rows)),
+        notes=(*_notes(query, scopes, dropped, missed, as_of), *_explanations(query, rows)),
         why_empty=""
         if any(row["IsRest"] is False for row in rows)
-        else _why_empty(query, scopes, reduce(add_sums, (total[0], rest[0], others)), as_of),
+        else _why_empty(query, scopes, everything, as_of),
+    )
+
+
+def _rows(query: Query, lists: Mapping[ListKey, List]) -> Iterator[AnswerRow]:
+    since = query.span().since
+    for (kind, period), its in sorted(lists.items(), key=lambda each: (each[0][0], each[0][1] or since)):
+        for rank, (key, line) in enumerate(its.lines.items(), start=1):
+            yield _row(query, kind, period, rank, key, line)
+        left = _left(query, its)
+        if any(left):
+            nobody = (None,) * (len(query.key) + query.by_scope)
+            yield _row(query, kind, period, 0, nobody, Line(left, (0, 0)))
+
+
+def _left(query: Query, its: List) -> tuple[Sums, ...]:
+    """What has no row in a list."""
+    return its.cut if query.conditions else _total([its.cut, its.rest])
+
+
+def _totals(query: Query, kind: str, lists: Sequence[List]) -> Totals:
+    none: tuple[Sums, ...] = (0, 0) if query.compare else (0,)
+    shown = _total([none, *(line.sums for its in lists for line in its.lines.values())])
+    left = _total([none, *(_left(query, its) for its in lists)])
+    rest = _total([none, *(its.rest for its in lists)])
+    total = _total([shown, left])
+    figures = query.question.figures
+    return Totals(
+        kind,
+        figures(total[0]),
+        figures(shown[0]),
+        figures(left[0]),
+        figures(rest[0]) if query.conditions else None,
+        figures(total[1]) if query.compare else None,
+        max((its.bound[0] for its in lists), default=0),
     )
 
 
 def _columns(query: Query) -> tuple[str, ...]:
     question = query.question
+    compared = [BEFORE + name for name in (*question.measures, "Missed")]
     return (
-        "Scope",
+        "Kind",
+        *(["Scope"] if query.by_scope else []),
         *(["Period"] if query.grain else []),
         *(["Rank"] if question.ranked_by else []),
-        *question.key,
-        *question.beside,
+        *query.key,
+        *(question.beside if "Mac" in query.key else ()),
+        *([] if query.by_scope else ["Scopes"]),
         *question.measures,
-        *question.extremes,
+        *query.extremes,
         *(["Missed"] if question.bounded else []),
         "IsRest",
-        *([BEFORE + name for name in (*question.measures, "Missed")] if query.compare else []),
-        *([BEFORE, "Change"] if query.compare else []),
+        *([*compared, BEFORE, "Change", "ChangePercent", "Trend"] if query.compare else []),
     )
 
 
-def _row(query: Query, period: datetime | None, rank: int, key: LineKey, line: Line) -> AnswerRow:
+def _row(query: Query, kind: str, period: datetime | None, rank: int, key: LineKey, line: Line) -> AnswerRow:
     question = query.question
+    names = ("Scope", *query.key) if query.by_scope else query.key
     row = {
-        "Scope": key[0],
+        "Kind": kind,
         "Period": period,
         "Rank": rank,
-        **dict(zip(question.key, key[1:], strict=True)),
+        **dict(zip(names, key, strict=True)),
+        "Scopes": line.scopes,
         **question.figures(line.sums[0]),
         **line.extremes,
         "Missed": line.missed[0],
@@ -337,7 +496,19 @@ def _row(query: Query, period: datetime | None, rank: int, key: LineKey, line: L
         now, before = map(question.weigh(compared_by(query)), line.sums)
         row |= {BEFORE + name: value for name, value in question.figures(line.sums[1]).items()}
         row |= {BEFORE + "Missed": line.missed[1], BEFORE: before, "Change": now - before}
+        row["ChangePercent"] = round(100 * (now - before) / before, 1) if before else None
+        row["Trend"] = _trend(line) if rank else None
     return {name: row.get(name) for name in _columns(query)}
+
+
+def _trend(line: Line) -> str | None:
+    """Whether what a row stands for is new, or gone: only if the other time has dropped nothing of it."""
+    (now, before), (missed, missed_before) = line.sums, line.missed
+    if not before:
+        return "may be new" if missed_before else "new"
+    if not now:
+        return "may be gone" if missed else "gone"
+    return None
 
 
 def _notes(
@@ -349,20 +520,27 @@ def _notes(
         filtered = " and couldn't be filtered: some of them may belong here, too" if query.conditions else ""
         yield (
             f"{tuples:,} tuples are of keys that were dropped in counting{filtered}; "
-            f"of no key more than {missed:,} ({question.unit})"
+            f"no row lacks more than {missed:,} of them ({question.unit})"
         )
         if compared_by(query) != question.unit:
             yield f"keys are kept by {question.unit}: by {compared_by(query)}, larger ones may have no row"
-    if question.bounded and {"nsg", "vnet"} <= {scope["Kind"] for scope in scopes}:
-        yield "NSG logs and VNet logs of the same machines record the same traffic: it may be in here twice"
+    if query.compare and scopes:
+        first = min(scope["FirstPeriod"] for scope in scopes)
+        since = query.span().before.since
+        if since < first:
+            yield (
+                f"the time before begins {since:%Y-%m-%d %H:%MZ}, but counting begins only "
+                f"{first:%Y-%m-%d %H:%MZ}: what looks new may be older"
+            )
     if as_of and as_of < query.span().end - _FRESH:
         yield f"nothing is counted after {as_of:%Y-%m-%d %H:%M:%SZ}"
 
 
-def _explanations(question: Question, rows: Iterable[AnswerRow]) -> Iterator[str]:
+def _explanations(query: Query, rows: Iterable[AnswerRow]) -> Iterator[str]:
     """What the rows are of, where their names don't tell."""
-    explain = {"rules": explain_rules, "encryption": explain_codes}.get(question.name)
-    return explain(row for row in rows if not row["IsRest"]) if explain else iter(())
+    explain = {"rules": explain_rules, "encryption": explain_codes}.get(query.question.name)
+    if explain and {*query.key} >= {*query.question.key}:
+        yield from explain(row for row in rows if not row["IsRest"])
 
 
 def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Sums, as_of: datetime | None) -> str:

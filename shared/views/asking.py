@@ -1,152 +1,293 @@
 """Asking: from a query to its answer, over the merged counts of hours and days.
 
-Days are read as such where they have been made, all else as hours: a range query each, in the scope's own
-partition. What isn't counted by keys, health and rejects, stands in the index. Scopes are asked side by side;
-what doesn't fulfil the conditions is never unpacked, and what is beyond the limit of each is let go at once.
+All scopes of a kind are read together, from the counts that the rollup has merged of them; some of them side
+by side. What isn't counted by keys, health and rejects, stands in the index. What doesn't fulfil the
+conditions is never unpacked; where a condition names an interface's address and keys were dropped, the
+entries below are read (see ``descent``).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from functools import partial
+from heapq import merge as merge_sorted
+from itertools import chain, groupby
+from operator import itemgetter
 
 from shared.counts.health import HEALTH_MEASURES, Health
-from shared.counts.index import ALL_SCOPES, Indexed, Period
-from shared.counts.store import Counts, refuse_gone
+from shared.counts.index import Indexed, all_of
+from shared.counts.store import Counts
 from shared.errors import BadRequest
+from shared.ledger.store import Ledger
 from shared.tally.measures import MEASURES, Sums, to_sums
-from shared.tally.packing import TRAFFIC, Chosen
+from shared.tally.packing import Chosen
 from shared.times import HOUR
 from shared.views.answers import (
     Answer,
     AnswerRow,
-    Counted,
+    Group,
     List,
-    by_minutes,
-    join_scopes,
-    list_scope,
+    ListKey,
+    Merged,
+    list_groups,
     make_answer,
 )
+from shared.views.descent import Descent, named_in
 from shared.views.interfaces import (
+    Addresses,
     list_addresses,
     of_addresses,
     put_addresses,
     say_elsewhere,
     with_addresses_known,
 )
-from shared.views.query import LENGTHS, Query, Range, Span, nearest
+from shared.views.query import Condition, Query, Span, floor, nearest
 from shared.views.questions import QUESTIONS
+from shared.views.reading import Stretch, check_keys, plan, read
 
 WORKERS = 16
-"""Scopes asked at the same time."""
+"""Scopes read at the same time."""
+
+MOST_SIDE_BY_SIDE = 50
+"""Scopes that are read side by side at the most."""
+
+MOST_ROWS = 200_000
+"""Rows of an answer at the most."""
 
 
-def ask(counts: Counts, query: Query) -> Answer:
-    """Answer a question. ``BadRequest`` if there is no such scope, ``Unavailable`` if storage fails,
-    ``MalformedInput`` names the row that is damaged or gone, and what mends it.
+def ask(counts: Counts, ledger: Ledger, query: Query, most_rows: int = MOST_ROWS) -> Answer:
+    """Answer a question. ``BadRequest`` if there is no such scope, or if that is too much to read or to list,
+    ``Unavailable`` if storage fails, ``MalformedInput`` names the row that is damaged or gone, and what mends
+    it.
     """
-    catalog = counts.catalog()
-    scopes = _scopes_of(query, catalog)
-    everyone = len(scopes) == len(catalog)
+    catalog, of_all = counts.catalog(), counts.catalog_of_all()
+    scopes = [
+        row for row in find_scopes(catalog, query.scopes) if not query.kind or row["Kind"] == query.kind
+    ]
+    sources = [
+        source
+        for kind in sorted({row["Kind"] for row in scopes})
+        for source in _sources(query, kind, scopes, catalog, of_all.get(kind))
+    ]
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="ask") as pool:
-        freshness = pool.map(
-            lambda scope: _last_record(counts, scope),
-            [{"Scope": ALL_SCOPES, "LastPeriod": max(scope["LastPeriod"] for scope in scopes)}]
-            if everyone and scopes
-            else scopes,
-        )
-        elsewhere: list[int] = []
-        if query.question.name in _OF_INDEX:
-            lists = join_scopes(query, _ask_index(counts, query, scopes) if scopes else ())
-        else:
-            lists = join_scopes(
-                query, pool.map(lambda scope: _ask_scope(counts, query, scope["Scope"], elsewhere), scopes)
-            )
+        freshness = pool.map(partial(_last_record, counts), sources)
+        lists, elsewhere = _Asking(counts, ledger, query, sources, pool, most_rows).lists()
         as_of = max((moment for moment in freshness if moment), default=None)
     answer = make_answer(query, scopes, lists, as_of)
-    return replace(answer, notes=(*answer.notes, *say_elsewhere(query, sum(elsewhere))))
+    return replace(answer, notes=(*answer.notes, *say_elsewhere(query, elsewhere)))
 
 
 def find_scopes(catalog: Mapping[str, AnswerRow], wanted: Sequence[str]) -> list[AnswerRow]:
-    """The catalog's rows of the scopes that are wanted, each by its key, its name or a part of either; all
-    if none is wanted. ``BadRequest`` says which names are near, if one is unknown.
+    """The catalog's rows of the scopes that are wanted, each by its key, its name as Azure writes it, or a
+    part of either; all if none is wanted. ``BadRequest`` says which names are near, if one is unknown.
     """
     if not wanted:
         return [*catalog.values()]
     found: dict[str, AnswerRow] = {}
     for text in wanted:
         lower = text.lower()
-        fits = {key: row for key, row in catalog.items() if lower in (key, row["Name"].lower())} or {
-            key: row for key, row in catalog.items() if lower in key or lower in row["Name"].lower()
+        names = {key: (key.lower(), *_names_of(row)) for key, row in catalog.items()}
+        fits = {key: catalog[key] for key, its in names.items() if lower in its} or {
+            key: catalog[key] for key, its in names.items() if any(lower in name for name in its)
         }
         found |= fits
         if not fits:
             known = (
                 nearest(text, {row["Name"] for row in catalog.values()}) if catalog else "there is none yet"
             )
-            raise BadRequest(f"{text!r} is none; {known}", "scope")
+            raise BadRequest(f"unknown scope {text!r}; {known}", "scope")
     return [row for key, row in catalog.items() if key in found]
 
 
-def _scopes_of(query: Query, catalog: Mapping[str, AnswerRow]) -> list[AnswerRow]:
-    if ALL_SCOPES not in query.scopes:
-        return find_scopes(catalog, query.scopes)
-    if query.question.name != "health" or len(query.scopes) > 1:
-        raise BadRequest(f"{ALL_SCOPES!r} is for health alone; leave it out to see each scope", "scope")
-    if not catalog:
-        return []
-    first = min(row["FirstPeriod"] for row in catalog.values())
-    last = max(row["LastPeriod"] for row in catalog.values())
-    return [{"Scope": ALL_SCOPES, "Kind": "", "FirstPeriod": first, "LastPeriod": last}]
+def _names_of(row: AnswerRow) -> Iterator[str]:
+    """What Azure calls a scope: its name, and its resource's id."""
+    yield row["Name"].lower()
+    if resource := row.get("ResourceId"):
+        yield resource.lower()
 
 
-def _ask_scope(counts: Counts, query: Query, scope: str, elsewhere: list[int]) -> dict[datetime | None, List]:
-    """The lists of one scope. To ``elsewhere`` goes how many tuples are at addresses that were dropped, if
-    addresses are asked for.
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Whose counts are read: ``name`` is a scope, or all scopes of a kind; ``scopes`` are those that it has
+    the counts of; ``last`` is the last hour that it has.
     """
-    if not query.question.beside:
-        return list_scope(query, scope, lambda span: _read(counts, query, scope, span))
-    everything = of_addresses(query)
-    addresses = list_addresses(_read(counts, everything, scope, everything.span()))
-    elsewhere.append(addresses.elsewhere)
-    known = with_addresses_known(query, addresses)
-    lists = list_scope(known, scope, lambda span: _read(counts, known, scope, span))
-    put_addresses(lists, query, addresses)
-    return lists
+
+    name: str
+    kind: str
+    scopes: tuple[str, ...]
+    last: datetime
 
 
-def _read(counts: Counts, query: Query, scope: str, span: Span) -> Counted:
-    """What was counted of a question in a time, period by period. What heads say that there is must be there:
-    they are read before it, and parts don't go by themselves.
+def _sources(
+    query: Query,
+    kind: str,
+    scopes: Sequence[AnswerRow],
+    catalog: Mapping[str, AnswerRow],
+    of_all: AnswerRow | None,
+) -> list[_Source]:
+    """Where the counts of these scopes of a kind are read: all that there are are read together, as far as
+    they have been merged.
     """
-    name = query.question.name
-    conditions = () if name == TRAFFIC else query.conditions
-    wanted = [(each.columns, each.test, each.excludes) for each in conditions]
-    days = span.days() if query.grain in (None, "day") else None
-    made = _has_part(counts, name, scope, days) if days else {}
-    for each in span.ranges(made):
-        has_part = made if each.grain == "day" else _has_part(counts, name, scope, each)
-        gone = {begin for begin, has in has_part.items() if has and each.since <= begin < each.until}
-        for period, chosen in counts.choose(scope, name, *_ends(each), wanted):
-            gone.discard(period.begin)
-            if name == TRAFFIC:
-                yield from by_minutes(query, span, period.begin, chosen)
-            else:
-                yield period.begin, chosen
-        if gone:
-            raise refuse_gone(scope, name, Period(min(gone), each.grain))
+    its = [row for row in scopes if row["Kind"] == kind]
+    everyone = len(its) == sum(row["Kind"] == kind for row in catalog.values())
+    if everyone and of_all and len(its) > 1 and not query.by_scope:
+        first, last = (
+            choose(row[name] for row in its) for choose, name in ((min, "FirstPeriod"), (max, "LastPeriod"))
+        )
+        is_merged = of_all["FirstPeriod"] <= first and last <= of_all["LastPeriod"]
+        if is_merged or len(its) > MOST_SIDE_BY_SIDE:
+            names = tuple(row["Scope"] for row in its)
+            return [_Source(all_of(kind), kind, names, of_all["LastPeriod"])]
+    if len(its) > MOST_SIDE_BY_SIDE:
+        raise BadRequest(
+            f"{len(its):,} scopes are asked for, and {MOST_SIDE_BY_SIDE} are read side by side at the most: "
+            "name fewer, or leave scope and by-scope out to read all of them together",
+            "by-scope" if query.by_scope else "scope",
+        )
+    return [_Source(row["Scope"], kind, (row["Scope"],), row["LastPeriod"]) for row in its]
 
 
-def _has_part(counts: Counts, name: str, scope: str, periods: Range) -> dict[datetime, bool]:
-    """Of the periods that have been made, whether they have anything of a question."""
-    return {begin: name in head.parts for begin, head in counts.heads(scope, *_ends(periods))}
+type _Piece = tuple[datetime, str, Chosen, bool]
+"""What was read of a source: of which period, of which scope or of all of them, and whether it is of the keys
+whose own side is named.
+"""
 
 
-def _ends(periods: Range) -> tuple[Period, Period]:
-    """The first and the last of them."""
-    grain = periods.grain
-    return Period(periods.since, grain), Period(periods.until - LENGTHS[grain], grain)
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    counts: Counts
+    ledger: Ledger
+    query: Query
+    sources: Sequence[_Source]
+    pool: ThreadPoolExecutor
+    most_rows: int
+
+    def lists(self) -> tuple[dict[ListKey, List], int]:
+        """The lists of each kind and period. Beside them how many tuples are at addresses that were dropped,
+        if addresses are asked for.
+        """
+        lists: dict[ListKey, List] = {}
+        elsewhere = rows = 0
+        for kind, its in groupby(self.sources, key=lambda source: source.kind):
+            sources, query, addresses = [*its], self.query, Addresses()
+            if query.question.beside:
+                everything = of_addresses(query)
+                merged = [*self._merge(everything, sources, everything.span())]
+                addresses = list_addresses(_together(everything, merged))
+                elsewhere += addresses.elsewhere
+                query = with_addresses_known(query, addresses)
+            for period, found in self._lists_of(query, sources):
+                rows += len(found.lines) + 1
+                if rows > self.most_rows:
+                    raise BadRequest(
+                        f"the answer has more than {self.most_rows:,} rows; "
+                        "ask for fewer rows a list, longer periods or a shorter time",
+                        "limit",
+                    )
+                lists[kind, period] = found
+                if "Mac" in query.key:
+                    put_addresses(found, self.query, addresses)
+        return lists, elsewhere
+
+    def _lists_of(self, query: Query, sources: Sequence[_Source]) -> Iterator[tuple[datetime | None, List]]:
+        """The lists that these sources make: of each period, or one of the whole time."""
+        if query.grain:
+            yield from self._lists_by_period(query, sources)
+            return
+        times = [query.span(), query.span().before] if query.compare else [query.span()]
+        merged = zip(*(self._merge(query, sources, span) for span in times), strict=True)
+        yield None, list_groups(query, _groups(query, sources, [*merged]))
+
+    def _lists_by_period(
+        self, query: Query, sources: Sequence[_Source]
+    ) -> Iterator[tuple[datetime | None, List]]:
+        """Period by period: no more than one of them is held at a time, however many there are."""
+
+        def begin(piece: tuple[datetime, int, _Piece]) -> datetime:
+            return piece[0]
+
+        def numbered(place: int, pieces: Iterable[_Piece]) -> Iterator[tuple[datetime, int, _Piece]]:
+            return ((floor(piece[0], query.grain or "hour"), place, piece) for piece in pieces)
+
+        read_by = self._readers(query, sources, query.span())
+        streams = [numbered(place, pieces) for place, pieces in enumerate(read_by)]
+        for period, its in groupby(merge_sorted(*streams, key=begin), key=begin):
+            of: dict[int, list[_Piece]] = {}
+            for _, place, piece in its:
+                of.setdefault(place, []).append(piece)
+            merged = [(_merge_pieces(query, sources[place], pieces),) for place, pieces in sorted(of.items())]
+            yield period, list_groups(query, _groups(query, [sources[place] for place in sorted(of)], merged))
+
+    def _merge(self, query: Query, sources: Sequence[_Source], span: Span) -> Iterator[Merged]:
+        """What each source has in a time."""
+        return self.pool.map(partial(_merge_pieces, query), sources, self._readers(query, sources, span))
+
+    def _readers(self, query: Query, sources: Sequence[_Source], span: Span) -> list[Iterator[_Piece]]:
+        """Of each source what reads it. How much that is is known before."""
+        name = query.question.name
+        if name in _OF_INDEX:
+            return _read_index(self.counts, name, sources, span)
+        by_hour = query.grain not in (None, "day")
+        plans = [
+            *self.pool.map(lambda source: plan(self.counts, source.name, span, by_hour=by_hour), sources)
+        ]
+        check_keys(name, chain.from_iterable(plans))
+        return [
+            self._read(query, source, stretches, span)
+            for source, stretches in zip(sources, plans, strict=True)
+        ]
+
+    def _read(
+        self, query: Query, source: _Source, stretches: Sequence[Stretch], span: Span
+    ) -> Iterator[_Piece]:
+        """What was counted of a question in a time. Where keys were dropped, those whose own side is named
+        are read by themselves.
+        """
+
+        def here(conditions: Sequence[Condition]) -> Iterator[_Piece]:
+            for stretch in stretches:
+                for begin, chosen in read(self.counts, query, span, stretch, conditions):
+                    yield begin, source.name, chosen, False
+
+        named = named_in(query)
+        if named is None or not any(each.dropped(query.question.name) for each in stretches):
+            yield from here(query.conditions)
+            return
+        descent = Descent(self.counts, self.ledger, query, named, source.scopes)
+        found = [(begin, scope, chosen, True) for scope, begin, chosen in descent.read(stretches, span)]
+        if not named.all_are:
+            found += here((*query.conditions, named.outside))
+        yield from sorted(found, key=itemgetter(0))
+
+
+def _merge_pieces(query: Query, source: _Source, pieces: Iterable[_Piece]) -> Merged:
+    """All that was read of a source, together."""
+    merged = Merged(query)
+    below: dict[str, Merged] = {}
+    for begin, scope, chosen, named in pieces:
+        its = merged if scope == source.name else below.setdefault(scope, Merged(query))
+        its.add(begin, chosen, named=named)
+    if below:
+        merged.join(_together(query, [*below.values()]), other_scopes=False)
+    return merged
+
+
+def _together(query: Query, scopes: Sequence[Merged]) -> Merged:
+    """What several scopes have together."""
+    if len(scopes) == 1:
+        return scopes[0]
+    together = Merged(query)
+    for each in scopes:
+        together.join(each, other_scopes=True)
+    return together
+
+
+def _groups(query: Query, sources: Sequence[_Source], merged: Sequence[tuple[Merged, ...]]) -> list[Group]:
+    """What is added up, of what was merged of each source and time."""
+    if query.by_scope:
+        return [Group(its, source.name) for source, its in zip(sources, merged, strict=True)]
+    return [Group(tuple(_together(query, time) for time in zip(*merged, strict=True)))]
 
 
 # What stands in the index
@@ -176,30 +317,22 @@ def _to_sums(figures: Iterable[int]) -> Sums:
     return to_sums([*given, *[0] * (len(MEASURES) - len(given))])
 
 
-def _ask_index(
-    counts: Counts, query: Query, scopes: Sequence[Mapping[str, Any]]
-) -> Iterator[dict[datetime | None, List]]:
-    """The lists of each scope: the index has them side by side, so it is read once for all."""
-    only = scopes[0]["Scope"] if len(scopes) == 1 else ""
-    of_hour = _OF_INDEX[query.question.name]
-    times = [query.span(), query.span().before] if query.compare else [query.span()]
-    found: dict[Span, dict[str, list[tuple[datetime, Chosen]]]] = {}
-    for span in times:
-        by_scope = found[span] = {}
-        hours = span.whole_hours
-        for scope, hour, said in counts.indexed_hours(hours.since, hours.end - HOUR, only):
-            by_scope.setdefault(scope, []).append((hour, of_hour(said)))
-
-    def read(scope: str) -> Callable[[Span], Counted]:
-        return lambda span: found[span].get(scope, [])
-
-    for each in scopes:
-        yield list_scope(query, each["Scope"], read(each["Scope"]))
+def _read_index(counts: Counts, name: str, sources: Sequence[_Source], span: Span) -> list[Iterator[_Piece]]:
+    """What the index has of each source: scopes stand there side by side, and are read once for all."""
+    hours, of_hour = span.whole_hours, _OF_INDEX[name]
+    found: dict[str, list[_Piece]] = {source.name: [] for source in sources}
+    for only in [*found] if len(found) <= _READ_ONE_BY_ONE else [""]:
+        for source, hour, said in counts.indexed_hours(hours.since, hours.end - HOUR, only):
+            if source in found:
+                found[source].append((hour, source, of_hour(said), False))
+    return [iter(pieces) for pieces in found.values()]
 
 
-def _last_record(counts: Counts, scope: Mapping[str, Any]) -> datetime | None:
-    """The time of the last record of a scope that was counted: its last hour's blobs may be without one."""
-    last = scope["LastPeriod"]
-    said = (said.health for _, _, said in counts.indexed_hours(last - HOUR, last, scope["Scope"]))
+_READ_ONE_BY_ONE = 2
+
+
+def _last_record(counts: Counts, source: _Source) -> datetime | None:
+    """The time of the last record of a source that was counted: its last hour's blobs may be without one."""
+    said = (said.health for _, _, said in counts.indexed_hours(source.last - HOUR, source.last, source.name))
     times = (health.last_record_time for health in said if health)
     return max((moment for moment in times if moment), default=None)

@@ -17,6 +17,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,12 +55,7 @@ def beyond_rows(answer: "Answer") -> dict[str, Any]:
         "scopes": answer.scopes,
         "since": plain(answer.since),
         "until": plain(answer.until),
-        "total": answer.total,
-        "shown": answer.shown,
-        "rest": answer.rest,
-        "unfiltered": answer.unfiltered,
-        "before": answer.before,
-        "missed": answer.missed,
+        "lists": [asdict(each) for each in answer.lists],
         "unit": answer.unit,
         "as_of": plain(answer.as_of),
         "notes": answer.notes,

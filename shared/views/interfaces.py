@@ -1,14 +1,13 @@
 """Network interfaces and their addresses: what was counted of ``nics``, beside ``addresses`` (pure).
 
-An interface's addresses are those that ``addresses`` has kept, in the same scope and time. Where that family
-has dropped keys, an interface may have others: ``Addresses.elsewhere`` says how many tuples those had.
+An interface's addresses are those that ``addresses`` has kept, in the same kind of logs and time. Where that
+family has dropped keys, an interface may have others: ``Addresses.elsewhere`` says how many tuples those had.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
-from shared.views.answers import Counted, List, merge
+from shared.views.answers import List, Merged
 from shared.views.query import Condition, Query
 from shared.views.questions import QUESTIONS
 
@@ -20,8 +19,8 @@ _MOST_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """The addresses of a scope's interfaces, by MAC address, the busiest first; and the tuples of those that
-    were dropped.
+    """The addresses of interfaces, by MAC address, the busiest first; and the tuples of those that were
+    dropped.
     """
 
     by_mac: dict[str, list[str]] = field(default_factory=dict)
@@ -35,9 +34,8 @@ def of_addresses(query: Query) -> Query:
     return Query(_ADDRESSES, since, span.until, query.now)
 
 
-def list_addresses(counted: Counted) -> Addresses:
-    """The addresses of a scope's interfaces, out of what was counted of ``addresses``."""
-    merged = merge(_ADDRESSES, counted)
+def list_addresses(merged: Merged) -> Addresses:
+    """The addresses of interfaces, out of what was counted of ``addresses``."""
     tuples = _ADDRESSES.weigh("Tuples")
     by_mac: dict[str, list[str]] = {}
     for mac, address in sorted(merged.sums, key=lambda key: (-tuples(merged.sums[key]), key)):
@@ -57,15 +55,15 @@ def _of_interfaces(condition: Condition, addresses: Addresses) -> Condition:
     return replace(condition, columns=("Mac",), test=macs.__contains__)
 
 
-def put_addresses(lists: dict[datetime | None, List], query: Query, addresses: Addresses) -> None:
+def put_addresses(its: List, query: Query, addresses: Addresses) -> None:
     """Put each interface's addresses into its lines."""
     asked = [each.test for each in query.conditions if "LocalIp" in each.columns and not each.excludes]
-    for its in lists.values():
-        for (_, mac, *_), line in its.lines.items():
-            known = addresses.by_mac.get(mac, [])
-            known = sorted(known, key=lambda address: not all(test(address) for test in asked))
-            more = f" and {len(known) - _MOST_SHOWN:,} more" if len(known) > _MOST_SHOWN else ""
-            line.extremes["Addresses"] = ", ".join(known[:_MOST_SHOWN]) + more
+    place = query.key.index("Mac") + query.by_scope
+    for key, line in its.lines.items():
+        known = addresses.by_mac.get(key[place], [])
+        known = sorted(known, key=lambda address: not all(test(address) for test in asked))
+        more = f" and {len(known) - _MOST_SHOWN:,} more" if len(known) > _MOST_SHOWN else ""
+        line.extremes["Addresses"] = ", ".join(known[:_MOST_SHOWN]) + more
 
 
 def say_elsewhere(query: Query, tuples: int) -> Iterator[str]:

@@ -14,8 +14,10 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from typing import Any, Literal, get_args
 
 from shared.errors import BadRequest
+from shared.tally.families import OF_ADDRESS
+from shared.tally.measures import COLUMNS
 from shared.times import parse_when
-from shared.views.questions import QUESTIONS, SHOWN_ROWS, Grain, Question
+from shared.views.questions import QUESTIONS, SHORT_NAMES, SHOWN_ROWS, Grain, Question
 
 MOST_ROWS = 1_000
 """Rows of one list at the most."""
@@ -35,6 +37,8 @@ type Given = Mapping[str, Sequence[str]]
 
 type Test = Callable[[Any], bool]
 
+_PERIODS: Mapping[str, Callable[[list[Any]], Any]] = {"FirstPeriod": min, "LastPeriod": max}
+
 
 # What is asked
 
@@ -42,7 +46,7 @@ type Test = Callable[[Any], bool]
 @dataclass(frozen=True, slots=True)
 class Condition:
     """What a row has to fulfil: one of those of its ``columns`` that it has must pass ``test``; if it
-    ``excludes``, none may.
+    ``excludes``, none may. ``names_addresses``: only single addresses pass, no range.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Condition:
     columns: tuple[str, ...]
     test: Test
     excludes: bool = False
+    names_addresses: bool = False
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Whether the row fulfils it."""
@@ -61,13 +66,16 @@ class Condition:
 class Query:
     """A question, and of what and how it is asked.
 
-    - ``scopes``: names, keys or parts of either; none means all;
+    - ``scopes``: names, keys or parts of either; none means all; ``kind``: of these logs alone;
     - ``since``, ``until``: the time asked for; ``until`` is ``None`` for all that there is up to now;
     - ``grain``: one list for each period of this length; ``None`` for one list of the whole time;
     - ``limit``: rows in each list at the most;
-    - ``order``: one of the question's ``orders``, ``"Change"``, or empty for the order of its key;
+    - ``order``: one of the question's ``orders``, a column of ``key``, ``"Change"``, or empty for the order
+      of the key;
     - ``conditions``: what rows have to fulfil, all of them;
-    - ``compare``: beside each row, the same of the time before.
+    - ``compare``: beside each row, the same of the time before;
+    - ``by``: the columns that rows stand for, instead of the question's key; ``by_scope``: and the scope;
+    - ``as_logged``: sums are the log's own, with what it states twice.
     """
 
     question: Question
@@ -80,6 +88,28 @@ class Query:
     order: str = ""
     conditions: tuple[Condition, ...] = ()
     compare: bool = False
+    kind: str = ""
+    by: tuple[str, ...] = ()
+    by_scope: bool = False
+    as_logged: bool = False
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that a row stands for."""
+        return self.by or self.question.key
+
+    @property
+    def extremes(self) -> Mapping[str, Callable[[list[Any]], Any]]:
+        """The columns that are not summed. Where it isn't kept when a key was seen, the hours or days that
+        have it tell the first and the last of them.
+        """
+        tells = self.question.bounded and not self.question.extremes and not self.grain
+        return _PERIODS if tells else self.question.extremes
+
+    @property
+    def has_whole_keys(self) -> bool:
+        """Whether a row stands for one key that was counted. Else it may stand for several."""
+        return {*self.key} >= {*self.question.key}
 
     def holds(self, row: Mapping[str, Any]) -> bool:
         """Whether a row fulfils all conditions."""
@@ -217,7 +247,7 @@ def _flag(text: str, _: datetime) -> bool:
     return text.lower() == "true"
 
 
-def _scope(text: str, _: datetime) -> str:
+def _text(text: str, _: datetime) -> str:
     return text
 
 
@@ -284,6 +314,7 @@ def _mac(text: str) -> Test:
 
 
 _TEXT = {"type": "string"}
+_KINDS = ("nsg", "vnet")
 _GRAINS: tuple[Grain, ...] = get_args(Grain)
 _DIRECTIONS = {"in": "Inbound", "out": "Outbound"}
 _STATES = {"allow": "Allowed", "deny": "Denied"}
@@ -292,7 +323,7 @@ _LAST_PORT, _LAST_PROTOCOL = 65_535, 255
 SCOPE = Parameter(
     "scope",
     "What is watched: its name or key, or a part of it; may be given more than once.",
-    _scope,
+    _text,
     _TEXT,
     "all scopes",
     many=True,
@@ -379,8 +410,24 @@ WHY_SINCE = replace(SINCE, default="3h")
 WHY_PARAMETERS = (SCOPE, WHY_SINCE, UNTIL, *_filters("from", "to", "port", "protocol", "direction"))
 """The parameters of the question who decided on a flow, and how."""
 
+_FLAG = {"type": "boolean"}
+
 PARAMETERS = (
     SCOPE,
+    Parameter(
+        "kind",
+        "Only NSG flow logs, or only VNet flow logs: they are never added up.",
+        _choice(_KINDS),
+        {"type": "string", "enum": _KINDS},
+        "each in a list of its own",
+    ),
+    Parameter(
+        "by-scope",
+        "One row for each scope; else the figures of all scopes are added up.",
+        _flag,
+        _FLAG,
+        "false",
+    ),
     SINCE,
     UNTIL,
     Parameter(
@@ -398,9 +445,19 @@ PARAMETERS = (
         f"{SHOWN_ROWS} where a question ranks its rows, else all",
     ),
     Parameter(
+        "by",
+        "What a row stands for: some of the question's columns, such as SrcIp,DestPort; LocalIp or RemoteIp "
+        "where they tell the sides.",
+        _text,
+        _TEXT,
+        "all of the question's",
+        many=True,
+    ),
+    Parameter(
         "order-by",
-        "The measure that comes first by size; Bytes, Packets and Traffic are sums of both ways.",
-        _scope,
+        "The measure whose largest come first (Bytes, Packets and Traffic are sums of both ways), or one of "
+        "the columns that a row stands for.",
+        _text,
         _TEXT,
         "the question's own",
     ),
@@ -408,7 +465,14 @@ PARAMETERS = (
         "compare",
         "Beside each row, the same of the time before, of the same length.",
         _flag,
-        {"type": "boolean"},
+        _FLAG,
+        "false",
+    ),
+    Parameter(
+        "as-logged",
+        "The log's own sums: what it states twice isn't taken out, and a restart is an end and a beginning.",
+        _flag,
+        _FLAG,
         "false",
     ),
     *FILTERS,
@@ -422,8 +486,18 @@ REPORT_PARAMETERS = tuple(
 
 
 def parameters_of(question: Question) -> list[Parameter]:
-    """The parameters that a question takes: all but the filters by columns that it hasn't."""
-    return [each for each in PARAMETERS if not each.columns or set(each.columns) & {*question.filtered}]
+    """The parameters that a question takes: all but the filters by columns that it hasn't, and what makes
+    sense only of flows.
+    """
+    unfit = {
+        *([] if question.projected else ["by"]),
+        *([] if question.measures == COLUMNS else ["as-logged"]),
+    }
+    return [
+        each
+        for each in PARAMETERS
+        if each.name not in unfit and (not each.columns or {*each.columns} & {*question.filtered})
+    ]
 
 
 def find_question(name: str) -> Question:
@@ -464,10 +538,22 @@ def read_parameters(parameters: Iterable[Parameter], given: Given, now: datetime
         read = [_read(parameter, text, now) for text in said]
         if parameter.columns:
             test = _either(read)
-            values[name] = Condition(name, " or ".join(said), parameter.columns, test, parameter.excludes)
+            whole = (
+                not parameter.excludes
+                and {*parameter.columns} <= {*OF_ADDRESS}
+                and all(map(_are_addresses, said))
+            )
+            values[name] = Condition(
+                name, " or ".join(said), parameter.columns, test, parameter.excludes, whole
+            )
         else:
             values[name] = tuple(read) if parameter.many else read[0]
     return values
+
+
+def _are_addresses(text: str) -> bool:
+    """Whether a list has single addresses alone, and no range."""
+    return all(ip_network(each.strip(), strict=False).num_addresses == 1 for each in text.split(","))
 
 
 def _read(parameter: Parameter, text: str, now: datetime) -> Any:
@@ -494,11 +580,13 @@ def read_times(values: Mapping[str, Any], now: datetime, default: timedelta) -> 
 def read_query(name: str, given: Given, now: datetime) -> Query:
     """Read a question and its parameters; ``BadRequest`` names the one that is wrong, and what would do."""
     question = find_question(name)
-    strange = [each.name for each in FILTERS if given.get(each.name) and each not in parameters_of(question)]
+    takes = parameters_of(question)
+    strange = [each for each in PARAMETERS if given.get(each.name) and each not in takes]
     if strange:
-        raise BadRequest(_why_no_filter(question, strange[0]), strange[0])
+        raise BadRequest(_why_not(question, strange[0]), strange[0].name)
     values = read_parameters(PARAMETERS, given, now)
     since, until = read_times(values, now, timedelta(hours=24))
+    by = _read_columns(question, values.get("by", ()))
     query = Query(
         question,
         since,
@@ -507,29 +595,52 @@ def read_query(name: str, given: Given, now: datetime) -> Query:
         scopes=values.get("scope", ()),
         grain=values.get("grain"),
         limit=values.get("limit", SHOWN_ROWS if question.ranked_by else MOST_ROWS),
-        order=_read_order(question, values.get("order-by"), compare=values.get("compare", False)),
+        order=_read_order(
+            question, by or question.key, values.get("order-by"), compare=values.get("compare", False)
+        ),
         conditions=tuple(value for value in values.values() if isinstance(value, Condition)),
         compare=values.get("compare", False),
+        kind=values.get("kind", ""),
+        by=by,
+        by_scope=values.get("by-scope", False),
+        as_logged=values.get("as-logged", False),
     )
     _check_periods(query)
     return query
 
 
-def _why_no_filter(question: Question, name: str) -> str:
-    columns = {*next(each.columns for each in FILTERS if each.name == name)}
-    others = [other.name for other in QUESTIONS.values() if columns & {*other.filtered}]
+def _why_not(question: Question, parameter: Parameter) -> str:
+    if not parameter.columns:
+        return f"doesn't apply to {question.name}; leave it out"
+    others = [other.name for other in QUESTIONS.values() if {*parameter.columns} & {*other.filtered}]
     by = f"has rows by {', '.join(question.key)} alone" if question.key else "has no such rows"
     return f"{question.name} {by}; filter {' or '.join(others)} by it"
 
 
-def _read_order(question: Question, text: str | None, *, compare: bool) -> str:
+def _read_columns(question: Question, texts: Sequence[str]) -> tuple[str, ...]:
+    """The columns of a list with commas, each once, in the order in which they are given."""
+    known = {name.lower(): name for name in question.projected}
+    found: dict[str, None] = {}
+    for text in ",".join(texts).split(",") if texts else ():
+        name = known.get(text.strip().lower())
+        if name is None:
+            choices = ", ".join(question.projected)
+            raise BadRequest(f"unknown column {text.strip()!r}; choose from {choices}", "by")
+        found[name] = None
+    return tuple(found)
+
+
+def _read_order(question: Question, key: Sequence[str], text: str | None, *, compare: bool) -> str:
     if text is None:
         return question.order
-    orders = [*question.orders, *(["Change"] if compare else [])]
-    for order in orders:
-        if order.lower() == text.lower():
-            return order
-    raise BadRequest(f"{text!r} is no measure; it must be one of {', '.join(orders)}", "order-by")
+    orders = [*question.orders, *key, *(["Change"] if compare else [])]
+    names = {
+        **{name.lower(): name for name in orders},
+        **{short.lower(): name for short, name in SHORT_NAMES.items() if name in orders},
+    }
+    if text.lower() not in names:
+        raise BadRequest(f"{text!r} is no measure; it must be one of {', '.join(orders)}", "order-by")
+    return names[text.lower()]
 
 
 def _check_periods(query: Query) -> None:

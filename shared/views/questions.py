@@ -34,6 +34,17 @@ _SUMS: Mapping[str, tuple[str, ...]] = {
 }
 """What can be ordered by beside the measures themselves: sums of them."""
 
+SHORT_NAMES: Mapping[str, str] = {
+    "Allowed": "FlowsAllowed",
+    "Denied": "FlowsDenied",
+    "Ended": "FlowsEnded",
+    "Restarted": "FlowsRestarted",
+    "Restated": "BytesRestated",
+    "Doubtful": "BytesDoubtful",
+    "Lost": "RestartsLost",
+}
+"""What tables call these measures."""
+
 _MADE_OF = {"BytesRestated": ("BytesSrcToDestRestated", "BytesDestToSrcRestated")}
 
 REJECTS_MEASURES = ("Rejects", "GarbledBytes", "Blobs")
@@ -72,6 +83,11 @@ class Question:
         return (*self.key, *beside, *sides)
 
     @property
+    def projected(self) -> tuple[str, ...]:
+        """The columns that rows can stand for: those of the key, and the sides where it tells them."""
+        return (*self.key, *(side for side in SIDES if {*OF_SIDES} <= {*self.key}))
+
+    @property
     def bounded(self) -> bool:
         """Whether rows may be missing, or have missed something."""
         return self.name in FAMILIES
@@ -106,6 +122,11 @@ class Question:
         """A function that gives the value of ``order`` (one of ``orders``) of a key's sums."""
         places = self.orders[order]
         return lambda sums: figure(sums, places)
+
+    @property
+    def keeps_times(self) -> bool:
+        """Whether it is kept when each key was first and last seen."""
+        return self.bounded and bool(self.extremes)
 
     def figures(self, sums: Sums) -> dict[str, int]:
         """A key's sums by the names of the measures."""

@@ -1,0 +1,107 @@
+"""Reading merged counts: which periods a time is read as, and what of them is wanted.
+
+Days are read as such where they have been made, all else as hours: a range query each, in the partition of
+the scope, or of all scopes of a kind. The heads are read first. They say what there is, so that nothing can
+be missing unnoticed, how much it is, and whether keys were dropped.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.counts.index import Head, Period
+from shared.counts.store import Counts, refuse_gone
+from shared.errors import BadRequest
+from shared.tally.packing import TRAFFIC, Wanted
+from shared.views.answers import Counted, by_minutes
+from shared.views.query import LENGTHS, Condition, Query, Range, Span
+
+MOST_KEYS = 3_000_000
+"""Keys that an answer may read: they take some ten seconds."""
+
+type Heads = dict[datetime, Head]
+"""What is there of some hours or days, by when each begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Periods of one length, one after another, that a time of a source is read as; ``source`` is a scope, or
+    all scopes of a kind.
+    """
+
+    source: str
+    periods: Range
+    heads: Heads
+
+    def keys(self, name: str) -> int:
+        """How many keys of a part they have together."""
+        return sum(head.parts[name].keys for head in self.heads.values() if name in head.parts)
+
+    def dropped(self, name: str) -> set[datetime]:
+        """Those periods that have dropped keys of a part."""
+        parts = ((begin, head.parts.get(name)) for begin, head in self.heads.items())
+        return {begin for begin, part in parts if part and (part.floor or any(part.rest))}
+
+
+def plan(counts: Counts, source: str, span: Span, *, by_hour: bool = False) -> list[Stretch]:
+    """What a time of a source is read as; ``by_hour``: as hours alone."""
+    days = None if by_hour else span.days()
+    made = _heads(counts, source, days) if days else {}
+    return [
+        Stretch(
+            source,
+            each,
+            {begin: head for begin, head in made.items() if each.since <= begin < each.until}
+            if each.grain == "day"
+            else _heads(counts, source, each),
+        )
+        for each in span.ranges(made)
+    ]
+
+
+def check_keys(name: str, stretches: Iterable[Stretch]) -> None:
+    """``BadRequest`` if that would be too much to read."""
+    keys = sum(each.keys(name) for each in stretches)
+    if keys > MOST_KEYS:
+        raise BadRequest(
+            f"{keys:,} keys would have to be read, and {MOST_KEYS:,} are the most: ask for a shorter time or "
+            "fewer scopes; all scopes together (without scope and by-scope) take the least",
+            "since",
+        )
+
+
+def read(
+    counts: Counts, query: Query, span: Span, stretch: Stretch, conditions: Sequence[Condition]
+) -> Counted:
+    """What was counted of a question in a stretch, period by period, as far as it fulfils the conditions.
+
+    What heads say that there is must be there: they are read before it, and parts don't go by themselves.
+    """
+    name, periods = query.question.name, stretch.periods
+    wanted = () if name == TRAFFIC else wanted_of(conditions)
+    missing = {begin for begin, head in stretch.heads.items() if name in head.parts}
+    if not missing:
+        return
+    for period, chosen in counts.choose(stretch.source, name, *_ends(periods), wanted):
+        missing.discard(period.begin)
+        if name == TRAFFIC:
+            yield from by_minutes(query, span, period.begin, chosen)
+        else:
+            yield period.begin, chosen
+    if missing:
+        raise refuse_gone(stretch.source, name, Period(min(missing), periods.grain))
+
+
+def wanted_of(conditions: Iterable[Condition]) -> list[Wanted]:
+    """Conditions as unpacking holds them against keys."""
+    return [(each.columns, each.test, each.excludes) for each in conditions]
+
+
+def _heads(counts: Counts, source: str, periods: Range) -> Heads:
+    return dict(counts.heads(source, *_ends(periods)))
+
+
+def _ends(periods: Range) -> tuple[Period, Period]:
+    """The first and the last of them."""
+    grain = periods.grain
+    return Period(periods.since, grain), Period(periods.until - LENGTHS[grain], grain)
