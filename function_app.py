@@ -117,7 +117,7 @@ def get_scopes(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("show/{question}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_answer(req: func.HttpRequest) -> func.HttpResponse:
     """The answer to a question."""
-    return respond(req, http_api.show(counts, req.route_params["question"]))
+    return respond(req, http_api.show(counts, ledger, req.route_params["question"]))
 
 
 @app.function_name("status")

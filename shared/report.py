@@ -1,12 +1,14 @@
 """A report: the page as one file to mail. It holds what the page would have fetched, and fetches nothing."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from shared import http_api, page
 from shared.stores import Stores
 from shared.times import DAY
+from shared.views.asking import find_scopes
 from shared.views.formats import plain
 from shared.views.query import REPORT_PARAMETERS, Given, read_parameters, read_times
 
@@ -26,6 +28,12 @@ def make_report(stores: Stores, given: Given, now: datetime) -> str:
             },
         }
     )
+
+
+def _kind(stores: Stores, wanted: Sequence[str]) -> str:
+    """The kind of logs that a report is of: they are never added up, and VNet logs replace NSG logs."""
+    kinds = {row["Kind"] for row in find_scopes(stores.counts.catalog(), wanted)}
+    return "vnet" if "vnet" in kinds else "nsg"
 
 
 def _answer(stores: Stores, panel: page.Panel, given: Given, window: timedelta, now: datetime) -> Any:

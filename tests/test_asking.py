@@ -59,7 +59,7 @@ def requests_of(written: tuple[Stores, Traffic], question: str, given: Given) ->
     is; it has rows.
     """
     stores, traffic = written
-    assert ask(stores.counts, read_query(question, given, NOW)).rows
+    assert ask(stores.counts, stores.ledger, read_query(question, given, NOW)).rows
     asked = traffic.taken()
     assert {(request.method, request.status) for request in asked} == {("GET", 200)}
     assert {urlsplit(request.path).path.rpartition("/")[2] for request in asked} == {"flowcounts()"}
@@ -121,7 +121,7 @@ def total(written: tuple[Stores, Traffic], since: datetime, *more: Period) -> in
     for period in more:
         stores.counts.store(SCOPES[1], period, Head(), {})
     given = {"scope": ["web-2"], "since": [since.isoformat()]}
-    return ask(stores.counts, read_query("rules", given, NOW)).total["Tuples"]
+    return int(ask(stores.counts, stores.ledger, read_query("rules", given, NOW)).lists[0].total["Tuples"])
 
 
 def test_a_day_that_is_not_made_is_read_as_hours_and_one_that_is_not_over_too(

@@ -278,7 +278,7 @@ def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
     assert f"row {partition} / {row} of table flowcounts can't be used: " in done.stderr
     of_other = call("show", "nics", *SINCE, "--scope", "nsg-data", "-o", "json")
     assert [each["Tuples"] for each in json.loads(of_other.stdout)["rows"]] == [2]
-    asked = call("show", "nics", *SINCE, "-o", "json")
+    asked = call("show", "nics", "--by-scope", *SINCE, "-o", "json")
     if EARLIER in row:  # it is of what the question is about
         assert (asked.exit_code, asked.stdout) == (1, "")
         assert f"row {partition} / {row} of table flowcounts can't be used: " in asked.stderr
@@ -381,7 +381,10 @@ def test_what_an_answer_cannot_read_is_named(
     assert asked.stderr.count("\n") == 1
     assert call("show", question, *times, "--scope", "nsg-data").exit_code == 0
     code, said = get(
-        http_api.show(rolled_up.counts, question), scope=["nsg-web"], since=[times[1]], until=[times[3]]
+        http_api.show(rolled_up.counts, rolled_up.ledger, question),
+        scope=["nsg-web"],
+        since=[times[1]],
+        until=[times[3]],
     )
     assert (code, said["detail"].startswith(named)) == (500, True)
     # The mend that it says.

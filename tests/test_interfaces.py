@@ -30,7 +30,7 @@ def counted(stores: Stores, blobs: dict[Nic, bytes]) -> Stores:
 
 
 def nics(call: Call, *options: str) -> dict[str, Any]:
-    done = call("show", "nics", *ALL, *options, "-o", "json")
+    done = call("show", "nics", "--by-scope", *ALL, *options, "-o", "json")
     assert done.exit_code == 0, done.output
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer

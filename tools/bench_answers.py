@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from shared.counts.health import Health, RejectTotal
-from shared.counts.index import ALL_SCOPES, Head, Indexed, Period, day_period, hour_period, part_of
+from shared.counts.index import Head, Indexed, Period, day_period, hour_period, part_of
 from shared.counts.store import SCOPES, Counts
 from shared.flowlog.reasons import Reason
+from shared.ledger.store import Ledger
 from shared.settings import Connection
 from shared.tables import Tables
 from shared.tally.hour_counts import HourCounts
@@ -73,7 +74,7 @@ def measure(tables: Tables, traffic: Traffic, name: str, asked: Given, rounds: i
     for _ in range(rounds):
         traffic.clear()
         began = time.perf_counter()
-        answer = ask(counts, read_query(name, asked, NOW))
+        answer = ask(counts, Ledger(tables), read_query(name, asked, NOW))
         times.append(time.perf_counter() - began)
         assert answer.rows
     taken = sum(request.answer_bytes for request in traffic.requests)
@@ -103,7 +104,6 @@ def load(tables: Tables, scopes: int, days: int) -> int:
         row = {"PartitionKey": SCOPES, "RowKey": scope, "Scope": scope, "Name": scope[-9:], "Kind": "vnet"}
         times = {"FirstPeriod": NOW - days * DAY, "LastPeriod": last}
         counts.describe({**row, "ResourceId": "", "TargetResourceId": "", **times}, "")
-    say(counts, ALL_SCOPES, hour_period(last))
     return written
 
 

@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
@@ -105,7 +106,10 @@ def hold_against(written: Truth, environment: Mapping[str, str]) -> bool:
         f"{written.garbled_bytes:,} garbled bytes · counted: {tuples:,} tuples, {rejected:,} rejected, "
         f"{garbled:,} bytes garbled · {'nothing lost, nothing twice' if complete else 'THESE DIFFER'}"
     )
-    total = answer_of(environment, "show", "traffic", "--grain", "day", "--since", "2d")["total"]
+    lists = answer_of(environment, "show", "traffic", "--grain", "day", "--since", "2d")["lists"]
+    total = Counter[str]()
+    for each in lists:  # one of each kind of logs
+        total.update(each["total"])
     counted = total["BytesSrcToDest"] + total["BytesDestToSrc"]
     logged = bytes_of(written.passed) + bytes_of(written.restated)
     conserved = logged == counted + total["BytesRestated"]

@@ -47,27 +47,40 @@ Figures are summed over the time asked for: the last 24 hours, unless you say ot
 instead. What is counted is merged for each answer out of the counts of hours and days (`flowcounts`): filters
 hold for every key that was counted, and only `limit` cuts.
 
-- **Rows** stand for one key of one scope each. Scopes are never added up: a flow between two of them is
-  in both.
+- **Rows** stand for one key each, with the figures of all scopes that are asked for added up. `Scopes` says
+  in how many of them the key was counted: at least so many where all scopes are read together. `by-scope`
+  gives each scope rows of its own. A flow between two scopes is in both.
+- **NSG logs and VNet logs are never added up**: they record the same traffic. Without `kind`, where both are
+  there, each kind has a list of its own, and totals of its own.
+- **`by`** gives rows for some of a question's columns, `SrcIp,DestPort` say, or for `LocalIp` and `RemoteIp`
+  where addresses and direction tell them.
+- **`FirstPeriod`, `LastPeriod`** are the first and the last hour that has the key, or day, where days are
+  read as such. `rules` have `FirstSeen` and `LastSeen`, to the second.
 - **`IsRest`**: the last row of a list may be its rest, with all that has no row of its own there: what is
   beyond `limit`, and what was dropped in counting. The rows of a list, this one included, are its exact
   total.
 - **`Missed`**: the most that a row may lack, in the unit that the question ranks by. The truth is between
   the row and the row + `Missed`. It is 0 where no key was dropped in counting. Where some were, a key may
-  have had as much as the largest that was dropped, and no more than all of them together.
+  have had as much as the largest that was dropped, and no more than all of them together. A row that stands
+  for several keys (`by`) may lack all that was dropped.
 - **`total` = `shown` + `rest`**, for every measure, exactly.
-- **`missed`** of the answer: the most that was dropped of any one key. It is 0 where none was.
+- **`missed`** of a list: the most that was dropped of any one row. It is 0 where nothing was.
 - **`unfiltered`**: filters can't be held against what was dropped in counting. That much may fulfil them or
-  not; the truth is between `total` and `total` + `unfiltered`. It is 0 where no key was dropped.
+  not; the truth is between `total` and `total` + `unfiltered`. It is 0 where no key was dropped. Where a
+  filter names an address that an interface has, and keys were dropped, what that interface's own blobs have
+  counted is read instead: a pair that was logged is found, unless its own blob had to drop it.
 - **`as_of`**: the time of the last record that was counted.
 - **`compare`** puts beside each row the same of the time before, of the same length: the columns that
-  begin with `Before`; and `Change`, of the measure that the rows are ordered by. Keys of either time have
-  a row. The hour that isn't over is left out, unless `until` says otherwise.
+  begin with `Before`; and `Change`, of the measure that the rows are ordered by, also in per cent. Keys of
+  either time have a row; `Trend` says which are `new` or `gone`, or `may be` so, where the other time has
+  dropped keys. The hour that isn't over is left out, unless `until` says otherwise.
 - **Filters** must all hold. One that is given more than once means *either*, and so does a list with commas
   (`port` takes `443,8000-8100`; addresses, protocols and MAC addresses, too; the name of a rule stands as
   it is). `not-` before its name leaves out what it finds: `not-ip` those with the address on either side.
   Values are taken as tables show them, in any case, and short: `In`, `out`, `allow`, `deny`. An IPv4
   address or range finds what is mapped into IPv6, too (`::ffff:10.0.0.4`).
+- **`as-logged`** gives the log's own sums: what VNet logs state twice isn't taken out, and a restart is an
+  end and a beginning.
 - An answer without rows says why: nothing counted yet, nothing counted *any more* (idle, or behind), no
   such traffic, or nothing that fulfils the filters.
 

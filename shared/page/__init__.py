@@ -15,7 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from shared.counts.index import ALL_SCOPES
 from shared.times import HOUR
 from shared.views.query import REPORT_PARAMETERS, parameters_of
 from shared.views.questions import QUESTIONS, Grain
@@ -89,8 +88,6 @@ def asks(
     ]
     takes = {each.name for each in parameters_of(question)}
     given = {name: [*texts] for name, texts in selection.items() if texts and name in takes}
-    if question.name == "health":
-        given.setdefault("scope", [ALL_SCOPES])
     given |= {name: [text] for name, text in panel.parameters.items()}
     if panel.by_time:
         hours = window / HOUR

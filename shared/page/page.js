@@ -113,11 +113,24 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
 
   const utc = (text) => (/(Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}${text.includes("T") ? "" : "T00:00"}Z`);
 
+  /* NSG logs and VNet logs are never added up: the page is of one kind. */
+  function kind() {
+    const known = scopes.find((each) => [each.Scope, each.Name].includes(selection.scope))?.Kind;
+    return selection.kind || known || (scopes.some((each) => each.Kind === "vnet") ? "vnet" : "nsg");
+  }
+
+  /* An answer with the totals of its list beside the rows. */
+  function withTotals(question, answer) {
+    const nothing = Object.fromEntries(question.measures.map((name) => [name, 0]));
+    const none = { total: nothing, shown: nothing, rest: nothing, before: nothing, unfiltered: null, missed: 0 };
+    return { ...answer, ...(answer.lists.find((each) => each.kind === kind()) || none) };
+  }
+
   function queryOf(panel, more) {
     const question = questionOf(panel);
     const query = new URLSearchParams();
     for (const name of data.selected) if (selection[name] && question.parameters.includes(name)) query.append(name, selection[name]);
-    if (question.name === "health" && !selection.scope) query.append("scope", "all");
+    query.set("kind", kind());
     for (const [name, value] of Object.entries({ ...panel.parameters, ...more })) query.append(name, value);
     if (panel.by_time) {
       const fits = data.grains.filter((each) => question.grains.includes(each.grain));
@@ -127,9 +140,10 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   }
 
   async function answerTo(panel, fresh, more) {
-    if (report) return report.answers[panel.id];
+    const question = questionOf(panel);
+    if (report) return withTotals(question, report.answers[panel.id]);
     const query = queryOf(panel, more);
-    return { ...(await fetchJson(`show/${questionOf(panel).name}?${query}`, fresh)), grain: query.get("grain") };
+    return { ...withTotals(question, await fetchJson(`show/${question.name}?${query}`, fresh)), grain: query.get("grain") };
   }
 
   /* Freshness and completeness */
@@ -169,7 +183,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const named = (scope) => scopes.find((each) => each.Scope === scope)?.Name || scope;
     const shown = notices.map((notice) => ({
       ...notice,
-      names: notice.Scopes.filter((scope) => [scope, "all"].some((each) => health.scopes.includes(each))).map(named),
+      names: notice.Scopes.filter((scope) => health.scopes.includes(scope)).map(named),
     })).filter((notice) => notice.names.length);
     const some = (names) => names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${whole.format(names.length - 3)} more` : "");
     const items = (some_of) => some_of.map((notice) => make("li", { class: notice.ToDo && "bad" }, `${some(notice.names)}: ${notice.Found}.`));
