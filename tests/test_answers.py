@@ -217,8 +217,8 @@ class Stored(Counts):
                 for counts in shares.values():
                     self._keep(counts, capacities.blob)
                 self.ledger.packed[scope, mac, START + blob_hour * HOUR] = packed = pack(shares)
-                for share, counts in unpack(packed).items():
-                    period = hour_period(START + (blob_hour + share) * HOUR)
+                for by, counts in unpack(packed).items():
+                    period = hour_period(START + (blob_hour + by) * HOUR)
                     hours.setdefault(period, HourCounts(keys=10_000)).merge(counts)
             self._store_all(scope, hours, capacities.hour, capacities.day)
             for period, counts in sorted(hours.items()):

@@ -25,7 +25,7 @@ _EXAMPLES = {
     "addresses": "--ip 10.0.0.4",
     "exposed-ports": "--port 22 --since 7d",
     "encryption": "--scope hub --order-by Bytes",
-    "health": "--scope all --grain hour",
+    "health": "--grain hour",
     "rejects": "--since 7d --grain day",
 }
 _COUNTS = {

@@ -125,22 +125,23 @@ class _Show(click.Command):
             super().format_epilog(ctx, formatter)
 
 
+_PARAMETERS = {each.name: each for each in PARAMETERS}
+
+
 def _option_of(question: Question, option: click.Parameter) -> click.Parameter:
     """An option of ``show`` as it is where this question is asked."""
-    if not isinstance(option, click.Option) or not isinstance(option.type, GivenType):
+    parameter = _PARAMETERS.get(option.opts[0].removeprefix("--"))
+    if not isinstance(option, click.Option) or parameter is None:
         return option
-    parameter = option.type.parameter
     option = copy.copy(option)
     option.hidden = parameter not in parameters_of(question)
     if parameter.name == "grain":
         option.type = GivenType(_choosing(parameter, question.grains))
         option.metavar = f"[{'|'.join(question.grains)}]"
     if parameter.name == "order-by":
-        orders = [*question.orders, "Change"]
+        orders = [*question.orders, *question.projected, "Change"]
         option.type = GivenType(_choosing(parameter, orders))
-        option.help = (
-            f"{parameter.help} One of {', '.join(orders)} (with --compare). [{question.order or 'its key'}]"
-        )
+        option.help = f"{parameter.help} One of {', '.join(question.orders)}, Change (with --compare). [{question.order or 'its key'}]"
     return option
 
 
