@@ -141,7 +141,8 @@ def _option_of(question: Question, option: click.Parameter) -> click.Parameter:
     if parameter.name == "order-by":
         orders = [*question.orders, *question.projected, "Change"]
         option.type = GivenType(_choosing(parameter, orders))
-        option.help = f"{parameter.help} One of {', '.join(question.orders)}, Change (with --compare). [{question.order or 'its key'}]"
+        measures = f"{', '.join(question.orders)}, Change (with --compare)"
+        option.help = f"{parameter.help} One of {measures}. [{question.order or 'its key'}]"
     return option
 
 
