@@ -108,7 +108,7 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
     number = _print_log(REJECT_COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
     if not number:
         nothing = f"nothing is rejected in {_log_of(looked)} of that time"
-        say(nothing if blobs else _nothing(wanted, blobs, looked))
+        say(nothing if looked.bytes else _nothing(wanted, blobs, looked))
     _end(wanted, looked, len(blobs))
 
 
@@ -305,6 +305,8 @@ def _conditions(values: Mapping[str, Any]) -> tuple[Condition, ...]:
 def _nothing(wanted: "Wanted", blobs: "list[BlobName]", looked: "Progress") -> str:
     if not wanted.blobs_of(blobs):
         return "there is no log of that time: nothing was logged, or it is no longer kept"
+    if looked.unread and not looked.bytes:
+        return "nothing could be read of the log of that time"
     if not looked.tuples and not looked.unread:
         return "the log of that time is empty"
     return f"nothing such is in {_log_of(looked)} of that time, neither allowed nor denied"
