@@ -1,4 +1,5 @@
-"""Hours and days of a scope: their counts are merged and stored, their rows are written, the index says so.
+"""Hours and days of a scope, and of all scopes of a kind together: their counts are merged and stored, their
+rows are written, the index says so.
 
 Theory of operation
 -------------------
@@ -25,6 +26,11 @@ Of an hour that isn't over the rows that change with each update are few: how mu
 is all there. Lists of the largest are written when the hour is over; until then its counts have the answers.
 A day is made when its last hour is over. Hours that are made together, as in a backfill, share transactions:
 their rows lie side by side.
+
+All scopes of a kind together (``all~nsg``, ``all~vnet``) are written like a scope. An hour of theirs is
+merged of the scopes' stored counts, and depends on what the index says that these were made of. That is read
+before them, so they are never older than it: if they are newer, the index is about to change, and then the
+hour is made once more. A day of theirs is made of their own hours.
 """
 
 import hashlib
@@ -36,13 +42,14 @@ from itertools import chain
 
 from shared.counts.health import Health, RejectTotals, add_rejects, rejects_of_blob
 from shared.counts.index import (
-    ALL_SCOPES,
     Head,
     Indexed,
     Period,
     RowsWritten,
     Written,
     hour_period,
+    is_all,
+    kind_of_all,
     part_of,
 )
 from shared.counts.store import Counts, refuse_gone, unpack_counts
@@ -63,6 +70,9 @@ OVER_AFTER = timedelta(minutes=10)
 
 FRESH = ("traffic", "health")
 """The views that an hour has rows of before it is over."""
+
+_OF_ALL = ("health",)
+"""The views that all scopes of a kind together have rows of."""
 
 _VERSION = 1
 """Part of every fingerprint: raise it when counts or rows are made differently, and all are made again."""
@@ -196,22 +206,32 @@ class PeriodMaker:
             learnt,
         )
 
+    def hour_of_all(self, scope: str, hour: datetime, learnt: str) -> Job:
+        """The job to make an hour of all scopes of a kind together."""
+        return Job(hour_period(hour), lambda _: self._load_hour_of_all(scope, hour), learnt)
+
     def hours_begun(self, scope: str, day: Period, made: Mapping[datetime, str]) -> list[Job]:
         """The jobs to make those of a day's hours anew whose counts aren't those that the index says were
         ``made``: somebody has stored others, and has died.
         """
         heads = self.counts.heads_of_hours(scope, day)
         begun = [hour for hour, its in made.items() if hour in heads and heads[hour].fingerprint != its]
-        return [self.hour(scope, hour, (), _NOBODYS) for hour in begun]
+        return [self.hour_anew(scope, hour) for hour in begun]
+
+    def hour_anew(self, scope: str, hour: datetime) -> Job:
+        """The job to make an hour of which nothing is known: what there is is looked up."""
+        return (
+            self.hour_of_all(scope, hour, _NOBODYS) if is_all(scope) else self.hour(scope, hour, (), _NOBODYS)
+        )
+
+    def is_begun(self, scope: str, hour: datetime, made: str) -> bool:
+        """Whether an hour's counts aren't those that the index says were ``made``."""
+        return self.counts.head(scope, hour_period(hour)).fingerprint not in ("", made)
 
     def day(self, scope: str, day: Period, hours: Iterable[datetime]) -> Job:
         """The job to make a day of its ``hours``."""
         wanted = {*hours}
         return Job(day, lambda _: self._load_day(scope, day, wanted))
-
-    def health_of_all(self, hour: datetime) -> Job:
-        """The job to make the health of all scopes together, for ``make`` with ``ALL_SCOPES``."""
-        return Job(hour_period(hour), lambda _: self._load_health(hour))
 
     def fingerprint_of_hour(
         self, hour: datetime, posted: Iterable[Posted], now: datetime | None = None
@@ -239,7 +259,7 @@ class PeriodMaker:
         return _digest(f"{hour_key(hour)} {its}" for hour, its in sorted(hours.items()))
 
     def fingerprint_of_all(self, scopes: Mapping[str, str]) -> str:
-        """What an hour of all scopes together depends on."""
+        """What an hour of all scopes of a kind together depends on: what the index says of each."""
         stated = (f"{scope} {its}" for scope, its in sorted(scopes.items()))
         return _digest([f"version {_VERSION}", self.marker, *stated])
 
@@ -291,7 +311,24 @@ class PeriodMaker:
         rejects: RejectTotals = {}
         for head in heads.values():
             add_rejects(rejects, head.rejects)
-        return _loaded(scope, day, QUESTIONS, fingerprint, counts, None, rejects)
+        views = _OF_ALL if is_all(scope) else QUESTIONS
+        return _loaded(scope, day, views, fingerprint, counts, None, rejects)
+
+    def _load_hour_of_all(self, everyone: str, hour: datetime) -> _Loaded:
+        period, scopes = hour_period(hour), self.counts.scopes_of(hour, kind_of_all(everyone))
+        fingerprint = self.fingerprint_of_all({scope: its.fingerprint for scope, its in scopes.items()})
+        counts = HourCounts(keys=_MERGED_KEYS)
+        health = Health()
+        rejects: RejectTotals = {}
+        for scope, its in scopes.items():
+            for name in its.sizes:
+                packed = next(self.counts.part(scope, name, period, period), None)
+                if packed is None:
+                    raise refuse_gone(scope, name, period)
+                counts.merge_scope(unpack_counts(scope, name, *packed))
+            health += its.health or Health()
+            add_rejects(rejects, its.rejects)
+        return _loaded(everyone, period, _OF_ALL, fingerprint, counts, health, rejects)
 
     def _merge(self, into: HourCounts, scope: str, heads: Mapping[datetime, Head]) -> None:
         """Add the stored counts of these hours, part by part, each in the order of the hours."""
@@ -308,16 +345,6 @@ class PeriodMaker:
                     missing.remove(period.begin)
             if missing:
                 raise refuse_gone(scope, name, hour_period(min(missing)))
-
-    def _load_health(self, hour: datetime) -> _Loaded:
-        scopes = self.counts.scopes_of(hour)
-        fingerprint = self.fingerprint_of_all({scope: its.fingerprint for scope, its in scopes.items()})
-        health = sum((its.health for its in scopes.values() if its.health), Health())
-        rejects: RejectTotals = {}
-        for its in scopes.values():
-            add_rejects(rejects, its.rejects)
-        lists = _lists(ALL_SCOPES, hour_period(hour), ["health"], HourCounts(), health, rejects)
-        return _Loaded(fingerprint, lists, health=health, rejects=rejects)
 
     # Writing
 
@@ -354,12 +381,12 @@ class PeriodMaker:
         period = job.period
         known = Indexed() if trusted and job.learnt == "" else self.counts.indexed(scope, period)
         trusted = trusted and job.learnt in (None, known.fingerprint)
-        before = self._remembered(known, period) if trusted else self._look_up(scope, period, known)
+        before = self._remembered(known, period) if trusted else self._look_up(scope, period)
         loaded = job.load(not trusted)
         made = known.fingerprint == before.fingerprint == loaded.fingerprint
         if made and not trusted and not self.again:
             return Done(period, loaded.fingerprint, 0)  # who was faster has made it
-        head = "" if scope == ALL_SCOPES else self._store(scope, period, before, loaded)
+        head = self._store(scope, period, before, loaded)
         # What somebody who was overtaken may be about to write isn't known any more.
         kept = known.written.rows if trusted and known.written.marker == self.marker else {}
         # What is written, or is about to be, isn't kept: many hours may be made together.
@@ -367,7 +394,7 @@ class PeriodMaker:
         for name, rows in loaded.lists.items():
             there, digest_there = before.rows.get(name, (There(), ""))
             digest = _digest_of(repr(rows).encode())
-            if digest != digest_there or scope == ALL_SCOPES:  # which has no stored counts to tell by
+            if digest != digest_there:
                 operations = len({*there.keys, *(row["RowKey"] for row in rows)})
                 together.add(_List(begun, name, rows, there, digest, operations))
         return begun
@@ -393,12 +420,12 @@ class PeriodMaker:
                 rows[name] = There(keys, its.etag), its.digest
         return _Before(known.fingerprint, written.head, written.digests, rows)
 
-    def _look_up(self, scope: str, period: Period, known: Indexed) -> _Before:
-        """What there is. All scopes together have no head."""
-        head = Head(known.fingerprint) if scope == ALL_SCOPES else self.counts.head(scope, period)
+    def _look_up(self, scope: str, period: Period) -> _Before:
+        """What there is."""
+        head = self.counts.head(scope, period)
         digests = {name: "" if self.again else part.digest for name, part in head.parts.items()}
         rows = {}
-        for name in ["health"] if scope == ALL_SCOPES else QUESTIONS:
+        for name in _OF_ALL if is_all(scope) else QUESTIONS:
             for grain in QUESTIONS[name].grains_of(period.grain):
                 there = self.views.find_rows(scope, name, grain, period.begin, period.end)
                 rows[f"{name}~{grain}"] = there, ""

@@ -8,7 +8,7 @@ for. A period is always made anew, never added to, and its row of the index is w
 Rollups may run side by side, may be late by any time, and may die: see ``periods``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,10 +17,10 @@ from itertools import chain, groupby
 from operator import itemgetter
 from typing import Self
 
-from shared.counts.index import ALL_SCOPES, Period, day_period, hour_period
+from shared.counts.index import Period, all_of, day_period, hour_period, is_all
 from shared.counts.store import SCOPES, Counts, LookedAt
 from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable, Unexpected
-from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
+from shared.flowlog.blob_name import CONTAINERS, Kind, kind_of, parse_blob_name
 from shared.ingest import LATE_AFTER
 from shared.ledger.store import Foreign, LateNote, Ledger, Posted
 from shared.periods import OVER_AFTER, Job, PeriodMaker, shares_of
@@ -46,14 +46,15 @@ _MOST_ATTEMPTS = 5
 
 @dataclass(slots=True)
 class RolledUp:
-    """What a rollup did: hours and days made, rows written; which hours of which scopes it looked at;
-    which scopes failed with which error; and which hours it left as they are, as nothing in the ledger has a
-    share in them any more.
+    """What a rollup did: hours and days made of scopes, and hours and days made ``of_all`` scopes of a kind;
+    rows written; which hours of which scopes it looked at; which scopes failed with which error; and which
+    hours it left as they are, as nothing in the ledger has a share in them any more.
     """
 
     scopes: int = 0
     hours: int = 0
     days: int = 0
+    of_all: int = 0
     rows: int = 0
     hours_checked: set[tuple[str, datetime]] = field(default_factory=set)
     failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
@@ -63,6 +64,7 @@ class RolledUp:
         self.scopes += other.scopes
         self.hours += other.hours
         self.days += other.days
+        self.of_all += other.of_all
         self.rows += other.rows
         self.hours_checked |= other.hours_checked
         self.failed += other.failed
@@ -103,7 +105,7 @@ def rollup(
         PeriodMaker(ledger, counts, views, now, marker, again),
         (first, floor_hour(now) + DAY),
         by_scope,
-        counts.catalog(bad_rows),
+        counts.catalog(bad_rows) | {all_of(kind): row for kind, row in counts.catalog_of_all().items()},
     )
     job.learn()
     done = RolledUp()
@@ -112,7 +114,7 @@ def rollup(
             done.failed.append((scope, result))
         else:
             done += result
-    job.make_health_of_all(done)
+    job.roll_all(done)
     if again:
         done.left = job.find_left(done)
     done.failed += [("a late note", error) for error in bad_notes]
@@ -120,7 +122,7 @@ def rollup(
     # Those that aren't there any more were made anew by this rollup.
     done.failed += [("the catalog", error) for scope, error in bad_rows.items() if scope not in job.catalog]
     for note in notes:
-        if not any(name.startswith((note.scope, ALL_SCOPES)) for name, _ in done.failed):
+        if not any(name.startswith((note.scope, all_of(kind_of(note.scope)))) for name, _ in done.failed):
             _follow(note, ledger, now)
     # What is malformed stays so until somebody mends it; only what may pass is worth looking at again.
     may_pass = Unavailable, Unexpected, Conflict
@@ -150,7 +152,8 @@ def _looks_back(looked_at: datetime, now: datetime) -> datetime:
 @dataclass(frozen=True, slots=True)
 class _Rollup:
     """One rollup, scope by scope: of the hours in ``recent``, from the first to the last, and of those that
-    ``notes`` name, by scope. ``fingerprints``: of what has been made, by scope and period.
+    ``notes`` name, by scope. ``fingerprints``: of what has been made, by scope (or all of a kind) and
+    period; ``made``: what of it by this rollup.
     """
 
     ledger: Ledger
@@ -160,6 +163,7 @@ class _Rollup:
     notes: Mapping[str, list[LateNote]]
     catalog: dict[str, Columns]
     fingerprints: dict[tuple[str, Period], str] = field(default_factory=dict)
+    made: set[tuple[str, Period]] = field(default_factory=set)
 
     def learn(self) -> None:
         """Read what has been made of all the hours that are looked at."""
@@ -177,33 +181,79 @@ class _Rollup:
                 self._roll_day(scope, day, its, done)
         done.failed += [(scope, error) for error in passed.refused]
         if passed.first and passed.newest:
-            described = attempt(partial(self._describe, scope, passed.first, passed.newest), scope)
+            describe = partial(_description, passed.first, passed.newest)
+            described = attempt(partial(self._describe, scope, describe), scope)
             if isinstance(described, FlowtallyError):
                 done.failed.append((scope, described))
         return done
 
-    def make_health_of_all(self, done: RolledUp) -> None:
-        """Make the health of all scopes together, of those of the hours looked at that have changed."""
-        scopes: dict[Period, dict[str, str]] = {}
+    def roll_all(self, done: RolledUp) -> None:
+        """Make what has changed of all scopes of each kind together."""
+        for kind in CONTAINERS:
+            result = attempt(partial(self._roll_kind, kind), all_of(kind))
+            if isinstance(result, FlowtallyError):
+                done.failed.append((all_of(kind), result))
+            else:
+                done += result
+
+    def _roll_kind(self, kind: Kind) -> RolledUp:
+        """Make what has changed of all scopes of a kind together, day by day."""
+        done, everyone = RolledUp(), all_of(kind)
+        scopes: dict[datetime, dict[str, str]] = {}
         for (scope, period), fingerprint in self.fingerprints.items():
-            if scope != ALL_SCOPES:
-                scopes.setdefault(period, {})[scope] = fingerprint
-        # Day by day, as scopes are made: who is killed in a backfill has not done all in vain.
-        for _, hours in groupby(sorted({hour for _, hour in done.hours_checked}), key=day_period):
-            jobs = []
-            for hour in hours:
-                period = hour_period(hour)
-                if self._is_due(ALL_SCOPES, period, self.maker.fingerprint_of_all(scopes.get(period, {}))):
-                    jobs.append(self.maker.health_of_all(hour))
-            self._make(ALL_SCOPES, jobs, done)
+            if period.grain == "hour" and not is_all(scope) and kind_of(scope) == kind:
+                scopes.setdefault(period.begin, {})[scope] = fingerprint
+        known = self.catalog.get(everyone)
+        for day, hours in groupby(sorted(scopes), key=day_period):
+            its = {hour: scopes[hour] for hour in hours}
+            self._roll_day_of_all(everyone, day, its, done)
+            # Earlier days that are added are there when it has come to those that were there before.
+            if not done.failed and (
+                known is None or day.end >= known["FirstPeriod"] or max(its) == max(scopes)
+            ):
+                self._describe(everyone, partial(self._description_of_all, kind, min(scopes), max(its)))
+        return done
+
+    def _description_of_all(
+        self, kind: Kind, first: datetime, last: datetime, known: Columns | None
+    ) -> Columns:
+        """The row of the catalog of all scopes of a kind, of which these hours have been made."""
+        return {
+            "PartitionKey": SCOPES,
+            "RowKey": all_of(kind),
+            "Scope": all_of(kind),
+            "Kind": kind,
+            "FirstPeriod": min(first, known["FirstPeriod"]) if known else first,
+            "LastPeriod": max(last, known["LastPeriod"]) if known else last,
+            "Scopes": sum(kind_of(scope) == kind and not is_all(scope) for scope in self.catalog),
+        }
+
+    def _roll_day_of_all(
+        self, everyone: str, day: Period, hours: Mapping[datetime, Mapping[str, str]], done: RolledUp
+    ) -> None:
+        """Make those of a day's hours that have changed, of these scopes, and then the day, if it is over."""
+        jobs = []
+        for hour, scopes in hours.items():
+            period = hour_period(hour)
+            if self._is_due(everyone, period, self.maker.fingerprint_of_all(scopes)):
+                for scope, its in scopes.items():
+                    if (scope, period) not in self.made and self.maker.is_begun(scope, hour, its):
+                        done.hours += self._make(scope, [self.maker.hour_anew(scope, hour)], done)
+                jobs.append(
+                    self.maker.hour_of_all(everyone, hour, self.fingerprints.get((everyone, period), ""))
+                )
+        made = self._make(everyone, jobs, done)
+        done.of_all += made
+        if made == len(jobs):
+            done.of_all += sum(self._make_day(everyone, day, done))
 
     def find_left(self, done: RolledUp) -> list[str]:
         """The hours that were made some time, and in which nothing in the ledger has a share any more."""
-        failed = {ALL_SCOPES, *(scope for scope, _ in done.failed)}
+        failed = {scope for scope, _ in done.failed}
         made = {
             (scope, its.begin)
             for scope, its in self.fingerprints
-            if its.grain == "hour" and scope not in failed
+            if its.grain == "hour" and scope not in failed and not is_all(scope)
         }
         return [f"{scope}~{hour_key(hour)}" for scope, hour in sorted(made - done.hours_checked)]
 
@@ -233,15 +283,27 @@ class _Rollup:
                 jobs.append(self.maker.hour(scope, hour, each.near, learnt))
         made = self._make(scope, jobs, done)
         done.hours += made
-        of_day = {hour: self.fingerprints.get((scope, hour_period(hour)), "") for hour in _hours_of(day)}
-        of_day = {hour: fingerprint for hour, fingerprint in of_day.items() if fingerprint}
         if self.maker.again:  # a day stays as it is if something that it was made of is gone
-            whole &= all((scope, hour) in done.hours_checked for hour in of_day)
-        if not whole or made < len(jobs) or not of_day or not self.maker.is_over(day):
-            return
-        if self._is_due(scope, day, self.maker.fingerprint_of_day(of_day)):
-            done.hours += self._make(scope, self.maker.hours_begun(scope, day, of_day), done)
-            done.days += self._make(scope, [self.maker.day(scope, day, of_day)], done)
+            whole &= all((scope, hour) in done.hours_checked for hour in self._made_of(scope, day))
+        if whole and made == len(jobs):
+            hours_anew, days = self._make_day(scope, day, done)
+            done.hours += hours_anew
+            done.days += days
+
+    def _made_of(self, scope: str, day: Period) -> dict[datetime, str]:
+        """Those of a day's hours that have been made, of which state."""
+        hours = {hour: self.fingerprints.get((scope, hour_period(hour)), "") for hour in _hours_of(day)}
+        return {hour: fingerprint for hour, fingerprint in hours.items() if fingerprint}
+
+    def _make_day(self, scope: str, day: Period, done: RolledUp) -> tuple[int, int]:
+        """Make a day, if it is over and its hours have changed; gives how many hours and days were made."""
+        of_day = self._made_of(scope, day)
+        if not of_day or not self.maker.is_over(day):
+            return 0, 0
+        if not self._is_due(scope, day, self.maker.fingerprint_of_day(of_day)):
+            return 0, 0
+        hours = self._make(scope, self.maker.hours_begun(scope, day, of_day), done)
+        return hours, self._make(scope, [self.maker.day(scope, day, of_day)], done)
 
     def _is_due(self, scope: str, period: Period, fingerprint: str) -> bool:
         return self.maker.again or self.fingerprints.get((scope, period)) != fingerprint
@@ -256,16 +318,18 @@ class _Rollup:
             made += 1
             done.rows += result.rows
             self.fingerprints[scope, period] = result.fingerprint
+            self.made.add((scope, period))
         return made
 
-    def _describe(self, scope: str, first: datetime, newest: Posted) -> None:
-        """Write the scope's row of the catalog: what its key stands for, and which hours there are.
+    def _describe(self, scope: str, describe: Callable[[Columns | None], Columns]) -> None:
+        """Write a row of the catalog: what its key stands for, and which hours there are. ``describe`` makes
+        it of what is known.
 
         Another rollup may describe it at the same time: what either knows stays.
         """
         known, etag = self.catalog.get(scope), None
         for _ in range(_MOST_ATTEMPTS):
-            row = _description(first, newest, known)
+            row = describe(known)
             if row == known:
                 return
             if etag is not None:

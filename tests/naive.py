@@ -93,6 +93,34 @@ class Count:
         """Everything that a view counts in a period."""
         return [min(sum(column), LARGEST) for column in zip(*self.rows[period].values(), strict=True)]
 
+    def of_all(self) -> dict[Period, dict[Key, tuple[Figures, int]]]:
+        """All scopes of a kind together: of each key its figures, and in how many scopes it is: of a day, in
+        that hour in which it is in the most.
+        """
+        figures: dict[Period, dict[Key, Figures]] = defaultdict(dict)
+        scopes: dict[Period, dict[Key, int]] = defaultdict(lambda: defaultdict(int))
+        for (scope, view, grain, begins), keys in self.rows.items():
+            period = all_of(scope), view, grain, begins
+            for key, more in keys.items():
+                known = figures[period].get(key, [0] * len(MEASURES))
+                figures[period][key] = [min(sum(each), LARGEST) for each in zip(known, more, strict=True)]
+                scopes[period][key] += 1
+        for (everyone, view, grain, begins), keys in figures.items():
+            if grain == "day":
+                hours = [begins + timedelta(hours=number) for number in range(24)]
+                for key in keys:
+                    numbers = [scopes.get((everyone, view, "hour", hour), {}).get(key, 0) for hour in hours]
+                    scopes[everyone, view, grain, begins][key] = max(numbers)
+        return {
+            period: {key: (its, scopes[period][key]) for key, its in keys.items()}
+            for period, keys in figures.items()
+        }
+
+
+def all_of(scope: str) -> str:
+    """What stands for all scopes of a scope's kind."""
+    return "all~" + scope.split("~", maxsplit=1)[0]
+
 
 def count(blobs: Mapping[str, bytes], noise: Iterable[bytes] = ()) -> Count:
     """Count whole blobs, given by their names.
@@ -127,7 +155,7 @@ def _count_blob(
             garbled += len(stretch)
     records = lowered(json.loads(clean))["records"]
 
-    kinds = [result.health[scope, hour], result.health["all", hour]]
+    kinds = [result.health[scope, hour], result.health[all_of(scope), hour]]
     for health in kinds:
         health.blobs += 1
         health.bytes += len(raw.removesuffix(b"]}")) if records else 0

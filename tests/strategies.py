@@ -609,6 +609,7 @@ def plain_family(family: HeavyHitters) -> dict[str, object]:
     return {
         "figures": figures_by_key(family),
         "missed": dict(family.missed),
+        "scopes": dict(family.scopes),
         "floor": family.floor,
         "rest": to_figures(family.rest),
         "seen": None if family.seen is None else dict(family.seen),
@@ -635,6 +636,7 @@ def copy_family(family: HeavyHitters) -> HeavyHitters:
         [to_sums(row.figures) for row in rows],
         [row.missed for row in rows],
         [family.seen[row.key] for row in rows] if family.seen is not None else (),
+        [family.scopes.get(row.key, 0) for row in rows],
     )
     copy.floor, copy.rest = family.floor, family.rest
     return copy

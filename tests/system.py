@@ -18,7 +18,9 @@ from azure.data.tables import EntityProperty
 from click.testing import Result
 
 from shared.blobs import FlowLogs
+from shared.counts.index import read_partition
 from shared.counts.store import Counts
+from shared.entities import from_chunks
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.flowlog.rejects import RejectCounts
 from shared.ledger.entry import from_columns, partition_of
@@ -29,7 +31,8 @@ from shared.sweep import Swept, sweep
 from shared.tables import Tables, from_entity
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts, HourCounts
-from shared.tally.packing import pack, pack_within
+from shared.tally.measures import add_to, to_columns, to_figures
+from shared.tally.packing import pack, pack_within, unpack
 from shared.views.questions import QUESTIONS
 from shared.views.store import Views
 from tests import naive
@@ -288,9 +291,47 @@ def assert_views_are_right(stores: Stores, views: Container[str] = QUESTIONS) ->
     """The views say what a naive count of all blobs says; or those of them that are made."""
     truth = naive.count(stores.blobs())
     truth.rows = {period: keys for period, keys in truth.rows.items() if period[1] in views}
-    stats = results(stores).stats
+    made = results(stores)
+    assert_all_say(made.counts, naive.count(stores.blobs()), stores.tables.server_time())
     leave_out_open_periods(truth, stores.tables.server_time())
-    assert_views_say(stats, truth)
+    assert_views_say(made.stats, truth)
+
+
+def assert_all_say(counts: Rows, truth: naive.Count, now: datetime) -> None:
+    """The counts of all scopes of a kind together hold exactly what the naive count of each adds up to."""
+    wanted = {
+        period: keys
+        for period, keys in truth.of_all().items()
+        if period[2] == "hour" or (period[2] == "day" and _is_over("day", period[3], now))
+    }
+    said: dict[naive.Period, dict[naive.Key, tuple[naive.Figures, int]]] = {}
+    for (scope, row_key), row in counts.items():
+        if not scope.startswith("all~"):
+            continue
+        view, _, period = row_key.rpartition("~")
+        its = read_partition(f"~{period[1:]}")
+        counted = unpack(from_chunks(row))[0]
+        if view == "traffic":
+            traffic: dict[tuple[Any, ...], int] = {}
+            for (_, *way), sums in counted.traffic.items():
+                add_to(traffic, tuple(way), sums)
+            keys = {way: (_shown(to_figures(sums)), 0) for way, sums in traffic.items()}
+        else:
+            family = counted.families[view]
+            assert (family.rest, family.floor, family.missed) == (0, 0, {}), (scope, row_key)
+            keys = {row.key: (_shown(row.figures), family.scopes[row.key]) for row in family.rows()}
+        said[scope, view, its.grain, its.begin] = keys
+    assert said.keys() == wanted.keys()
+    for each, truths in wanted.items():
+        knows_scopes = each[1] != "traffic"
+        assert said[each] == {
+            key: (figures, many * knows_scopes) for key, (figures, many) in truths.items()
+        }, each
+
+
+def _shown(figures: Sequence[int]) -> naive.Figures:
+    columns = to_columns(figures)
+    return [columns[name] for name in naive.MEASURES]
 
 
 def leave_out_open_periods(truth: naive.Count, now: datetime) -> None:
@@ -327,7 +368,7 @@ def _assert_rejects_say(stats: Rows, truth: naive.Count) -> None:
     wanted: dict[tuple[str, str, datetime], list[int]] = defaultdict(lambda: [0, 0])
     for (scope, hour), health in truth.health.items():
         for grain, begins in (("hour", hour), ("day", hour.replace(hour=0))):
-            if scope != "all" and _is_over(grain, begins, datetime.now(UTC)):
+            if not scope.startswith("all~") and _is_over(grain, begins, datetime.now(UTC)):
                 total = wanted[scope, grain, begins]
                 wanted[scope, grain, begins] = [total[0] + health.malformed, total[1] + health.garbled_bytes]
     said: dict[tuple[str, str, datetime], list[int]] = defaultdict(lambda: [0, 0])
@@ -434,7 +475,9 @@ def assert_counted(stores: Stores, nic: Nic, blob: BlobName, data: bytes) -> Non
     """
     partition = partition_of(blob)
     entry = from_columns(from_entity(stores.tables.table("flowledger").get_entity(partition, ACCOUNT)))
-    truth = naive.count({nic.blob_name(NIGHT): data}, [NOISE] * data.count(NOISE)).health["all", NIGHT]
+    truth = naive.count({nic.blob_name(NIGHT): data}, [NOISE] * data.count(NOISE)).health[
+        naive.all_of(blob.scope), NIGHT
+    ]
     said = (entry.offset, entry.records, entry.tuples, entry.malformed, entry.garbled_bytes)
     assert said == (truth.bytes, truth.records, truth.tuples, truth.malformed, truth.garbled_bytes)
 

@@ -46,7 +46,7 @@ def written(counted_stores: tuple[Stores, Traffic]) -> tuple[Stores, Traffic]:
         row |= {"ResourceId": "/resource", "TargetResourceId": ""}
         stores.counts.describe({**row, "FirstPeriod": hours[0], "LastPeriod": NIGHT}, "")
     rejects = {Reason.PORT: RejectTotal(1, 0, 1)}
-    for scope in (*SCOPES, "all"):
+    for scope in (*SCOPES, "all~nsg", "all~vnet"):
         for hour in hours:
             said = Indexed("made", Health(1, 5, last_record_time=hour), rejects, as_of=hour)
             stores.counts.say_done(scope, hour_period(hour), said)

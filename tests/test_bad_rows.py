@@ -190,7 +190,7 @@ EDITS: dict[str, tuple[str, str, Change]] = {
     "a fingerprint that is a number": (INDEX, SCOPE, {"Fingerprint": 7}),
     "no fingerprint": (INDEX, SCOPE, {"Fingerprint": None}),
     "no fingerprint of a day": (DAY_INDEX, SCOPE, {"Fingerprint": None}),
-    "no fingerprint of all": (INDEX, "all", {"Fingerprint": None}),
+    "no fingerprint of all": (INDEX, "all~nsg", {"Fingerprint": None}),
     "health that is a text": (INDEX, SCOPE, {"Tuples": "many"}),
     "half of a health": (INDEX, SCOPE, {"Records": None}),
     "sizes that are none": (INDEX, SCOPE, {"Sizes": "[]"}),
@@ -257,8 +257,8 @@ UNREADABLE: dict[str, tuple[str, str, Change]] = {
     "rejects that are none": (SCOPE, f"head~{EARLIER}", {"Rejects": None}),
     "a head by hand": (SCOPE, "head~h2026103111", {"Note": "mine"}),
     "a head of no hour": (SCOPE, "head~h2026103111x", {"Note": "mine"}),
-    "an index row by hand": (INDEX, "by hand", {"Note": "mine"}),
-    "health by hand": (INDEX, "by hand", {"Fingerprint": "x", "Blobs": 1, "Tuples": "many"}),
+    "an index row by hand": (INDEX, "nsg~by hand", {"Note": "mine"}),
+    "health by hand": (INDEX, "nsg~by hand", {"Fingerprint": "x", "Blobs": 1, "Tuples": "many"}),
 }
 
 

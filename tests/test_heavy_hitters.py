@@ -166,6 +166,44 @@ def test_over_several_levels_the_laws_hold_for_the_smallest_capacity_on_the_way(
     stored(day, min(levels), truth_of_day)
 
 
+@given(
+    weights,
+    st.tuples(capacities, capacities, capacities),
+    st.lists(st.lists(streams, max_size=4), min_size=1, max_size=3),
+)
+@settings(max_examples=300)
+def test_of_each_key_it_is_known_how_many_scopes_have_it_at_least(
+    weight: Weight, levels: tuple[int, int, int], hours: list[list[list[Event]]]
+) -> None:
+    """Never too many; and just as many, in the hour with the most, where nothing was dropped on the way."""
+    of_scope, of_hour, of_day = levels
+    day, dropped = HeavyHitters(weight, of_day), False
+    truth: dict[Key, int] = defaultdict(int)
+    for scopes in hours:
+        hour = HeavyHitters(weight, of_hour)
+        truth_of_hour: dict[Key, int] = defaultdict(int)
+        for events in scopes:
+            scope, counted = fresh(weight, of_scope)
+            feed(scope, counted, [*events, SETTLE])
+            for key in counted.by_key:
+                truth_of_hour[key] += 1
+            hour.merge_scope(scope)
+            hour.settle()
+            dropped |= scope.floor > 0 or hour.floor > 0
+            assert_scopes(hour, truth_of_hour, exact=not dropped)
+        truth |= {key: max(truth[key], many) for key, many in truth_of_hour.items()}
+        day.merge(copy_family(hour))
+        day.settle()
+        dropped |= day.floor > 0
+        assert_scopes(day, truth, exact=not dropped)
+
+
+def assert_scopes(family: HeavyHitters, truth: dict[Key, int], *, exact: bool) -> None:
+    assert family.scopes.keys() == family.sums.keys()
+    assert all(1 <= many <= truth[key] for key, many in family.scopes.items())
+    assert not exact or family.scopes == truth
+
+
 @given(weights, capacities, st.lists(streams, min_size=2, max_size=3), streams)
 def test_counting_goes_on_after_a_merge(
     weight: Weight, capacity: int, parts: list[list[Event]], more: list[Event]

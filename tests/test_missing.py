@@ -129,7 +129,7 @@ def test_what_makes_a_lost_table_anew_goes_on_where_it_died(
         pytest.param(delete_rows("flowstats", SCOPE, "rules~hour", "0001"), id="row of a view"),
         pytest.param(delete_rows("flowstats", SCOPE, "rules~day", "0000"), id="first row of a view"),
         pytest.param(delete_rows("flowstats", SCOPE, "traffic~5m"), id="view"),
-        pytest.param(delete_rows("flowstats", "all~health"), id="health of all"),
+        pytest.param(delete_rows("flowstats", "all~nsg~health"), id="health of all"),
         pytest.param(delete_rows("flowcounts", SCOPE, "rules~h"), id="part of the counts"),
         pytest.param(delete_rows("flowcounts", SCOPE, "head~h"), id="head of the counts"),
         pytest.param(delete_rows("flowcounts", SCOPE, "~d"), id="counts of a day"),

@@ -86,6 +86,9 @@ def hours(draw: st.DrawFn) -> HourCounts:
     times = st.tuples(numbers, numbers).map(lambda pair: (min(pair), max(pair)))
     for rule in counts.families["rules"].sums:
         counts.families["rules"].see(rule, *draw(times))
+    if draw(st.booleans()):  # of several scopes
+        for family in counts.families.values():
+            family.scopes = {key: draw(st.integers(1, INT64_MAX)) for key in family.sums}
     return counts
 
 
@@ -229,7 +232,7 @@ def test_another_version_is_refused_by_name() -> None:
         *(("sums", [1] * number) for number in (14, 16)),
         *(("seen", widths) for widths in ([], [0], [0, 9], [0, 0, 0])),
         *(("keys", width) for width in (-1, 2, 9)),
-        *(("missed", width) for width in (-1, 1, 9)),
+        *((name, width) for name in ("missed", "scopes") for width in (-1, 1, 9)),
         *(("lengths", width) for width in (-1, 0, 2, 9)),
     ],
 )
@@ -250,16 +253,18 @@ def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value
 
 def test_a_column_without_rows_is_no_wider_than_a_number() -> None:
     """Otherwise the width alone would decide how long reading takes."""
-    widths: dict[str, Any] = {"keys": 0, "missed": 0, "seen": [0, 0], "sums": [], "lengths": 0}
+    widths: dict[str, Any] = {"keys": 0, "missed": 0, "scopes": 0, "seen": [0, 0]}
+    widths |= {"sums": [], "lengths": 0}
     header = {"packing": PACKING, "shares": {"0": {"talkers": [0, 1]}}, "texts": 0, "widths": widths}
     assert unpack(zlib.compress(with_header(header, b"")))[0].families["talkers"].floor == 1
-    for name, value in (("keys", 10**7), ("missed", 10**7), ("seen", [0, 10**7]), ("sums", [10**7])):
+    names = "keys", "missed", "scopes"
+    for name, value in (*((name, 10**7) for name in names), ("seen", [0, 10**7]), ("sums", [10**7])):
         broken = {**header, "widths": widths | {name: value}}
         with pytest.raises(MalformedInput):
             unpack(zlib.compress(with_header(broken, b"")))
 
 
-@pytest.mark.parametrize("where", ["key", "missed", "seen", "sums", "restarts", "floor", "rest"])
+@pytest.mark.parametrize("where", ["key", "missed", "scopes", "seen", "sums", "restarts", "floor", "rest"])
 @pytest.mark.parametrize("number", [2**63, 2**64 - 1, -1])
 def test_a_figure_that_no_column_holds_is_refused(where: str, number: int) -> None:
     counts = HourCounts()
@@ -267,19 +272,24 @@ def test_a_figure_that_no_column_holds_is_refused(where: str, number: int) -> No
     key = ("g", "r", "Inbound", "Allowed")
     family.add(key, to_sums([INT64_MAX] * len(MEASURES)))
     family.see(key, INT64_MAX, INT64_MAX)
-    family.rest, family.missed[key] = to_sums([INT64_MAX] * len(MEASURES)), INT64_MAX
+    family.rest = to_sums([INT64_MAX] * len(MEASURES))
+    family.missed[key] = family.scopes[key] = INT64_MAX
     family.floor = INT64_MAX
     body = zlib.decompress(pack({0: counts}))
     end = 4 + int.from_bytes(body[:4], "little")
     header, columns = json.loads(body[4:end]), body[end:]
     part, widths = header["shares"]["0"]["rules"], header["widths"]
-    assert widths == {"keys": 1, "missed": 8, "seen": [8, 8], "sums": [8] * len(MEASURES), "lengths": 1}
+    eights = {"missed": 8, "scopes": 8, "seen": [8, 8], "sums": [8] * len(MEASURES)}
+    assert widths == {"keys": 1, **eights, "lengths": 1}
     if where in {"floor", "rest"}:
         part[1 if where == "floor" else 5] = number
     elif where == "key":
         widths["keys"], columns = 8, (number % 2**64).to_bytes(8, "little") * len(key) + columns[len(key) :]
     else:  # the columns of eight bytes, behind a key of four
-        at = len(key) + 8 * {"missed": 0, "seen": 2, "sums": 3, "restarts": 2 + len(MEASURES)}[where]
+        at = (
+            len(key)
+            + 8 * {"missed": 0, "scopes": 1, "seen": 3, "sums": 4, "restarts": 3 + len(MEASURES)}[where]
+        )
         columns = columns[:at] + (number % 2**64).to_bytes(8, "little") + columns[at + 8 :]
     unpack(zlib.compress(with_header(json.loads(body[4:end]), body[end:])))
     with pytest.raises(MalformedInput):
@@ -528,6 +538,7 @@ def test_of_a_part_comes_back_what_is_wanted_and_what_the_others_have(
         assert chosen.others == reduce(add_sums, (of for key, of in rows.items() if not is_wanted(key)), 0)
         if family:
             assert chosen.missed == {key: by for key, by in family.missed.items() if is_wanted(key)}
+            assert chosen.scopes == {key: many for key, many in family.scopes.items() if is_wanted(key)}
             assert chosen.seen == {key: its for key, its in (family.seen or {}).items() if is_wanted(key)}
             assert (chosen.rest, chosen.floor) == (family.rest, family.floor)
 

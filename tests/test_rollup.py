@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from shared.blobs import FlowLogs
-from shared.counts.index import ALL_SCOPES, Period, day_period, hour_period
+from shared.counts.index import Period, day_period, hour_period
 from shared.counts.store import LookedAt
 from shared.errors import Conflict
 from shared.ingest import ingest
@@ -473,12 +473,12 @@ def test_health_is_kept_for_each_scope_and_for_all(stores: Stores) -> None:
     stores.rollup()
     stats = rows_of(stores, "flowstats")
     assert_health_says(stats, naive.count(stores.blobs()))
-    total = stats["all~health~hour", f"{NIGHT:%Y%m%d%H%M}~total"]
+    total = stats["all~nsg~health~hour", f"{NIGHT:%Y%m%d%H%M}~total"]
     assert (total["Blobs"], total["Tuples"], total["Malformed"]) == (2, 8, 8)
     assert total["LagSeconds"] > 0
 
 
-def test_a_backfill_that_is_killed_amid_the_health_of_all_has_not_made_it_in_vain(
+def test_a_backfill_that_is_killed_amid_all_scopes_together_has_not_made_them_in_vain(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes on with the day at which it was killed."""
@@ -488,11 +488,11 @@ def test_a_backfill_that_is_killed_amid_the_health_of_all_has_not_made_it_in_vai
     stores.sweep(hours[-1])
     scopes_of, asked = stores.counts.scopes_of, []
 
-    def die_at_the_third(hour: datetime) -> Any:
+    def die_at_the_third(hour: datetime, kind: Any) -> Any:
         asked.append(hour)
         if len(asked) == 3:
             raise Killed
-        return scopes_of(hour)
+        return scopes_of(hour, kind)
 
     monkeypatch.setattr(stores.counts, "scopes_of", die_at_the_third)
     with suppress(Killed):
@@ -503,7 +503,7 @@ def test_a_backfill_that_is_killed_amid_the_health_of_all_has_not_made_it_in_vai
     assert_health_says(rows_of(stores, "flowstats"), naive.count(stores.blobs()))
 
 
-def test_a_note_stays_until_the_health_of_all_is_made(
+def test_a_note_stays_until_all_scopes_together_are_made(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shared.rollup.NOTES_KEPT", -HOUR)  # notes are dropped at once
@@ -516,7 +516,7 @@ def test_a_note_stays_until_the_health_of_all_is_made(
     replace_rows = stores.views.replace_rows
 
     def refuse(lists: Any) -> list[str]:
-        if lists[0][0][0]["Scope"] == ALL_SCOPES:
+        if lists[0][0][0]["Scope"] == "all~nsg":
             raise Conflict("others keep writing")
         return replace_rows(lists)
 

@@ -88,7 +88,7 @@ def test_a_name_that_is_a_filter_is_a_scope_of_its_own(stores: Stores) -> None:
     tuples = [row["Tuples"] for grain in ("hour", "day") for row in named_rows(stores, "nics", grain)]
     assert tuples == [1] * 4
     scopes = {*stores.ledger.scopes()}
-    assert stores.counts.scopes_of(NIGHT).keys() == stores.counts.catalog().keys() == scopes
+    assert stores.counts.scopes_of(NIGHT, "nsg").keys() == stores.counts.catalog().keys() == scopes
     assert {scope for scope, _ in stores.counts.findings(NIGHT, NIGHT)} == scopes
 
 

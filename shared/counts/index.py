@@ -13,14 +13,15 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from shared.counts.health import Health, RejectTotal, RejectTotals
+from shared.flowlog.blob_name import Kind, kind_of
 from shared.flowlog.reasons import Reason
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import to_figures
 from shared.tally.packing import TRAFFIC
 from shared.times import DAY, HOUR, check_year, day_key, hour_key
 
-ALL_SCOPES = "all"
-"""The name of all scopes together, where a scope's key may stand."""
+ALL = "all~"
+"""What the names of all scopes of a kind begin with."""
 
 
 def all_of(kind: str) -> str:
@@ -75,6 +76,27 @@ def read_partition(partition: str) -> Period:
     form = {10: "%Y%m%d%H", 8: "%Y%m%d"}.get(len(text), "")
     begin = check_year(datetime.strptime(text, form).replace(tzinfo=UTC))
     return Period(begin, "hour" if len(text) == 10 else "day")
+
+
+# All scopes of a kind
+
+
+def all_of(kind: Kind) -> str:
+    """The name of all scopes of a kind together, where a scope's key may stand: ``all~nsg``, ``all~vnet``.
+
+    The two kinds are never added up: NSG and VNet logs of the same machines say the same traffic twice.
+    """
+    return ALL + kind
+
+
+def kind_of_all(scope: str) -> Kind:
+    """The kind of which this stands for all scopes."""
+    return kind_of(scope.removeprefix(ALL) + "~")
+
+
+def is_all(scope: str) -> bool:
+    """Whether this stands for all scopes of a kind; no scope's key does."""
+    return scope.startswith(ALL)
 
 
 # The head

@@ -19,15 +19,17 @@ from typing import Any
 
 from shared.counts.health import HEALTH_COLUMNS, HEALTH_MEASURES, Health
 from shared.counts.index import (
-    ALL_SCOPES,
+    ALL,
     HEAD_TYPES,
     Head,
     Indexed,
     Period,
     SweepFinding,
+    all_of,
     head_columns,
     hour_period,
     index_columns,
+    is_all,
     read_partition,
     rejects_from_json,
     to_head,
@@ -35,6 +37,7 @@ from shared.counts.index import (
 )
 from shared.entities import check_columns, from_chunks, refuse_row, to_chunks
 from shared.errors import Conflict, MalformedInput
+from shared.flowlog.blob_name import CONTAINERS, Kind, kind_of
 from shared.tables import END, Columns, Found, Tables, query
 from shared.tally import packing
 from shared.tally.hour_counts import HourCounts
@@ -43,7 +46,7 @@ from shared.times import day_key, hour_key
 from shared.transactions import MOST_OPERATIONS, Put, transact
 
 SCOPES = "~scopes"
-"""PartitionKey of the catalog; RowKey is the scope."""
+"""PartitionKey of the catalog; RowKey is the scope, or what stands for all scopes of a kind."""
 
 _HEAD = "head"
 _FOUND = "found~"
@@ -64,6 +67,11 @@ _SAID = ("Fingerprint", "Rejects", *HEALTH_COLUMNS)
 _CATALOG_TYPES: dict[str, type] = {
     **dict.fromkeys(("RowKey", "Scope", "Kind", "Name", "ResourceId", "TargetResourceId"), str),
     **dict.fromkeys(("FirstPeriod", "LastPeriod"), datetime),
+}
+_OF_ALL_TYPES: dict[str, type] = {
+    **dict.fromkeys(("RowKey", "Scope", "Kind"), str),
+    **dict.fromkeys(("FirstPeriod", "LastPeriod"), datetime),
+    "Scopes": int,
 }
 _FOUND_TYPES: dict[str, type] = {
     **dict.fromkeys(("Listed", "Bytes", "Behind", "BytesBehind"), int),
@@ -160,8 +168,8 @@ class Counts:
     # The index
 
     def fingerprints(self, first: datetime, last: datetime) -> dict[tuple[str, Period], str]:
-        """Of what state a period was made, by scope (or ``ALL_SCOPES``) and period: of the days that
-        ``first`` and ``last`` lie in, of those in between, and of all their hours.
+        """Of what state a period was made, by scope (or all of a kind) and period: of the days that ``first``
+        and ``last`` lie in, of those in between, and of all their hours.
         """
         found = {}
         for row in query(
@@ -188,19 +196,20 @@ class Counts:
         except MalformedInput:
             return Indexed(etag=row.etag)
 
-    def scopes_of(self, hour: datetime) -> dict[str, Indexed]:
-        """What the index says of an hour, scope by scope."""
+    def scopes_of(self, hour: datetime, kind: Kind) -> dict[str, Indexed]:
+        """What the index says of an hour, of each scope of a kind, in the order of their keys."""
         found = {}
         for row in query(self._counts, "PartitionKey eq @hour", {"hour": hour_period(hour).index}):
-            if _is_scope(row.columns["RowKey"]):
-                found[row.columns["RowKey"]] = self._read_indexed(row)
+            scope = row.columns["RowKey"]
+            if _is_scope(scope) and kind_of(scope) == kind:
+                found[scope] = self._read_indexed(row)
         return found
 
     def indexed_hours(
         self, since: datetime, until: datetime, scope: str = ""
     ) -> Iterator[tuple[str, datetime, Indexed]]:
         """What the index says of the hours from ``since`` to ``until``, both included, in their order: of
-        each scope, or of one alone (or ``ALL_SCOPES``). What was written isn't asked for.
+        each scope, or of one alone (or of all of a kind). What was written isn't asked for.
         """
         for row in query(
             self._counts,
@@ -306,6 +315,8 @@ class Counts:
         """
         catalog: dict[str, Columns] = {}
         for row in self._range(SCOPES, "", END):
+            if is_all(row.columns["RowKey"]):
+                continue
             try:
                 check_columns("flowcounts", row.columns, _CATALOG_TYPES, mend="the next rollup makes it anew")
                 if row.columns["Scope"] != row.columns["RowKey"]:
@@ -318,23 +329,26 @@ class Counts:
                 catalog[row.columns["Scope"]] = row.columns
         return catalog
 
-    def catalog_of_all(self) -> dict[str, Columns]:
-        """What has been merged of all scopes, by kind of logs: first and last hour, and how many they are."""
-        return {}
+    def catalog_of_all(self) -> dict[Kind, Columns]:
+        """A row for all scopes of each kind: from which hour to which their counts together have been made,
+        and how many scopes there are. None of a kind that has no scope, or whose row can't be used.
+        """
+        rows = {row.columns["RowKey"]: row.columns for row in self._range(SCOPES, ALL, ALL + END)}
+        return {
+            kind: rows[all_of(kind)]
+            for kind in CONTAINERS
+            if all_of(kind) in rows and _is_sound(rows[all_of(kind)])
+        }
 
     def described(self, scope: str) -> tuple[Columns | None, str]:
-        """A scope's row of the catalog, if there is one that can be used; and the row's ETag."""
+        """The catalog's row of a scope, or of all of a kind, if one can be used; and the row's ETag."""
         row = self._get(SCOPES, scope)
         if row is None:
             return None, ""
-        try:
-            check_columns("flowcounts", row.columns, _CATALOG_TYPES, mend="")
-        except MalformedInput:
-            return None, row.etag
-        return row.columns, row.etag
+        return row.columns if _is_sound(row.columns) else None, row.etag
 
     def describe(self, row: Columns, etag: str) -> None:
-        """Write a scope's row of the catalog in the place of the one that has this ETag, or ``Conflict``."""
+        """Write a row of the catalog in the place of the one that has this ETag, or ``Conflict``."""
         transact(self._counts, SCOPES, [Put({**row, "PartitionKey": SCOPES}, etag)])
 
     # How far the rollup has come
@@ -404,5 +418,15 @@ def _hours_of(day: Period) -> tuple[Period, Period]:
     return hour_period(day.begin), hour_period(day.begin.replace(hour=23))
 
 
+def _is_sound(row: Columns) -> bool:
+    """Whether a row of the catalog can be used."""
+    try:
+        types = _OF_ALL_TYPES if is_all(row["RowKey"]) else _CATALOG_TYPES
+        check_columns("flowcounts", row, types, mend="")
+    except MalformedInput:
+        return False
+    return True
+
+
 def _is_scope(row_key: str) -> bool:
-    return row_key != ALL_SCOPES and not row_key.startswith(_FOUND)
+    return not is_all(row_key) and not row_key.startswith(_FOUND)

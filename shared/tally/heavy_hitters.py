@@ -19,6 +19,9 @@ and only when there are more than twice ``capacity``. So up to ``capacity`` keys
 was added alone; beyond, also on where batches ended, but the laws hold for any batches.
 Law 3 holds because dropping to K rows leaves rows whose estimates are all at least ``floor``, and together at
 most N; until the next time ``floor`` stays and N grows.
+
+Where counts of several scopes are merged, each key also knows how many of them have it. That number is never
+above the truth, and is exact as long as nothing was dropped on the way.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -47,10 +50,10 @@ class HeavyHitters:
     """Counts figures by key, for the heaviest keys by ``weight``.
 
     ``seen``, if ``times`` are wanted: the first and last time at which each key was seen, in milliseconds
-    since 1970.
+    since 1970. ``scopes``: in how many scopes each key was found at least; empty for counts of one scope.
     """
 
-    __slots__ = ("capacity", "floor", "missed", "rest", "seen", "sums", "weight")
+    __slots__ = ("capacity", "floor", "missed", "rest", "scopes", "seen", "sums", "weight")
 
     def __init__(self, weight: Weight, capacity: int, *, times: bool = False) -> None:
         self.weight = weight
@@ -58,6 +61,7 @@ class HeavyHitters:
         self.sums: dict[Key, Sums] = {}
         self.missed: dict[Key, int] = {}  # keys that missed nothing have no entry
         self.seen: dict[Key, tuple[int, int]] | None = {} if times else None
+        self.scopes: dict[Key, int] = {}
         self.rest: Sums = 0
         self.floor = 0
 
@@ -104,13 +108,16 @@ class HeavyHitters:
         dropped = [key for _, key in ranks[keep:]]
         self.floor = min(max(self.floor, ranks[keep][0]), INT64_MAX)
         self.rest = reduce(add_sums, map(self.sums.pop, dropped), self.rest)
-        for of_keys in (self.missed, self.seen):
+        for of_keys in (self.missed, self.seen, self.scopes):
             if of_keys:
                 for key in dropped:
                     of_keys.pop(key, None)
 
     def merge(self, other: "HeavyHitters") -> None:
-        """Count what ``other`` counted; the laws hold for the sum of both."""
+        """Count what ``other`` counted at another time; the laws hold for the sum of both.
+
+        Which scopes have a key isn't known, only how many do: of both times, the larger number holds.
+        """
         mine, theirs, missed = self.sums, other.sums, self.missed
         if other.floor:
             for key in mine:
@@ -127,8 +134,15 @@ class HeavyHitters:
             mine[key] = sums if known is None else add_sums(known, sums)
         for key, (first, last) in (other.seen or {}).items():
             self.see(key, first, last)
+        self.scopes = _larger(self.scopes, other.scopes)
         self.rest = add_sums(self.rest, other.rest)
         self.floor = _sum(self.floor, other.floor)
+
+    def merge_scope(self, other: "HeavyHitters") -> None:
+        """Count what ``other`` counted of one more scope; the laws hold for the sum of both."""
+        self.merge(other)
+        for key in other.sums:
+            self.scopes[key] = self.scopes.get(key, 0) + 1
 
     def fill(
         self,
@@ -136,6 +150,7 @@ class HeavyHitters:
         sums: Iterable[Sums],
         missed: Collection[int],
         seen: Iterable[tuple[int, int]] = (),
+        scopes: Collection[int] = (),
     ) -> None:
         """Put back all rows at once, in the order in which they were admitted."""
         self.sums = dict(zip(keys, sums, strict=True))
@@ -144,6 +159,7 @@ class HeavyHitters:
         self.missed = {}
         if any(missed):
             self.missed = {key: missed_by for key, missed_by in zip(keys, missed, strict=True) if missed_by}
+        self.scopes = dict(zip(keys, scopes, strict=True)) if any(scopes) else {}
 
     def rows(self) -> Iterator[Row]:
         """All rows, in the order in which their keys were admitted."""
@@ -165,6 +181,13 @@ class HeavyHitters:
         if not self.missed:
             return weights
         return [*map(add, weights, map(self.missed.get, self.sums, repeat(0)))]
+
+
+def _larger(one: dict[Key, int], other: dict[Key, int]) -> dict[Key, int]:
+    """Of each key the larger number; the first may be changed."""
+    for key, many in other.items():
+        one[key] = max(one.get(key, 0), many)
+    return one
 
 
 def _sum(one: int, other: int) -> int:

@@ -83,6 +83,15 @@ class HourCounts:
                 self.families[name].merge(family)
         self.settle()
 
+    def merge_scope(self, other: "HourCounts") -> None:
+        """Count what ``other`` counted of one more scope in the same time."""
+        for key, sums in other.traffic.items():
+            add_to(self.traffic, key, sums)
+        for name, family in other.families.items():
+            if not family.is_empty():
+                self.families[name].merge_scope(family)
+        self.settle()
+
     def settle(self) -> None:
         """Keep the families within their capacity; called at the end of a batch."""
         for family in self.families.values():

@@ -6,7 +6,8 @@ The layout, version 1, inside one zlib stream::
     header     JSON: {"packing": 1,
                       "shares": {share: {part: [rows, floor, *rest]}},
                       "texts": how many,
-                      "widths": {"keys": …, "missed": …, "seen": [first, last], "sums": […], "lengths": …}}
+                      "widths": {"keys": …, "missed": …, "scopes": …, "seen": [first, last], "sums": […],
+                                 "lengths": …}}
     columns    in the order of "widths", each a run of unsigned numbers as byte planes: all lowest bytes first
     texts      one after another, UTF-8; the last column has their lengths in characters
 
@@ -14,7 +15,7 @@ The parts of a share are its families, by name, and "traffic", which has neither
 all parts of all shares stand in the same few columns, one part after another: a few rows of many parts cost
 little more than as many rows of one. The keys of a part are the values of its first dimension, then those of
 its second, and so on: numbers as they are, texts as their places in the list of all texts. "seen" has rows
-only of families that keep times.
+only of families that keep times. "scopes", how many scopes have a key, is zero where counts are of one scope.
 
 A column takes as many planes as its largest number needs, its width, so that small numbers take little, zeros
 nothing, and zlib meets like with like. Lists of figures end with the last that isn't zero. Rows stand in the
@@ -169,6 +170,7 @@ def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
     keys: list[int] = []
     sums: list[Sums] = []
     missed: list[int] = []
+    scopes: list[int] = []
     seen: list[tuple[int, int]] = []
     for share, parts in sorted(shares.items()):
         of_parts = header["shares"][str(share)] = {}
@@ -177,11 +179,13 @@ def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
                 rows: Mapping[Key, Sums] = part.sums
                 of_parts[name] = [len(rows), part.floor, *_to_list(part.rest)]
                 missed += map(part.missed.get, rows, repeat(0)) if part.missed else repeat(0, len(rows))
+                scopes += map(part.scopes.get, rows, repeat(0)) if part.scopes else repeat(0, len(rows))
                 seen += map(part.seen.__getitem__, rows) if part.seen else ()
             else:
                 rows = dict(sorted(part.items()))
                 of_parts[name] = [len(rows)]
                 missed += repeat(0, len(rows))
+                scopes += repeat(0, len(rows))
             for dimension, column in zip(_dimensions_of(name), zip(*rows, strict=True), strict=bool(rows)):
                 keys += column if dimension in _NUMBERS else map(texts.__getitem__, column)
             sums += rows.values()
@@ -192,6 +196,7 @@ def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
     header["widths"] = {
         "keys": columns.add(keys),
         "missed": columns.add(missed),
+        "scopes": columns.add(scopes),
         "seen": [columns.add(first), columns.add(last)],
         "sums": columns.add_sums(sums),
         "lengths": columns.add([*map(len, texts)]),
@@ -276,6 +281,8 @@ is true, of none. A part that has none of them may have those that tell them (``
 class Chosen:
     """The rows of a part that were wanted, with what each has missed, and when it was first and last seen,
     if that is kept; ``others``, what the other rows have together; the whole part's ``rest`` and ``floor``.
+
+    ``scopes``: in how many scopes each row was found at least, if the part is of all scopes of a kind.
     """
 
     sums: dict[Key, Sums]
@@ -299,7 +306,7 @@ def unpack(packed: bytes) -> dict[int, HourCounts]:
             else:
                 family = counts.families[part.name]
                 family.floor, family.rest = part.floor, part.rest
-                family.fill(part.keys(), part.sums, part.missed, part.seen())
+                family.fill(part.keys(), part.sums, part.missed, part.seen(), part.scopes)
         return shares
 
     return _read(packed, fill)
@@ -370,6 +377,7 @@ class _PackedPart:
     values: Sequence[tuple[Sequence[int], Sequence[str] | None]]
     sums: Sequence[Sums]
     missed: Sequence[int]
+    scopes: Sequence[int]
     times: tuple[Sequence[int], Sequence[int]] | None
     floor: int
     rest: Sums
@@ -388,12 +396,12 @@ class _PackedPart:
 
     def choose(self, wanted: Sequence[Wanted]) -> Chosen:
         """The rows that fulfil all that is wanted."""
-        sums, missed, seen, others = self.sums, self.missed, self.seen(), 0
+        sums, missed, scopes, seen, others = self.sums, self.missed, self.scopes, self.seen(), 0
         passing = None
         if wanted:
             passing = [*map(all, zip(*map(self._holds, wanted), strict=True))]
             others = reduce(add_sums, compress(sums, map(not_, passing)), 0)
-            sums, missed = [*compress(sums, passing)], [*compress(missed, passing)]
+            sums, missed, scopes = ([*compress(each, passing)] for each in (sums, missed, scopes))
             seen = compress(seen, passing)
         keys = self.keys(passing)
         return Chosen(
@@ -403,6 +411,7 @@ class _PackedPart:
             others,
             self.rest,
             self.floor,
+            dict(zip(keys, scopes, strict=True)) if any(scopes) else {},
         )
 
     def _holds(self, wanted: Wanted) -> Sequence[bool]:
@@ -446,6 +455,7 @@ def _parts_in(header: dict[str, Any], body: bytes, at: int) -> Iterator[_PackedP
     widths = header["widths"]
     keys = _Column(reader.take(cells, widths["keys"]))
     missed = _Column(reader.take(rows, widths["missed"]))
+    scopes = _Column(reader.take(rows, widths["scopes"]))
     first, last = (_Column(reader.take(timed, width)) for width in widths["seen"])
     sums = _Column(reader.take_sums(rows, widths["sums"]))
     texts = reader.take_texts(header["texts"], widths["lengths"])
@@ -460,6 +470,7 @@ def _parts_in(header: dict[str, Any], body: bytes, at: int) -> Iterator[_PackedP
             values,
             sums.next(many),
             missed.next(many),
+            scopes.next(many),
             (first.next(many), last.next(many)) if _has_times(name) else None,
             _of_list([floor]),  # refused if no column holds it, and so is the rest
             _of_list(rest),
