@@ -153,7 +153,7 @@ def _looks_back(looked_at: datetime, now: datetime) -> datetime:
 class _Rollup:
     """One rollup, scope by scope: of the hours in ``recent``, from the first to the last, and of those that
     ``notes`` name, by scope. ``fingerprints``: of what has been made, by scope (or all of a kind) and
-    period; ``made``: what of it by this rollup.
+    period; ``tried``: what of it this rollup has made, or failed to make.
     """
 
     ledger: Ledger
@@ -163,7 +163,7 @@ class _Rollup:
     notes: Mapping[str, list[LateNote]]
     catalog: dict[str, Columns]
     fingerprints: dict[tuple[str, Period], str] = field(default_factory=dict)
-    made: set[tuple[str, Period]] = field(default_factory=set)
+    tried: set[tuple[str, Period]] = field(default_factory=set)
 
     def learn(self) -> None:
         """Read what has been made of all the hours that are looked at."""
@@ -237,7 +237,7 @@ class _Rollup:
             period = hour_period(hour)
             if self._is_due(everyone, period, self.maker.fingerprint_of_all(scopes)):
                 for scope, its in scopes.items():
-                    if (scope, period) not in self.made and self.maker.is_begun(scope, hour, its):
+                    if (scope, period) not in self.tried and self.maker.is_begun(scope, hour, its):
                         done.hours += self._make(scope, [self.maker.hour_anew(scope, hour)], done)
                 jobs.append(
                     self.maker.hour_of_all(everyone, hour, self.fingerprints.get((everyone, period), ""))
@@ -312,13 +312,13 @@ class _Rollup:
         """Make periods; gives how many were made."""
         made = 0
         for period, result in self.maker.make(scope, jobs):
+            self.tried.add((scope, period))
             if isinstance(result, FlowtallyError):
                 done.failed.append((f"{scope}~{period.key[1:]}", result))
                 continue
             made += 1
             done.rows += result.rows
             self.fingerprints[scope, period] = result.fingerprint
-            self.made.add((scope, period))
         return made
 
     def _describe(self, scope: str, describe: Callable[[Columns | None], Columns]) -> None:
