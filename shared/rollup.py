@@ -40,15 +40,18 @@ NOTES_KEPT = timedelta(days=1)
 WORKERS = 4
 """Scopes made at the same time."""
 
+AT_ONCE = timedelta(days=3)
+"""A longer time is made day by day."""
+
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
 _MOST_ATTEMPTS = 5
 
 
 @dataclass(slots=True)
 class RolledUp:
-    """What a rollup did: hours and days made of scopes, and hours and days made ``of_all`` scopes of a kind;
-    rows written; which hours of which scopes it looked at; which scopes failed with which error; and which
-    hours it left as they are, as nothing in the ledger has a share in them any more.
+    """What a rollup did: how many scopes it looked at; hours and days made of scopes, and hours and days made
+    ``of_all`` scopes of a kind; rows written; what failed with which error; and which hours it left as they
+    are, as nothing in the ledger has a share in them any more.
     """
 
     scopes: int = 0
@@ -56,20 +59,22 @@ class RolledUp:
     days: int = 0
     of_all: int = 0
     rows: int = 0
-    hours_checked: set[tuple[str, datetime]] = field(default_factory=set)
     failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: "RolledUp") -> Self:
-        self.scopes += other.scopes
         self.hours += other.hours
         self.days += other.days
         self.of_all += other.of_all
         self.rows += other.rows
-        self.hours_checked |= other.hours_checked
-        self.failed += other.failed
-        self.left += other.left
+        for name, error in other.failed:
+            self.fail(name, error)
         return self
+
+    def fail(self, name: str, error: FlowtallyError) -> None:
+        """Note that something failed; once, though two days may need it."""
+        if not any(name == other and str(error) == str(known) for other, known in self.failed):
+            self.failed.append((name, error))
 
     def row(self) -> dict[str, int]:
         """All in figures, named as columns are."""
@@ -78,12 +83,19 @@ class RolledUp:
 
 
 def rollup(
-    ledger: Ledger, counts: Counts, views: Views, since: datetime | None = None, *, again: bool = False
+    ledger: Ledger,
+    counts: Counts,
+    views: Views,
+    since: datetime | None = None,
+    *,
+    again: bool = False,
+    progress: Callable[[float], None] = lambda _: None,
 ) -> RolledUp:
     """Make all periods that may have changed, and of those from ``since`` on that have.
 
     With ``again`` all that the ledger has is made anew, whatever the index says. Some scopes at a time. One
     that fails doesn't hold up the others: it is in ``failed``, and is looked at again the next time.
+    ``progress`` is told now and then which part of the time has been done, from 0 to 1.
     """
     all_notes, bad_notes, now = ledger.late_notes()
     notes = [note for note in all_notes if not note.compared or now - note.noted > NOTES_KEPT]
@@ -94,29 +106,21 @@ def rollup(
     known = looked_at is not None and looked_at.marker == marker and not again
     recent = _looks_back(min(looked_at.time, now), now) if looked_at and known else _EVER
     first = floor_hour(max(min(since or recent, recent), _EVER))
-    strangers: list[MalformedInput] = []
-    bad_rows: dict[str, MalformedInput] = {}
     by_scope: dict[str, list[LateNote]] = {}
     for note in notes:
         by_scope.setdefault(note.scope, []).append(note)
+    strangers: list[MalformedInput] = []
+    bad_rows: dict[str, MalformedInput] = {}
     job = _Rollup(
         ledger,
         counts,
         PeriodMaker(ledger, counts, views, now, marker, again),
+        [*ledger.scopes(strangers)],
         (first, floor_hour(now) + DAY),
         by_scope,
         counts.catalog(bad_rows) | {all_of(kind): row for kind, row in counts.catalog_of_all().items()},
     )
-    job.learn()
-    done = RolledUp()
-    for scope, result in work_on(ledger.scopes(strangers), job.roll_scope, WORKERS, "rollup"):
-        if isinstance(result, FlowtallyError):
-            done.failed.append((scope, result))
-        else:
-            done += result
-    job.roll_all(done)
-    if again:
-        done.left = job.find_left(done)
+    done = job.run(progress)
     done.failed += [("a late note", error) for error in bad_notes]
     done.failed += [("a row of the ledger", error) for error in strangers]
     # Those that aren't there any more were made anew by this rollup.
@@ -149,42 +153,169 @@ def _looks_back(looked_at: datetime, now: datetime) -> datetime:
     return min(recent, day) if day < today else recent
 
 
+type _Hours = tuple[datetime, datetime]
+"""From which hour to which, both included."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Rollup:
-    """One rollup, scope by scope: of the hours in ``recent``, from the first to the last, and of those that
-    ``notes`` name, by scope. ``fingerprints``: of what has been made, by scope (or all of a kind) and
-    period; ``tried``: what of it this rollup has made, or failed to make.
+    """One rollup: of all ``scopes`` the hours in ``recent``, and those that ``notes`` name, by scope.
+
+    A few days are made at once. More are made day by day, first of each scope and then of all together, so
+    that what is there can be asked for, and that no more is in memory than what is known of a day.
+
+    - ``catalog``: its rows, as far as they are known;
+    - ``nexts``: of each scope, the first hour that the ledger has from where it was looked for last;
+    - ``made``: the hours of all scopes of a kind that have been made, and aren't in the catalog yet;
+    - ``out``: the scopes that failed as a whole, and the kinds of which not all could be made.
     """
 
     ledger: Ledger
     counts: Counts
     maker: PeriodMaker
-    recent: tuple[datetime, datetime]
+    scopes: Sequence[str]
+    recent: _Hours
     notes: Mapping[str, list[LateNote]]
     catalog: dict[str, Columns]
-    fingerprints: dict[tuple[str, Period], str] = field(default_factory=dict)
-    tried: set[tuple[str, Period]] = field(default_factory=set)
+    nexts: dict[str, datetime | None] = field(default_factory=dict)
+    made: dict[Kind, _Hours] = field(default_factory=dict)
+    out: set[str] = field(default_factory=set)
 
-    def learn(self) -> None:
-        """Read what has been made of all the hours that are looked at."""
+    def run(self, progress: Callable[[float], None]) -> RolledUp:
+        """Make what has changed."""
+        done = RolledUp(scopes=len(self.scopes))
+        began = None
+        for first, last in self._windows():
+            window = _Window(self, (first, last), self.counts.fingerprints(first, last))
+            began = began or first
+            scopes = [scope for scope in self.scopes if scope not in self.out]
+            for number, (scope, result) in enumerate(work_on(scopes, window.roll_scope, WORKERS, "rollup")):
+                if isinstance(result, FlowtallyError):
+                    done.fail(scope, result)
+                    self.out.add(scope)
+                else:
+                    done += result
+                at = min(first + (last + HOUR - first) * (number / len(scopes)), self.maker.now)
+                progress((at - began) / max(self.maker.now - began, HOUR))
+            window.roll_all(done)
+            if self.maker.again:
+                done.left += window.find_left(done)
+        for kind in self.made.keys() - self.out:
+            self._describe_all(kind, done)
+        return done
+
+    def hours_of(self, scope: str, window: _Hours) -> list[_Hours]:
+        """From which hour to which a scope is to be looked at in a window."""
+        first, last = window
+        its = self._spans(self.notes.get(scope, ()))
+        return [(max(begin, first), min(end, last)) for begin, end in its if begin <= last and first <= end]
+
+    def describe(self, scope: str, describe: Callable[[Columns | None], Columns]) -> None:
+        """Write a row of the catalog: what its key stands for, and which hours there are. ``describe`` makes
+        it of what is known.
+
+        Another rollup may describe it at the same time: what either knows stays.
+        """
+        known, etag = self.catalog.get(scope), None
+        for _ in range(_MOST_ATTEMPTS):
+            row = describe(known)
+            if row == known:
+                return
+            if etag is not None:
+                with suppress(Conflict):
+                    self.counts.describe(row, etag)
+                    self.catalog[scope] = row
+                    return
+            known, etag = self.counts.described(scope)
+        raise Conflict(f"others keep describing {scope}; left to the next rollup")
+
+    def all_are_made(self, kind: Kind, first: datetime, last: datetime, done: RolledUp) -> None:
+        """Note that these hours of all scopes of a kind have been made, and say so in the catalog; but of
+        earlier days, which are added to those that there were, when the last of them has been made.
+        """
+        if kind in self.out:
+            return
+        self.made[kind] = self.made.get(kind, (first, last))[0], last
+        known = self.catalog.get(all_of(kind))
+        if known is None or last + HOUR >= known["FirstPeriod"]:
+            self._describe_all(kind, done)
+
+    def _describe_all(self, kind: Kind, done: RolledUp) -> None:
+        many = sum(kind_of(scope) == kind and not is_all(scope) for scope in self.catalog)
+        describe = partial(_description_of_all, kind, self.made[kind], many)
+        described = attempt(partial(self.describe, all_of(kind), describe), all_of(kind))
+        if isinstance(described, FlowtallyError):
+            done.fail(all_of(kind), described)
+
+    def _windows(self) -> Iterator[_Hours]:
+        """From which hour to which is to be made at once, in order."""
         for first, last in self._spans(chain.from_iterable(self.notes.values())):
-            self.fingerprints.update(self.counts.fingerprints(first, last))
+            begin: datetime | None = first
+            while begin and last - begin > AT_ONCE:
+                # An hour depends on its neighbours' entries, too.
+                there = self._first_from(begin - HOUR)
+                begin = max(begin, there - HOUR) if there else None
+                if begin and begin <= last:
+                    end = min(day_period(begin).end - HOUR, last)
+                    yield begin, end
+                    begin = end + HOUR
+            if begin and begin <= last:
+                yield begin, last
+
+    def _spans(self, notes: Iterable[LateNote]) -> list[_Hours]:
+        """From which hour to which is to be looked at, in order."""
+        joined: list[_Hours] = []
+        for first, last in sorted([self.recent, *((note.hour - HOUR, note.hour + HOUR) for note in notes)]):
+            if joined and first <= joined[-1][1] + HOUR:
+                joined[-1] = joined[-1][0], max(joined[-1][1], last)
+            else:
+                joined.append((first, last))
+        return joined
+
+    def _first_from(self, hour: datetime) -> datetime | None:
+        """The first hour from this one on that the ledger or the index has anything of."""
+        for scope in self.scopes:
+            known = self.nexts.get(scope, hour - HOUR)
+            if known is not None and known < hour:
+                self.nexts[scope] = self.ledger.first_hour(scope, hour)
+        found = [*self.nexts.values(), self.counts.first_hour(hour)]
+        return min((each for each in found if each), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Window:
+    """Some hours of a rollup. ``fingerprints``: of what has been made of their days, by scope (or all of a
+    kind) and period; ``tried``: what of it this rollup has made, or failed to make; ``checked``: which hours
+    of which scopes were looked at.
+    """
+
+    job: _Rollup
+    hours: _Hours
+    fingerprints: dict[tuple[str, Period], str]
+    tried: set[tuple[str, Period]] = field(default_factory=set)
+    checked: set[tuple[str, datetime]] = field(default_factory=set)
+
+    @property
+    def maker(self) -> PeriodMaker:
+        """What makes the periods."""
+        return self.job.maker
 
     def roll_scope(self, scope: str) -> RolledUp:
         """Make what has changed of a scope, day by day."""
-        done, passed = RolledUp(scopes=1), _Passed()
-        for first, last in self._spans(self.notes.get(scope, ())):
+        done, passed = RolledUp(), _Passed()
+        for first, last in self.job.hours_of(scope, self.hours):
             # An hour depends on its neighbours' entries, too.
-            found = passed.through(self.ledger.entries(scope, first - HOUR, last + HOUR))
+            found = passed.through(self.job.ledger.entries(scope, first - HOUR, last + HOUR))
             hours = (each for each in _by_hour(found) if first <= each.hour <= last)
             for day, its in groupby(hours, key=lambda each: day_period(each.hour)):
                 self._roll_day(scope, day, its, done)
-        done.failed += [(scope, error) for error in passed.refused]
+        for error in passed.refused:
+            done.fail(scope, error)
         if passed.first and passed.newest:
             describe = partial(_description, passed.first, passed.newest)
-            described = attempt(partial(self._describe, scope, describe), scope)
+            described = attempt(partial(self.job.describe, scope, describe), scope)
             if isinstance(described, FlowtallyError):
-                done.failed.append((scope, described))
+                done.fail(scope, described)
         return done
 
     def roll_all(self, done: RolledUp) -> None:
@@ -192,41 +323,25 @@ class _Rollup:
         for kind in CONTAINERS:
             result = attempt(partial(self._roll_kind, kind), all_of(kind))
             if isinstance(result, FlowtallyError):
-                done.failed.append((all_of(kind), result))
+                self.job.out.add(kind)
+                done.fail(all_of(kind), result)
             else:
                 done += result
 
     def _roll_kind(self, kind: Kind) -> RolledUp:
         """Make what has changed of all scopes of a kind together, day by day."""
-        done, everyone = RolledUp(), all_of(kind)
+        done = RolledUp()
         scopes: dict[datetime, dict[str, str]] = {}
         for (scope, period), fingerprint in self.fingerprints.items():
             if period.grain == "hour" and not is_all(scope) and kind_of(scope) == kind:
                 scopes.setdefault(period.begin, {})[scope] = fingerprint
-        known = self.catalog.get(everyone)
         for day, hours in groupby(sorted(scopes), key=day_period):
             its = {hour: scopes[hour] for hour in hours}
-            self._roll_day_of_all(everyone, day, its, done)
-            # Earlier days that are added are there when it has come to those that were there before.
-            if not done.failed and (
-                known is None or day.end >= known["FirstPeriod"] or max(its) == max(scopes)
-            ):
-                self._describe(everyone, partial(self._description_of_all, kind, min(scopes), max(its)))
+            self._roll_day_of_all(all_of(kind), day, its, done)
+            if done.failed:
+                self.job.out.add(kind)
+            self.job.all_are_made(kind, min(its), max(its), done)
         return done
-
-    def _description_of_all(
-        self, kind: Kind, first: datetime, last: datetime, known: Columns | None
-    ) -> Columns:
-        """The row of the catalog of all scopes of a kind, of which these hours have been made."""
-        return {
-            "PartitionKey": SCOPES,
-            "RowKey": all_of(kind),
-            "Scope": all_of(kind),
-            "Kind": kind,
-            "FirstPeriod": min(first, known["FirstPeriod"]) if known else first,
-            "LastPeriod": max(last, known["LastPeriod"]) if known else last,
-            "Scopes": sum(kind_of(scope) == kind and not is_all(scope) for scope in self.catalog),
-        }
 
     def _roll_day_of_all(
         self, everyone: str, day: Period, hours: Mapping[datetime, Mapping[str, str]], done: RolledUp
@@ -255,17 +370,7 @@ class _Rollup:
             for scope, its in self.fingerprints
             if its.grain == "hour" and scope not in failed and not is_all(scope)
         }
-        return [f"{scope}~{hour_key(hour)}" for scope, hour in sorted(made - done.hours_checked)]
-
-    def _spans(self, notes: Iterable[LateNote]) -> list[tuple[datetime, datetime]]:
-        """From which hour to which hour is to be looked at, in order."""
-        joined: list[tuple[datetime, datetime]] = []
-        for first, last in sorted([self.recent, *((note.hour - HOUR, note.hour + HOUR) for note in notes)]):
-            if joined and first <= joined[-1][1] + HOUR:
-                joined[-1] = joined[-1][0], max(joined[-1][1], last)
-            else:
-                joined.append((first, last))
-        return joined
+        return [f"{scope}~{hour_key(hour)}" for scope, hour in sorted(made - self.checked)]
 
     def _roll_day(self, scope: str, day: Period, hours: Iterable["_Hour"], done: RolledUp) -> None:
         """Make those of a day's hours that have changed, and then the day, if it is over.
@@ -275,7 +380,7 @@ class _Rollup:
         jobs, whole = [], True
         for each in hours:
             hour, period = each.hour, hour_period(each.hour)
-            done.hours_checked.add((scope, hour))
+            self.checked.add((scope, hour))
             if each.blocked:
                 whole = False
             elif self._is_due(scope, period, self.maker.fingerprint_of_hour(hour, each.near)):
@@ -284,7 +389,7 @@ class _Rollup:
         made = self._make(scope, jobs, done)
         done.hours += made
         if self.maker.again:  # a day stays as it is if something that it was made of is gone
-            whole &= all((scope, hour) in done.hours_checked for hour in self._made_of(scope, day))
+            whole &= all((scope, hour) in self.checked for hour in self._made_of(scope, day))
         if whole and made == len(jobs):
             hours_anew, days = self._make_day(scope, day, done)
             done.hours += hours_anew
@@ -314,31 +419,12 @@ class _Rollup:
         for period, result in self.maker.make(scope, jobs):
             self.tried.add((scope, period))
             if isinstance(result, FlowtallyError):
-                done.failed.append((f"{scope}~{period.key[1:]}", result))
+                done.fail(f"{scope}~{period.key[1:]}", result)
                 continue
             made += 1
             done.rows += result.rows
             self.fingerprints[scope, period] = result.fingerprint
         return made
-
-    def _describe(self, scope: str, describe: Callable[[Columns | None], Columns]) -> None:
-        """Write a row of the catalog: what its key stands for, and which hours there are. ``describe`` makes
-        it of what is known.
-
-        Another rollup may describe it at the same time: what either knows stays.
-        """
-        known, etag = self.catalog.get(scope), None
-        for _ in range(_MOST_ATTEMPTS):
-            row = describe(known)
-            if row == known:
-                return
-            if etag is not None:
-                with suppress(Conflict):
-                    self.counts.describe(row, etag)
-                    self.catalog[scope] = row
-                    return
-            known, etag = self.counts.described(scope)
-        raise Conflict(f"others keep describing {scope}; left to the next rollup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,3 +510,17 @@ def _description(first: datetime, newest: Posted, known: Columns | None) -> Colu
         return row
     newer = known if known["LastPeriod"] > row["LastPeriod"] else row
     return {**newer, "FirstPeriod": min(first, known["FirstPeriod"])}
+
+
+def _description_of_all(kind: Kind, made: _Hours, scopes: int, known: Columns | None) -> Columns:
+    """The row of the catalog of all scopes of a kind, of which these hours have been made."""
+    first, last = made
+    return {
+        "PartitionKey": SCOPES,
+        "RowKey": all_of(kind),
+        "Scope": all_of(kind),
+        "Kind": kind,
+        "FirstPeriod": min(first, known["FirstPeriod"]) if known else first,
+        "LastPeriod": max(last, known["LastPeriod"]) if known else last,
+        "Scopes": scopes,
+    }

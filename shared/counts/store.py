@@ -186,6 +186,21 @@ class Counts:
                     continue  # nobody's; nothing needs it
         return found
 
+    def first_hour(self, since: datetime) -> datetime | None:
+        """The first hour from ``since`` on that the index says anything of, or the first of such a day; one
+        small query.
+        """
+        for row in query(
+            self._counts,
+            "PartitionKey ge @first and PartitionKey lt '~:'",
+            {"first": f"~{hour_key(since)}"},
+            select=["PartitionKey", "RowKey"],
+            page=1,
+        ):
+            with suppress(ValueError):
+                return read_partition(row.columns["PartitionKey"]).begin
+        return None
+
     def indexed(self, scope: str, period: Period) -> Indexed:
         """What the index says of a period; if it says nothing that can be used, no more than its ETag."""
         row = self._get(period.index, scope)

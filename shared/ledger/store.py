@@ -246,6 +246,20 @@ class Ledger:
             yield scope
             after = f"{scope}~{END}"
 
+    def first_hour(self, scope: str, since: datetime) -> datetime | None:
+        """The first hour from ``since`` on that a scope has an entry of; one small query."""
+        for found in query(
+            self._ledger,
+            "PartitionKey ge @first and PartitionKey lt @last",
+            {"first": f"{scope}~{hour_key(since)}", "last": f"{scope}~{END}"},
+            select=["PartitionKey", "RowKey"],
+            page=1,
+        ):
+            owner, hour = _read_partition(found.columns["PartitionKey"])
+            if owner == scope and hour is not None:
+                return hour
+        return None
+
     def entries(
         self, scope: str, since: datetime, until: datetime, *, counts: bool = False, only: str = ""
     ) -> Iterator[Posted | Foreign]:
