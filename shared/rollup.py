@@ -111,6 +111,7 @@ def rollup(
         by_scope.setdefault(note.scope, []).append(note)
     strangers: list[MalformedInput] = []
     bad_rows: dict[str, MalformedInput] = {}
+    catalog, of_all = counts.catalogs(bad_rows)
     job = _Rollup(
         ledger,
         counts,
@@ -118,7 +119,7 @@ def rollup(
         [*ledger.scopes(strangers)],
         (first, floor_hour(now) + DAY),
         by_scope,
-        counts.catalog(bad_rows) | {all_of(kind): row for kind, row in counts.catalog_of_all().items()},
+        catalog | {all_of(kind): row for kind, row in of_all.items()},
     )
     done = job.run(progress)
     done.failed += [("a late note", error) for error in bad_notes]

@@ -249,14 +249,13 @@ class Stored(Counts):
         self.heads_of[scope, period] = Head("", said)
         self.parts |= {(scope, name, period): each for name, each in packed.items()}
 
-    def catalog(self, _: object = None) -> dict[str, AnswerRow]:
-        return {
+    def catalogs(self, _: object = None) -> tuple[dict[str, AnswerRow], dict[str, AnswerRow]]:
+        scopes = {
             scope: {"Scope": scope, "Name": scope, "Kind": scope.partition("~")[0], **LASTING}
             for scope in SCOPES
         }
-
-    def catalog_of_all(self) -> dict[str, AnswerRow]:
-        return {kind: {"Kind": kind, **LASTING} for kind in KINDS} if self.capacities.of_all else {}
+        of_all = {kind: {"Kind": kind, **LASTING} for kind in KINDS} if self.capacities.of_all else {}
+        return scopes, of_all
 
     def indexed_hours(
         self, since: datetime, until: datetime, scope: str = ""

@@ -13,11 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from shared.counts.health import Health, RejectTotal
-<<<<<<< HEAD
 from shared.counts.index import Head, Indexed, Period, day_period, hour_period, part_of
-=======
-from shared.counts.index import Head, Indexed, Period, all_of, day_period, hour_period, part_of
->>>>>>> 51c8192 (Counts of all scopes of a kind together: all~nsg and all~vnet, merged of the scopes' hours; each key knows how many scopes have it)
 from shared.counts.store import SCOPES, Counts
 from shared.flowlog.reasons import Reason
 from shared.ledger.store import Ledger
@@ -108,10 +104,6 @@ def load(tables: Tables, scopes: int, days: int) -> int:
         row = {"PartitionKey": SCOPES, "RowKey": scope, "Scope": scope, "Name": scope[-9:], "Kind": "vnet"}
         times = {"FirstPeriod": NOW - days * DAY, "LastPeriod": last}
         counts.describe({**row, "ResourceId": "", "TargetResourceId": "", **times}, "")
-<<<<<<< HEAD
-=======
-    say(counts, all_of("vnet"), hour_period(last))
->>>>>>> 51c8192 (Counts of all scopes of a kind together: all~nsg and all~vnet, merged of the scopes' hours; each key knows how many scopes have it)
     return written
 
 

@@ -23,17 +23,6 @@ from shared.times import DAY, HOUR, check_year, day_key, hour_key
 ALL = "all~"
 """What the names of all scopes of a kind begin with."""
 
-
-def all_of(kind: str) -> str:
-    """What stands for all scopes of a kind of logs where a scope's key may stand."""
-    return f"all~{kind}"
-
-
-def is_all(scope: str) -> bool:
-    """Whether that stands for all scopes of a kind."""
-    return scope.startswith("all~")
-
-
 _ETAG = re.compile(r'((W/)?"[!#-~]+")?')
 
 
@@ -81,7 +70,7 @@ def read_partition(partition: str) -> Period:
 # All scopes of a kind
 
 
-def all_of(kind: Kind) -> str:
+def all_of(kind: str) -> str:
     """The name of all scopes of a kind together, where a scope's key may stand: ``all~nsg``, ``all~vnet``.
 
     The two kinds are never added up: NSG and VNet logs of the same machines say the same traffic twice.

@@ -19,7 +19,6 @@ from typing import Any
 
 from shared.counts.health import HEALTH_COLUMNS, HEALTH_MEASURES, Health
 from shared.counts.index import (
-    ALL,
     HEAD_TYPES,
     Head,
     Indexed,
@@ -37,7 +36,7 @@ from shared.counts.index import (
 )
 from shared.entities import check_columns, from_chunks, refuse_row, to_chunks
 from shared.errors import Conflict, MalformedInput
-from shared.flowlog.blob_name import CONTAINERS, Kind, kind_of
+from shared.flowlog.blob_name import Kind, kind_of
 from shared.tables import END, Columns, Found, Tables, query
 from shared.tally import packing
 from shared.tally.hour_counts import HourCounts
@@ -328,32 +327,37 @@ class Counts:
         Rows that can't be used are told in ``refused``, by their RowKey; without it the first raises
         ``MalformedInput``.
         """
-        catalog: dict[str, Columns] = {}
-        for row in self._range(SCOPES, "", END):
-            if is_all(row.columns["RowKey"]):
-                continue
-            try:
-                check_columns("flowcounts", row.columns, _CATALOG_TYPES, mend="the next rollup makes it anew")
-                if row.columns["Scope"] != row.columns["RowKey"]:
-                    raise refuse_row("flowcounts", row.columns, "it is no scope's", "nothing needs it")
-            except MalformedInput as error:
-                if refused is None:
-                    raise
-                refused[str(row.columns.get("RowKey"))] = error
-            else:
-                catalog[row.columns["Scope"]] = row.columns
-        return catalog
+        return self.catalogs(refused)[0]
 
-    def catalog_of_all(self) -> dict[Kind, Columns]:
+    def catalog_of_all(self) -> dict[str, Columns]:
         """A row for all scopes of each kind: from which hour to which their counts together have been made,
         and how many scopes there are. None of a kind that has no scope, or whose row can't be used.
         """
-        rows = {row.columns["RowKey"]: row.columns for row in self._range(SCOPES, ALL, ALL + END)}
-        return {
-            kind: rows[all_of(kind)]
-            for kind in CONTAINERS
-            if all_of(kind) in rows and _is_sound(rows[all_of(kind)])
-        }
+        return self.catalogs({})[1]
+
+    def catalogs(
+        self, refused: dict[str, MalformedInput] | None = None
+    ) -> tuple[dict[str, Columns], dict[str, Columns]]:
+        """Both ``catalog`` and ``catalog_of_all``, in one request."""
+        scopes: dict[str, Columns] = {}
+        of_all: dict[str, Columns] = {}
+        for row in self._range(SCOPES, "", END):
+            columns = row.columns
+            if is_all(columns["RowKey"]):
+                if _is_sound(columns) and columns["RowKey"] == all_of(columns["Kind"]):
+                    of_all[columns["Kind"]] = columns
+                continue
+            try:
+                check_columns("flowcounts", columns, _CATALOG_TYPES, mend="the next rollup makes it anew")
+                if columns["Scope"] != columns["RowKey"]:
+                    raise refuse_row("flowcounts", columns, "it is no scope's", "nothing needs it")
+            except MalformedInput as error:
+                if refused is None:
+                    raise
+                refused[str(columns.get("RowKey"))] = error
+            else:
+                scopes[columns["Scope"]] = columns
+        return scopes, of_all
 
     def described(self, scope: str) -> tuple[Columns | None, str]:
         """The catalog's row of a scope, or of all of a kind, if one can be used; and the row's ETag."""

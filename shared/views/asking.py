@@ -61,7 +61,7 @@ def ask(counts: Counts, ledger: Ledger, query: Query, most_rows: int = MOST_ROWS
     ``Unavailable`` if storage fails, ``MalformedInput`` names the row that is damaged or gone, and what mends
     it.
     """
-    catalog, of_all = counts.catalog(), counts.catalog_of_all()
+    catalog, of_all = counts.catalogs()
     scopes = [
         row for row in find_scopes(catalog, query.scopes) if not query.kind or row["Kind"] == query.kind
     ]
