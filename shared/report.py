@@ -15,7 +15,9 @@ from shared.views.query import REPORT_PARAMETERS, Given, read_parameters, read_t
 
 def make_report(stores: Stores, given: Given, now: datetime) -> str:
     """The document, of what ``given`` selects; ``BadRequest`` if that can't be."""
-    since, until = read_times(read_parameters(REPORT_PARAMETERS, given, now), now, DAY)
+    values = read_parameters(REPORT_PARAMETERS, given, now)
+    since, until = read_times(values, now, DAY)
+    given = {**given, "kind": [values.get("kind") or _kind(stores, given.get("scope", ()))]}
     return page.render(
         {
             "made": plain(now),

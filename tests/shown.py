@@ -1,6 +1,6 @@
 """What the tests of the HTTP API and the page look at: some hours of logs, counted, and the app over HTTP."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -35,11 +35,15 @@ class Shown:
         """The naive count of all logs."""
         return naive.count(self.stores.blobs())
 
-    def figures(self, view: str, scope: str = "") -> dict[naive.Key, naive.Figures]:
-        """What the naive count says of a view's keys, over all hours: of one scope, or of all."""
+    def scopes(self, kind: str) -> set[str]:
+        """The keys of the scopes of a kind of logs."""
+        return {scope for scope, *_ in self.truth.rows if scope.startswith(f"{kind}~")}
+
+    def figures(self, view: str, scopes: Container[str]) -> dict[naive.Key, naive.Figures]:
+        """What the naive count says of a view's keys, over all hours, of these scopes together."""
         found: dict[naive.Key, naive.Figures] = {}
         for (its_scope, its_view, grain, _), keys in self.truth.rows.items():
-            if its_view == view and grain == "hour" and scope in ("", its_scope):
+            if its_view == view and grain == "hour" and its_scope in scopes:
                 for key, figures in keys.items():
                     before = found.get(key, [0] * len(figures))
                     found[key] = [one + other for one, other in zip(before, figures, strict=True)]

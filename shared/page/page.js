@@ -113,10 +113,19 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
 
   const utc = (text) => (/(Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}${text.includes("T") ? "" : "T00:00"}Z`);
 
-  /* NSG logs and VNet logs are never added up: the page is of one kind. */
+  /* The scopes that are selected: each by its name or key, or a part of it, as the API finds them. */
+  function selectedScopes() {
+    const wanted = (selection.scope || "").toLowerCase();
+    const names = (each) => [each.Scope, each.Name, each.ResourceId || ""].map((name) => name.toLowerCase());
+    const exact = scopes.filter((each) => names(each).includes(wanted));
+    return exact.length ? exact : scopes.filter((each) => names(each).some((name) => name.includes(wanted)));
+  }
+
+  /* NSG logs and VNet logs are never added up: the page is of one kind. VNet logs replace NSG logs. */
   function kind() {
-    const known = scopes.find((each) => [each.Scope, each.Name].includes(selection.scope))?.Kind;
-    return selection.kind || known || (scopes.some((each) => each.Kind === "vnet") ? "vnet" : "nsg");
+    if (selection.kind) return selection.kind;
+    const known = selectedScopes();
+    return !known.length || known.some((each) => each.Kind === "vnet") ? "vnet" : "nsg";
   }
 
   /* An answer with the totals of its list beside the rows. */

@@ -480,7 +480,7 @@ PARAMETERS = (
 """All parameters of a question, in the order of the help."""
 
 REPORT_PARAMETERS = tuple(
-    each for each in PARAMETERS if each.name in ("scope", "since", "until", "mac", "ip", "port")
+    each for each in PARAMETERS if each.name in ("scope", "kind", "since", "until", "mac", "ip", "port")
 )
 """The parameters of the page and of a report: what they are of."""
 
