@@ -60,7 +60,7 @@ from shared.tally.hour_counts import HourCounts
 from shared.tally.packing import TRAFFIC, pack, pack_apart
 from shared.times import HOUR, hour_key
 from shared.transactions import MOST_OPERATIONS
-from shared.views.questions import QUESTIONS
+from shared.views.questions import VIEWS
 from shared.views.rows import ViewRow, period_rows, row_keys
 from shared.views.store import There, Views
 from shared.workers import attempt
@@ -294,7 +294,7 @@ class PeriodMaker:
             posted.append(replace(each, entry=replace(each.entry, packed=b"", rejects=b"", restarts=b"")))
         # What is loaded later must not be of an earlier time: a rollup may have stood still since it began.
         now = self.ledger.server_time()
-        views = QUESTIONS if self.is_over(period, now) else FRESH
+        views = VIEWS if self.is_over(period, now) else FRESH
         fingerprint = self.fingerprint_of_hour(hour, posted, now)
         return _loaded(scope, period, views, fingerprint, counts, health, rejects)
 
@@ -311,7 +311,7 @@ class PeriodMaker:
         rejects: RejectTotals = {}
         for head in heads.values():
             add_rejects(rejects, head.rejects)
-        views = _OF_ALL if is_all(scope) else QUESTIONS
+        views = _OF_ALL if is_all(scope) else VIEWS
         return _loaded(scope, day, views, fingerprint, counts, None, rejects)
 
     def _load_hour_of_all(self, everyone: str, hour: datetime) -> _Loaded:
@@ -425,8 +425,8 @@ class PeriodMaker:
         head = self.counts.head(scope, period)
         digests = {name: "" if self.again else part.digest for name, part in head.parts.items()}
         rows = {}
-        for name in _OF_ALL if is_all(scope) else QUESTIONS:
-            for grain in QUESTIONS[name].grains_of(period.grain):
+        for name in _OF_ALL if is_all(scope) else VIEWS:
+            for grain in VIEWS[name].grains_of(period.grain):
                 there = self.views.find_rows(scope, name, grain, period.begin, period.end)
                 rows[f"{name}~{grain}"] = there, ""
         return _Before(head.fingerprint, head.etag, digests, rows)

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 
 from shared import cli
-from shared.views.questions import QUESTIONS
+from shared.views.questions import VIEWS
 from tests.shown import Shown, shown
 from tests.system import FEW_VIEWS, Call, Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
@@ -42,7 +42,7 @@ def stores(storage: Azurite) -> Iterator[Stores]:
 @pytest.fixture
 def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a rollup in this process make few views."""
-    monkeypatch.setattr("shared.periods.QUESTIONS", {name: QUESTIONS[name] for name in FEW_VIEWS})
+    monkeypatch.setattr("shared.periods.VIEWS", {name: VIEWS[name] for name in FEW_VIEWS})
 
 
 @pytest.fixture

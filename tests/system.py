@@ -33,7 +33,7 @@ from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import add_to, to_columns, to_figures
 from shared.tally.packing import pack, pack_within, unpack
-from shared.views.questions import QUESTIONS
+from shared.views.questions import VIEWS
 from shared.views.store import Views
 from tests import naive
 from tools.azurite import ACCOUNT
@@ -287,7 +287,7 @@ def assert_views_say(stats: Rows, truth: naive.Count, *, exact: bool = True) -> 
     assert_health_says(stats, truth)
 
 
-def assert_views_are_right(stores: Stores, views: Container[str] = QUESTIONS) -> None:
+def assert_views_are_right(stores: Stores, views: Container[str] = VIEWS) -> None:
     """The views say what a naive count of all blobs says; or those of them that are made."""
     truth = naive.count(stores.blobs())
     truth.rows = {period: keys for period, keys in truth.rows.items() if period[1] in views}

@@ -390,7 +390,7 @@ def queries(draw: st.DrawFn, /, **fixed: list[str]) -> Query:
         "limit": [str(draw(st.integers(1, 8) | st.just(1000)))],
         **fixed,
     }
-    key = question.key
+    key = question.by or question.key
     if draw(st.booleans()):
         shuffled = draw(st.permutations(question.projected))
         key = tuple(shuffled[: draw(st.integers(1, len(shuffled)))])
@@ -674,6 +674,38 @@ def test_what_a_row_may_lack_is_no_more_than_it_has_to_be() -> None:
     assert answer.notes[0] == (
         "5 tuples are of keys that were dropped in counting; no row lacks more than 4 of them (FlowsDenied)"
     )
+
+
+@few
+@given(worlds, queries(), capacities, st.sampled_from(["60h", "70h", "30d"]))
+def test_since_when_is_true_or_said_to_be_at_the_latest(
+    world: list[Event], query: Query, capacities: Capacities, back: str
+) -> None:
+    look_back = NOW - timedelta(days=30) if back == "30d" else NOW - int(back[:-1]) * HOUR
+    if query.question.name == "traffic":
+        return
+    look_back = min(look_back, query.since)
+    query = replace(query, look_back=look_back)
+    answer = Stored(world, capacities).answer(query)
+    seen: dict[tuple[object, ...], set[datetime]] = {}
+    for event in about(world, query, START, NOW):
+        if START + event.hour * HOUR >= floor(look_back, "hour"):
+            seen.setdefault(key_of_event(event, query), set()).add(to_moment(event.flow.time_ms))
+    for row in answer.rows:
+        if row["IsRest"] or row["Since"] is None:  # not kept where it is looked for
+            continue
+        since, first = floor(row["Since"], "hour"), min(seen[key_of(answer, row)])
+        assert floor(first, "hour") <= since
+        if not row["AtLatest"]:
+            assert since == floor(first, "hour")
+            if query.question.keeps_times:
+                assert row["Since"] == first
+    kept = {capacities.blob, capacities.hour, capacities.day, capacities.of_all or 1000, capacities.addresses}
+    if kept == {1000} and look_back < START:
+        starts = {row["Since"]: row["AtLatest"] for row in answer.rows if not row["IsRest"]}
+        assert all(late == (floor(since, "hour") == START) for since, late in starts.items()), (
+            "nothing is counted before the first hour"
+        )
 
 
 @few

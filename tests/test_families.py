@@ -18,7 +18,7 @@ from shared.tally.families import FAMILIES, Family
 from shared.tally.hour_counts import BlobCounts
 from shared.tally.measures import PLAIN, Figures, add_figures, flows_denied, no_figures, traffic, tuples
 from shared.tally.packing import pack, unpack
-from shared.views.questions import QUESTIONS, question_of
+from shared.views.questions import QUESTIONS, VIEWS, question_of
 from shared.views.rows import period_rows
 from tests import naive
 from tests.strategies import assert_laws, figures_by_key
@@ -69,7 +69,8 @@ ADDED = (
 def added(monkeypatch: pytest.MonkeyPatch) -> None:
     for family in ADDED:
         monkeypatch.setitem(FAMILIES, family.name, family)
-        monkeypatch.setitem(QUESTIONS, family.name, question_of(family))
+        for questions_ in (QUESTIONS, VIEWS):
+            monkeypatch.setitem(questions_, family.name, question_of(family))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from shared.settings import Connection
 from shared.sweep import sweep
 from shared.tables import Tables
 from shared.tally.packing import unpack
-from shared.views.questions import QUESTIONS
+from shared.views.questions import VIEWS
 from tests import naive
 from tests.system import (
     FEW_VIEWS,
@@ -268,7 +268,7 @@ def test_lists_are_written_when_an_hour_is_over_and_days_are_made_when_they_are(
         done = stores.rollup()
         assert (done.hours, done.days) == (hours, days), minutes
         views = {row["View"] for row in rows_of(stores, "flowstats").values()}
-        assert views == (open_views if minutes < 70 else {*QUESTIONS}), minutes
+        assert views == (open_views if minutes < 70 else {*VIEWS}), minutes
         assert (tuples_stored(stores, hour_period(hour)), tuples_stored(stores, day_period(hour))) == (
             2 * ports,
             2 * ports if minutes > 70 else 0,

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shared.tally.families import FAMILIES
-from shared.views.query import FILTERS, PARAMETERS, Parameter, parameters_of
-from shared.views.questions import QUESTIONS, Question
+from shared.views.query import FILTERS, LOOKS_BACK, PARAMETERS, Parameter, parameters_of
+from shared.views.questions import QUESTIONS, VIEWS, Question
 
 PAGE = Path(__file__).parent.parent / "docs" / "questions.md"
 TABLES = PAGE.with_name("tables.md")
@@ -129,9 +129,14 @@ def _section(question: Question) -> Iterator[str]:
     yield f"```sh\nflowtally show {question.name} {_EXAMPLES.get(question.name, '--since 7d')}\n```\n"
     yield "| | |"
     yield "|---|---|"
-    yield f"| a row for each | {_code(question.key) or 'scope'} |"
+    yield f"| a row for each | {_code(question.by or question.key) or 'kind of logs'} |"
     if question.beside:
         yield f"| beside it | {_code(question.beside)}: those that `addresses` has of that time |"
+    if question.looks_back:
+        yield (
+            f"| and | `Since`, when it was first seen: looked for in the last {LOOKS_BACK.days} days "
+            "(`look-back`); `AtLatest`: before it keys were dropped, or nothing is counted |"
+        )
     yield f"| measures | {_code(question.measures)} |"
     if question.extremes:
         yield f"| and | {_code(question.extremes)} (not summed: the least or largest) |"
@@ -156,7 +161,7 @@ def views() -> str:
         "| view | its key: one row for each | ranked by | counts | grains |",
         "|---|---|---|---|---|",
     ]
-    for question in QUESTIONS.values():
+    for question in VIEWS.values():
         family = FAMILIES.get(question.name)
         key = _code(question.key) or "–"
         if family and family.times:

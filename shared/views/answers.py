@@ -157,7 +157,7 @@ class Merged:
         """Add what a period has, of one scope or of all, later than those before; ``named``: of the keys
         whose own side is an address that the conditions name, and of no others.
         """
-        chosen = _projected(self._query, chosen)
+        chosen = projected(self._query, chosen)
         sums, missed = self.sums, self.beyond
         for key, more in chosen.sums.items():
             known = sums.get(key)
@@ -254,7 +254,7 @@ class Merged:
         )
 
 
-def _projected(query: Query, chosen: Chosen) -> Chosen:
+def projected(query: Query, chosen: Chosen) -> Chosen:
     """The same, by the columns asked for."""
     if not query.by:
         return chosen
@@ -472,6 +472,7 @@ def _columns(query: Query) -> tuple[str, ...]:
         *([] if query.by_scope else ["Scopes"]),
         *question.measures,
         *query.extremes,
+        *(["Since", "AtLatest"] if query.look_back else []),
         *(["Missed"] if question.bounded else []),
         "IsRest",
         *([*compared, BEFORE, "Change", "ChangePercent", "Trend"] if query.compare else []),

@@ -42,6 +42,7 @@ from shared.views.interfaces import (
     say_elsewhere,
     with_addresses_known,
 )
+from shared.views.looking_back import Firsts, find_firsts, say_since
 from shared.views.query import Condition, Query, Span, floor, nearest
 from shared.views.questions import QUESTIONS
 from shared.views.reading import Stretch, check_keys, plan, read
@@ -110,12 +111,13 @@ def _names_of(row: AnswerRow) -> Iterator[str]:
 @dataclass(frozen=True, slots=True)
 class _Source:
     """Whose counts are read: ``name`` is a scope, or all scopes of a kind; ``scopes`` are those that it has
-    the counts of; ``last`` is the last hour that it has.
+    the counts of; ``first`` and ``last`` are the first and last hour that it has.
     """
 
     name: str
     kind: str
     scopes: tuple[str, ...]
+    first: datetime
     last: datetime
 
 
@@ -138,14 +140,16 @@ def _sources(
         is_merged = of_all["FirstPeriod"] <= first and last <= of_all["LastPeriod"]
         if is_merged or len(its) > MOST_SIDE_BY_SIDE:
             names = tuple(row["Scope"] for row in its)
-            return [_Source(all_of(kind), kind, names, of_all["LastPeriod"])]
+            return [_Source(all_of(kind), kind, names, of_all["FirstPeriod"], of_all["LastPeriod"])]
     if len(its) > MOST_SIDE_BY_SIDE:
         raise BadRequest(
             f"{len(its):,} scopes are asked for, and {MOST_SIDE_BY_SIDE} are read side by side at the most: "
             "name fewer, or leave scope and by-scope out to read all of them together",
             "by-scope" if query.by_scope else "scope",
         )
-    return [_Source(row["Scope"], kind, (row["Scope"],), row["LastPeriod"]) for row in its]
+    return [
+        _Source(row["Scope"], kind, (row["Scope"],), row["FirstPeriod"], row["LastPeriod"]) for row in its
+    ]
 
 
 type _Piece = tuple[datetime, str, Chosen, bool]
@@ -188,7 +192,23 @@ class _Asking:
                 lists[kind, period] = found
                 if "Mac" in query.key:
                     put_addresses(found, self.query, addresses)
+                if query.look_back:
+                    self._look_back(query, query.look_back, sources, found)
         return lists, elsewhere
+
+    def _look_back(self, query: Query, since: datetime, sources: Sequence[_Source], its: List) -> None:
+        """Put into a list's lines since when they are there."""
+        keys = {line[1:] if query.by_scope else line for line in its.lines}
+        if not keys:
+            return
+
+        def find(source: _Source) -> Firsts:
+            return find_firsts(self.counts, query, source.name, source.first, since, keys)
+
+        firsts = dict(zip((source.name for source in sources), self.pool.map(find, sources), strict=True))
+        for key, line in its.lines.items():
+            of_line = [firsts[key[0]]] if query.by_scope else [*firsts.values()]
+            line.extremes |= say_since(of_line, key[1:] if query.by_scope else key)
 
     def _lists_of(self, query: Query, sources: Sequence[_Source]) -> Iterator[tuple[datetime | None, List]]:
         """The lists that these sources make: of each period, or one of the whole time."""
@@ -225,7 +245,7 @@ class _Asking:
 
     def _readers(self, query: Query, sources: Sequence[_Source], span: Span) -> list[Iterator[_Piece]]:
         """Of each source what reads it. How much that is is known before."""
-        name = query.question.name
+        name = query.question.reads
         if name in _OF_INDEX:
             return _read_index(self.counts, name, sources, span)
         by_hour = query.grain not in (None, "day")
@@ -251,7 +271,7 @@ class _Asking:
                     yield begin, source.name, chosen, False
 
         named = named_in(query)
-        if named is None or not any(each.dropped(query.question.name) for each in stretches):
+        if named is None or not any(each.dropped(query.question.reads) for each in stretches):
             yield from here(query.conditions)
             return
         descent = Descent(self.counts, self.ledger, query, named, source.scopes)

@@ -107,7 +107,7 @@ class Descent:
 
     @property
     def _name(self) -> str:
-        return self.query.question.name
+        return self.query.question.reads
 
     @property
     def _conditions(self) -> Sequence[Condition]:

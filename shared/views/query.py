@@ -22,6 +22,9 @@ from shared.views.questions import QUESTIONS, SHORT_NAMES, SHOWN_ROWS, Grain, Qu
 MOST_ROWS = 1_000
 """Rows of one list at the most."""
 
+LOOKS_BACK = timedelta(days=30)
+"""So far is looked back for the first time of a row, where a question does so by itself."""
+
 MOST_PERIODS = 10_000
 """Lists of one answer at the most: more than a year of hours."""
 
@@ -75,7 +78,8 @@ class Query:
     - ``conditions``: what rows have to fulfil, all of them;
     - ``compare``: beside each row, the same of the time before;
     - ``by``: the columns that rows stand for, instead of the question's key; ``by_scope``: and the scope;
-    - ``as_logged``: sums are the log's own, with what it states twice.
+    - ``as_logged``: sums are the log's own, with what it states twice;
+    - ``look_back``: from when on the first time of each row is looked for, ``None`` if it isn't.
     """
 
     question: Question
@@ -92,6 +96,7 @@ class Query:
     by: tuple[str, ...] = ()
     by_scope: bool = False
     as_logged: bool = False
+    look_back: datetime | None = None
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -469,6 +474,13 @@ PARAMETERS = (
         "false",
     ),
     Parameter(
+        "look-back",
+        "From when on it is looked for since when each row is there: an age such as 30d, or a time.",
+        parse_when,
+        _TEXT,
+        f"{LOOKS_BACK.days}d for denied, else not at all",
+    ),
+    Parameter(
         "as-logged",
         "The log's own sums: what it states twice isn't taken out, and a restart is an end and a beginning.",
         _flag,
@@ -492,6 +504,7 @@ def parameters_of(question: Question) -> list[Parameter]:
     unfit = {
         *([] if question.projected else ["by"]),
         *([] if question.measures == COLUMNS else ["as-logged"]),
+        *([] if question.bounded else ["look-back"]),
     }
     return [
         each
@@ -586,7 +599,7 @@ def read_query(name: str, given: Given, now: datetime) -> Query:
         raise BadRequest(_why_not(question, strange[0]), strange[0].name)
     values = read_parameters(PARAMETERS, given, now)
     since, until = read_times(values, now, timedelta(hours=24))
-    by = _read_columns(question, values.get("by", ()))
+    by = _read_columns(question, values.get("by", ())) or question.by
     query = Query(
         question,
         since,
@@ -604,6 +617,7 @@ def read_query(name: str, given: Given, now: datetime) -> Query:
         by=by,
         by_scope=values.get("by-scope", False),
         as_logged=values.get("as-logged", False),
+        look_back=_read_look_back(question, values, since, now),
     )
     _check_periods(query)
     return query
@@ -615,6 +629,18 @@ def _why_not(question: Question, parameter: Parameter) -> str:
     others = [other.name for other in QUESTIONS.values() if {*parameter.columns} & {*other.filtered}]
     by = f"has rows by {', '.join(question.key)} alone" if question.key else "has no such rows"
     return f"{question.name} {by}; filter {' or '.join(others)} by it"
+
+
+def _read_look_back(
+    question: Question, values: Mapping[str, Any], since: datetime, now: datetime
+) -> datetime | None:
+    look_back: datetime | None = values.get("look-back")
+    several = values.get("grain") or values.get("compare")
+    if look_back and several:
+        raise BadRequest("is of one list of the whole time; leave grain and compare out", "look-back")
+    if look_back is None and (several or not question.looks_back):
+        return None
+    return min(since, look_back or now - LOOKS_BACK)
 
 
 def _read_columns(question: Question, texts: Sequence[str]) -> tuple[str, ...]:

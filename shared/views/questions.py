@@ -5,7 +5,7 @@ offer the questions from it. Each family of ``tally/families.py`` is a question;
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from shared.counts.health import HEALTH_MEASURES
@@ -61,7 +61,10 @@ class Question:
     - ``unknown``: what it can't know, a sentence each;
     - ``measures``: the columns that are summed over periods; ``extremes``: those of which the least or
       largest is taken;
-    - ``beside``: columns that another view fills (see ``interfaces``).
+    - ``beside``: columns that another view fills (see ``interfaces``);
+    - ``of``: the family that it is asked of, if that has another name: then it has no view of its own;
+    - ``by``: the columns of the key that rows stand for, if they aren't all;
+    - ``looks_back``: rows say since when they are there.
     """
 
     name: str
@@ -74,6 +77,14 @@ class Question:
     measures: tuple[str, ...] = COLUMNS
     extremes: Mapping[str, Callable[[list[Any]], Any]] = field(default_factory=dict)
     beside: tuple[str, ...] = ()
+    of: str = ""
+    by: tuple[str, ...] = ()
+    looks_back: bool = False
+
+    @property
+    def reads(self) -> str:
+        """The part of the counts that it is answered from."""
+        return self.of or self.name
 
     @property
     def filtered(self) -> tuple[str, ...]:
@@ -90,7 +101,7 @@ class Question:
     @property
     def bounded(self) -> bool:
         """Whether rows may be missing, or have missed something."""
-        return self.name in FAMILIES
+        return self.reads in FAMILIES
 
     def grains_of(self, period: Literal["hour", "day"]) -> tuple[Grain, ...]:
         """The grains of the rows that are made of an hour's counts, or of a day's."""
@@ -160,7 +171,7 @@ def question_of(family: Family) -> Question:
     )
 
 
-QUESTIONS = {
+VIEWS = {
     question.name: question
     for question in (
         Question(
@@ -199,3 +210,17 @@ QUESTIONS = {
         ),
     )
 }
+"""The questions that have a view of their own in table ``flowstats``."""
+
+QUESTIONS = {
+    **VIEWS,
+    "denied": replace(
+        VIEWS["denied-conversations"],
+        name="denied",
+        help="Who is denied, since when, by which rule, how often, and when last: in and out.",
+        of="denied-conversations",
+        by=("SrcIp", "Direction", "AclGroup", "AclRule"),
+        looks_back=True,
+    ),
+}
+"""All that can be asked."""

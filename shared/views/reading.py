@@ -77,7 +77,7 @@ def read(
 
     What heads say that there is must be there: they are read before it, and parts don't go by themselves.
     """
-    name, periods = query.question.name, stretch.periods
+    name, periods = query.question.reads, stretch.periods
     wanted = () if name == TRAFFIC else wanted_of(conditions)
     missing = {begin for begin, head in stretch.heads.items() if name in head.parts}
     if not missing:

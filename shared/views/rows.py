@@ -26,7 +26,7 @@ from shared.tally.measures import (
 )
 from shared.tally.packing import TRAFFIC
 from shared.times import to_moment
-from shared.views.questions import QUESTIONS, REJECTS_MEASURES, Grain
+from shared.views.questions import REJECTS_MEASURES, VIEWS, Grain
 
 type ViewRow = dict[str, Any]
 
@@ -68,7 +68,7 @@ def period_rows(
 ) -> Iterator[tuple[str, Grain, list[ViewRow]]]:
     """The rows that these views have of a period, each list by itself; what has a rest begins with it."""
     for name in views:
-        question = QUESTIONS[name]
+        question = VIEWS[name]
         for grain in question.grains_of(period.grain):
             if name == "health":
                 rows: list[ViewRow] = [(health or Health()).columns()]

@@ -1,0 +1,95 @@
+"""Looking back: since when what an answer lists has been there.
+
+The first hour that has a row's key is looked for from the time on that is asked for: in days where there are
+any, then in the hours of the day that was found. It is the first *at the latest* where counts have dropped
+keys before it, and where nothing is counted before it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from shared.counts.store import Counts
+from shared.tally.heavy_hitters import Key
+from shared.tally.packing import Chosen
+from shared.times import to_moment
+from shared.views.answers import projected
+from shared.views.query import LENGTHS, Condition, Query, Span, floor
+from shared.views.reading import Stretch, check_keys, plan, read
+
+
+@dataclass(slots=True)
+class Firsts:
+    """When keys were first seen in a source, as far as is known: ``first`` has the moment, and the hour that
+    it lies in; ``unsure`` has hours and days that have dropped keys; ``counted_from``: before it nothing is
+    counted.
+    """
+
+    counted_from: datetime
+    first: dict[Key, tuple[datetime, datetime]] = field(default_factory=dict)
+    unsure: list[datetime] = field(default_factory=list)
+
+    def is_sure(self, moment: datetime) -> bool:
+        """Whether a key that was first seen in the hour of that moment can't have been there before."""
+        return self.counted_from < moment and not any(each < moment for each in self.unsure)
+
+
+def find_firsts(
+    counts: Counts, query: Query, source: str, counted_from: datetime, since: datetime, keys: Iterable[Key]
+) -> Firsts:
+    """When these keys of a query were first seen in a source, from ``since`` on."""
+    wanted = {*keys}
+    conditions = [*query.conditions, *_holding(query, wanted)]
+    span = Span(floor(since, "hour"), query.span().until, query.now)
+    stretches = plan(counts, source, span)
+    name = query.question.reads
+    check_keys(name, stretches)
+    firsts = Firsts(max(counted_from, span.since))
+    days: dict[datetime, set[Key]] = {}
+    left = {*wanted}
+
+    def look_through(stretch: Stretch) -> None:
+        """Note which of the keys that are left are first seen where."""
+        grain = stretch.periods.grain
+        for begin, chosen in read(counts, query, span, stretch, conditions):
+            its = projected(query, chosen)
+            for key in left & its.sums.keys():
+                left.remove(key)
+                if grain == "day":
+                    days.setdefault(begin, set()).add(key)
+                else:
+                    firsts.first[key] = _moment(query, its, key, begin), begin
+        firsts.unsure += stretch.dropped(name)
+
+    for stretch in stretches:
+        look_through(stretch)
+    for day, its in days.items():
+        left = its
+        firsts.unsure = [each for each in firsts.unsure if each != day]
+        within = Span(day, day + LENGTHS["day"], query.now)
+        for stretch in plan(counts, source, within, by_hour=True):
+            look_through(stretch)
+        for key in left:  # a day has it, and no hour: one that has dropped it
+            firsts.first[key] = day, day
+    return firsts
+
+
+def say_since(firsts: Sequence[Firsts], key: Key) -> dict[str, Any]:
+    """The columns ``Since`` and ``AtLatest`` of a key, out of those of all sources."""
+    found = [each.first[key] for each in firsts if key in each.first]
+    if not found:
+        return {}
+    moment, hour = min(found)
+    return {"Since": moment, "AtLatest": not all(each.is_sure(hour) for each in firsts)}
+
+
+def _moment(query: Query, chosen: Chosen, key: Key, begin: datetime) -> datetime:
+    """When a key was first seen in a period: to the second where that is kept, else when the hour began."""
+    return to_moment(chosen.seen[key][0]) if query.question.keeps_times else begin
+
+
+def _holding(query: Query, keys: Iterable[Key]) -> list[Condition]:
+    """What these keys fulfil: other keys are hardly unpacked."""
+    columns = zip(query.key, map(set, zip(*keys, strict=True)), strict=True)
+    return [Condition(name, "", (name,), values.__contains__) for name, values in columns]
