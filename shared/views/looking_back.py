@@ -64,14 +64,19 @@ def find_firsts(
 
     for stretch in stretches:
         look_through(stretch)
-    for day, its in days.items():
-        left = its
+    found: set[Key] = set()
+    for day in sorted(days):
+        # The day may have dropped keys that its hours have: all that weren't there earlier are looked for.
+        left = wanted - found - {key for key, (_, hour) in firsts.first.items() if hour < day}
         firsts.unsure = [each for each in firsts.unsure if each != day]
+        wanted_here = {*left}
         within = Span(day, day + LENGTHS["day"], query.now)
         for stretch in plan(counts, source, within, by_hour=True):
             look_through(stretch)
-        for key in left:  # a day has it, and no hour: one that has dropped it
+        found |= wanted_here - left
+        for key in days[day] & left:  # the day has it, and none of its hours does any more
             firsts.first[key] = day, day
+            found.add(key)
     return firsts
 
 
