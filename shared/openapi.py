@@ -184,6 +184,8 @@ def _row(question: Question) -> Schema:
         **{f"{BEFORE}{name}": _NUMBER for name in (*question.measures, "Missed")},
         **dict.fromkeys((BEFORE, "Change"), _NUMBER),
         "ChangePercent": {"type": ["number", "null"]},
+        "Since": _or_null(_TIME),
+        "AtLatest": {"type": ["boolean", "null"]},
         "Trend": {"enum": ["new", "gone", "may be new", "may be gone", None]},
     }
     return {**_object(**always), "properties": always | sometimes}
