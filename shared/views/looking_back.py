@@ -31,7 +31,7 @@ class Firsts:
     unsure: list[datetime] = field(default_factory=list)
 
     def is_sure(self, moment: datetime) -> bool:
-        """Whether a key that was first seen in the hour of that moment can't have been there before."""
+        """Whether a key that was first seen then, or in the hour that began then, has not been there before."""
         return self.counted_from < moment and not any(each < moment for each in self.unsure)
 
 
@@ -85,8 +85,8 @@ def say_since(firsts: Sequence[Firsts], key: Key) -> dict[str, Any]:
     found = [each.first[key] for each in firsts if key in each.first]
     if not found:
         return {}
-    moment, hour = min(found)
-    return {"Since": moment, "AtLatest": not all(each.is_sure(hour) for each in firsts)}
+    moment, _ = min(found)
+    return {"Since": moment, "AtLatest": not all(each.is_sure(moment) for each in firsts)}
 
 
 def _moment(query: Query, chosen: Chosen, key: Key, begin: datetime) -> datetime:
