@@ -22,6 +22,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
+from shared.counts.index import is_all
 from shared.flowlog.blob_name import kind_of, without_watcher
 from shared.tally.states import States
 from shared.times import DAY, HOUR, floor_hour
@@ -54,13 +55,18 @@ class Notice:
 
     def line(self) -> str:
         """In one line, with a few of the scopes by the flow log's name."""
-        named = ", ".join(without_watcher(scope.rpartition("~")[2]) for scope in self.scopes[:NAMED_SCOPES])
+        named = ", ".join(map(_name_of, self.scopes[:NAMED_SCOPES]))
         more = len(self.scopes) - NAMED_SCOPES
         return f"{named}{f' and {more:,} more' if more > 0 else ''}: {self.found}"
 
     def row(self) -> dict[str, Any]:
         """As data."""
         return {"Scopes": [*self.scopes], "Found": self.found, "ToDo": self.to_do}
+
+
+def _name_of(scope: str) -> str:
+    """What people call a scope: a flow log's name."""
+    return "all flow logs together" if is_all(scope) else without_watcher(scope.rpartition("~")[2])
 
 
 def first_hour_of_day(end: datetime) -> datetime:

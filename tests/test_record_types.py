@@ -280,6 +280,51 @@ def test_status_and_doctor_tell_it(stores: Stores, call: Call) -> None:
     assert row["Found"] == told_of
 
 
+def test_answers_of_such_a_scope_say_it(stores: Stores, call: Call) -> None:
+    now = datetime.now(UTC)
+    put_logs(stores, now)
+    put_others(stores, now)
+    assert call("sweep").exit_code == 0
+    assert call("rollup").exit_code == 0
+
+    def notes(question: str, *options: str) -> list[str]:
+        done = call("show", question, *options, "-o", "json")
+        assert done.exit_code == 0, done.stderr
+        told: list[str] = json.loads(done.stdout)["notes"]
+        return [note for note in told if "leaves out" in note or "no denial" in note or note == LOOK_AT]
+
+    assert notes("talkers", "--scope", "no-begins") == [f"no-begins: {NO_BEGINS}", LOOK_AT]
+    assert notes("traffic", "--scope", "begins-alone") == [f"begins-alone: {NO_BYTES}", LOOK_AT]
+    nothing_denied = ["no-denials: no denial in the last 5 hours"]
+    assert notes("denied-sources", "--scope", "no-denials") == nothing_denied
+    assert notes("talkers", "--scope", "no-denials") == [], "of what is allowed that says nothing"
+    assert notes("talkers", "--scope", "quiet") == notes("health", "--scope", "no-begins") == []
+    assert notes("talkers") == [], "all together have all"
+    assert notes("talkers", "--since", "12h", "--scope", "no-begins") == [], (
+        "of less than a day nothing is said"
+    )
+
+
+def test_an_answer_says_what_the_ledger_has_that_is_not_merged_yet(stores: Stores, call: Call) -> None:
+    now = datetime.now(UTC)
+    put_logs(stores, now, {"logs": "BCED"})
+    assert call("sweep").exit_code == 0
+    assert call("rollup").exit_code == 0
+
+    def behind() -> list[str]:
+        notes: list[str] = json.loads(call("show", "talkers", "-o", "json").stdout)["notes"]
+        return [note for note in notes if "rollup is behind" in note]
+
+    assert behind() == [], "it is long ago, but all that there is"
+    put_logs(stores, now + 2 * HOUR, {"logs": "BCED"})
+    assert call("sweep").exit_code == 0
+    (note,) = behind()
+    last = now.replace(minute=0, second=0, microsecond=0) - HOUR
+    assert f"the ledger has some until {last:%Y-%m-%d %H}" in note
+    assert call("rollup").exit_code == 0
+    assert behind() == []
+
+
 def test_doctor_looks_further_back_for_the_last_denial(stores: Stores, call: Call) -> None:
     now = datetime.now(UTC)
     assert doctor(call)["Found"] == "no VNet flow log was counted in the last 24 hours"

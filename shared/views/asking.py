@@ -9,7 +9,7 @@ entries below are read (see ``descent``).
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from heapq import merge as merge_sorted
 from itertools import chain, groupby
@@ -19,10 +19,12 @@ from shared.counts.health import HEALTH_MEASURES, Health
 from shared.counts.index import Indexed, all_of
 from shared.counts.store import Counts
 from shared.errors import BadRequest
-from shared.ledger.store import Ledger
+from shared.ledger.store import Ledger, Posted
+from shared.record_types import first_hour_of_day, notice_left_out, to_lines
 from shared.tally.measures import MEASURES, Sums, to_sums
-from shared.tally.packing import Chosen
-from shared.times import HOUR
+from shared.tally.packing import TRAFFIC, Chosen
+from shared.tally.states import States
+from shared.times import DAY, HOUR
 from shared.views.answers import (
     Answer,
     AnswerRow,
@@ -72,11 +74,19 @@ def ask(counts: Counts, ledger: Ledger, query: Query, most_rows: int = MOST_ROWS
         for source in _sources(query, kind, scopes, catalog, of_all.get(kind))
     ]
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="ask") as pool:
-        freshness = pool.map(partial(_last_record, counts), sources)
+        looked = pool.map(partial(_look_at_index, counts, query.span().end), sources)
         lists, elsewhere = _Asking(counts, ledger, query, sources, pool, most_rows).lists()
-        as_of = max((moment for moment in freshness if moment), default=None)
-    answer = make_answer(query, scopes, lists, as_of)
-    return replace(answer, notes=(*answer.notes, *say_elsewhere(query, elsewhere)))
+        recent = dict(zip((source.name for source in sources), looked, strict=True))
+        as_of = max((each.last_record for each in recent.values() if each.last_record), default=None)
+        answer = make_answer(query, scopes, lists, as_of)
+        behind = _say_behind(ledger, query, sources, as_of, pool)
+        notes = (
+            *answer.notes,
+            *behind,
+            *_say_left_out(query, sources, recent),
+            *say_elsewhere(query, elsewhere),
+        )
+    return replace(answer, notes=notes)
 
 
 def find_scopes(catalog: Mapping[str, AnswerRow], wanted: Sequence[str]) -> list[AnswerRow]:
@@ -351,8 +361,64 @@ def _read_index(counts: Counts, name: str, sources: Sequence[_Source], span: Spa
 _READ_ONE_BY_ONE = 2
 
 
-def _last_record(counts: Counts, source: _Source) -> datetime | None:
-    """The time of the last record of a source that was counted: its last hour's blobs may be without one."""
-    said = (said.health for _, _, said in counts.indexed_hours(source.last - HOUR, source.last, source.name))
-    times = (health.last_record_time for health in said if health)
-    return max((moment for moment in times if moment), default=None)
+# How fresh it is, and what the logs leave out
+
+_BEHIND = timedelta(minutes=15)
+"""So much later the ledger's last record may be: the rollup runs every five minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """What the index says of a source: the time of the last record that was counted; and of the hours of the
+    last day of the time asked for, the tuples by state.
+    """
+
+    last_record: datetime | None
+    states: Mapping[datetime, States]
+
+
+def _look_at_index(counts: Counts, end: datetime, source: _Source) -> _Recent:
+    day = first_hour_of_day(end), floor(end, "hour")
+    newest = source.last - HOUR, source.last  # the last hour's blobs may be without a record
+    near = newest[0] <= day[1] + DAY and day[0] <= newest[1] + DAY
+    ranges = [(min(day[0], newest[0]), max(day[1], newest[1]))] if near else [day, newest]
+    last_record, states = None, {}
+    for since, until in ranges:
+        for _, hour, said in counts.indexed_hours(since, until, source.name):
+            health = said.health or Health()
+            states[hour] = health.states
+            if newest[0] <= hour <= newest[1] and health.last_record_time:
+                last_record = max(health.last_record_time, last_record or health.last_record_time)
+    return _Recent(last_record, states)
+
+
+def _say_left_out(query: Query, sources: Sequence[_Source], recent: Mapping[str, _Recent]) -> Iterator[str]:
+    """What VNet flow logs seem to leave out. That nothing is denied matters where denials are asked for."""
+    span, question = query.span(), query.question
+    if not (question.bounded or question.reads == TRAFFIC):
+        return
+    counted = {each.name: recent[each.name].states for each in sources if each.kind == "vnet"}
+    notices = notice_left_out(counted, span.whole_hours.since, span.end, query.now)
+    yield from to_lines([each for each in notices if each.to_do or question.unit == "FlowsDenied"])
+
+
+def _say_behind(
+    ledger: Ledger, query: Query, sources: Sequence[_Source], as_of: datetime | None, pool: ThreadPoolExecutor
+) -> Iterator[str]:
+    """That the ledger has records that aren't merged yet, where what is merged isn't of now."""
+    scopes = [scope for source in sources for scope in source.scopes]
+    end = min(query.span().end, query.now)
+    if as_of is None or as_of >= end - _BEHIND or len(scopes) > MOST_SIDE_BY_SIDE:
+        return
+
+    def last_in_ledger(scope: str) -> datetime | None:
+        entries = ledger.entries(scope, floor(as_of, "hour"), floor(end, "hour"))
+        times = (each.entry.last_record_time for each in entries if isinstance(each, Posted))
+        return max(filter(None, times), default=None)
+
+    last = max(filter(None, pool.map(last_in_ledger, scopes)), default=None)
+    if last and last > as_of + _BEHIND:
+        yield (
+            f"the rollup is behind: merged are records until {as_of:%Y-%m-%d %H:%M:%SZ}, the ledger has some "
+            f"until {last:%Y-%m-%d %H:%M:%SZ}; `flowtally rollup` merges them"
+        )

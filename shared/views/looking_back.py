@@ -31,7 +31,7 @@ class Firsts:
     unsure: list[datetime] = field(default_factory=list)
 
     def is_sure(self, moment: datetime) -> bool:
-        """Whether a key that was first seen then, or in the hour that began then, has not been there before."""
+        """Whether a key that was first seen then, or in the hour that began then, was not there before."""
         return self.counted_from < moment and not any(each < moment for each in self.unsure)
 
 
