@@ -24,7 +24,7 @@ from shared.views.query import Query
 _WIDTH_UNKNOWN = 200
 _PAGE = 1_000
 
-_MINUTES = ("Period", "Hour", "FirstPeriod", "LastPeriod")
+_MINUTES = ("Period", "Hour", "FirstPeriod", "LastPeriod", "Since")
 _MOMENTS = ("Time", "FirstSeen", "LastSeen", "LastRecordTime")
 _BOTH_WAYS = ("BytesSrcToDest", "BytesDestToSrc")
 _BOTH = "Bytes"
@@ -61,8 +61,10 @@ _TITLES = {
     "LagSeconds": "Lag",
     "GarbledBytes": "Garbled",
     "LastRecordTime": "Last record",
+    "ChangePercent": "Change %",
 }
 _SHORT = {"Direction": {"Inbound": "In", "Outbound": "Out"}}
+_KINDS = {"nsg": "NSG", "vnet": "VNet"}
 _PATHS = {"Scope": "~", "AclGroup": "/"}
 """Names that have several parts, and what is between these."""
 _NO_NAME = re.compile(r"[ :]|\d\.\d")
@@ -109,7 +111,7 @@ def print_answer(answer: Answer, query: Query, output: Output) -> None:
     """Print an answer to stdout. What its rows stand for, and what they are ordered by, is never left out."""
     columns, rows = _for_people(answer, query) if output == "table" else (answer.columns, answer.rows)
     order = compared_by(query)
-    keep = {*_LISTS, *answer.key, *_SHOWN_BY.get(order, (order,)), BEFORE, "Change"}
+    keep = {*_LISTS, *answer.key, *_SHOWN_BY.get(order, (order,)), BEFORE, "Change", "Since"}
     print_rows(
         columns,
         rows,
@@ -136,12 +138,22 @@ def _for_people(answer: Answer, query: Query) -> tuple[Sequence[str], list[Answe
         if not (name.startswith(BEFORE) and name not in units)
         and not (name == "Kind" and len(answer.lists) == 1)
         and not (name in ("Scope", "Scopes") and len(answer.scopes) == 1)
+        and not (query.look_back and name in ("FirstPeriod", "FirstSeen", "AtLatest"))
     }
     rows = [
         {**{shown: row[name] for name, shown in names.items()}, "IsRest": row["IsRest"]}
         for row in answer.rows
     ]
+    if query.look_back:
+        for shown, row in zip(rows, answer.rows, strict=True):
+            shown["Since"] = _since(row)
     return [*names.values()], rows
+
+
+def _since(row: AnswerRow) -> str | None:
+    """Since when what a row stands for is there; ``≤`` where that is known only at the latest."""
+    moment = row["Since"]
+    return moment and f"{'≤ ' if row['AtLatest'] else ''}{for_people('Since', moment)}"
 
 
 def _harmless(data: str) -> str:
@@ -154,7 +166,7 @@ def left_out(answer: Answer, query: Query) -> Iterator[str]:
     if answer.why_empty:
         yield answer.why_empty
     for its in answer.lists:
-        kind = f"{its.kind.upper()} logs: " if len(answer.lists) > 1 else ""
+        kind = f"{_KINDS[its.kind]} logs: " if len(answer.lists) > 1 else ""
         yield kind + " · ".join(f"{name} {_sums(figures)}" for name, figures in _totals(its))
     as_of = f"as of {for_people('as_of', answer.as_of)}" if answer.as_of else "nothing counted yet"
     form = "%Y-%m-%d %H:%M"
@@ -294,7 +306,8 @@ def _make_columns(
         if name in _BOTH_WAYS and _BOTH not in made:
             both = (sum(row.get(way) or 0 for way in _BOTH_WAYS) for row in rows)
             made[_BOTH] = make_column(_BOTH, map(human_bytes, both), "number")
-        made[name] = make_column(_title(name), cells, _kind(values, is_kept=name in keep))
+        kind: Kind = "time" if name in _MINUTES else _kind(values, is_kept=name in keep)
+        made[name] = make_column(_title(name), cells, kind)
     return made
 
 

@@ -672,7 +672,7 @@ def test_what_a_row_may_lack_is_no_more_than_it_has_to_be() -> None:
     ]
     assert answer.lists[0].missed == 3 + 1
     assert answer.notes[0] == (
-        "5 tuples are of keys that were dropped in counting; no row lacks more than 4 of them (FlowsDenied)"
+        "5 tuples are of keys that were dropped in counting; no row lacks more than 4 (FlowsDenied)"
     )
 
 

@@ -396,7 +396,7 @@ def make_answer(
 ) -> Answer:
     """The answer that these lists make; ``scopes`` are the catalog's rows of the scopes that were asked."""
     question, span = query.question, query.span()
-    rows = [*_rows(query, lists)]
+    rows = [*_rows(query, scopes, lists)]
     totals = []
     everything = dropped = 0
     for kind in sorted({scope["Kind"] for scope in scopes} | {kind for kind, _ in lists}):
@@ -425,15 +425,16 @@ def make_answer(
     )
 
 
-def _rows(query: Query, lists: Mapping[ListKey, List]) -> Iterator[AnswerRow]:
-    since = query.span().since
+def _rows(query: Query, scopes: Sequence[AnswerRow], lists: Mapping[ListKey, List]) -> Iterator[AnswerRow]:
+    since, before = query.span().since, query.span().before.since
+    counted = {scope["Kind"] for scope in scopes if scope["FirstPeriod"] <= before}
     for (kind, period), its in sorted(lists.items(), key=lambda each: (each[0][0], each[0][1] or since)):
         for rank, (key, line) in enumerate(its.lines.items(), start=1):
-            yield _row(query, kind, period, rank, key, line)
+            yield _row(query, kind, period, rank, key, line, is_before_counted=kind in counted)
         left = _left(query, its)
         if any(left):
             nobody = (None,) * (len(query.key) + query.by_scope)
-            yield _row(query, kind, period, 0, nobody, Line(left, (0, 0)))
+            yield _row(query, kind, period, 0, nobody, Line(left, (0, 0)), is_before_counted=False)
 
 
 def _left(query: Query, its: List) -> tuple[Sums, ...]:
@@ -479,7 +480,16 @@ def _columns(query: Query) -> tuple[str, ...]:
     )
 
 
-def _row(query: Query, kind: str, period: datetime | None, rank: int, key: LineKey, line: Line) -> AnswerRow:
+def _row(
+    query: Query,
+    kind: str,
+    period: datetime | None,
+    rank: int,
+    key: LineKey,
+    line: Line,
+    *,
+    is_before_counted: bool,
+) -> AnswerRow:
     question = query.question
     names = ("Scope", *query.key) if query.by_scope else query.key
     row = {
@@ -498,15 +508,17 @@ def _row(query: Query, kind: str, period: datetime | None, rank: int, key: LineK
         row |= {BEFORE + name: value for name, value in question.figures(line.sums[1]).items()}
         row |= {BEFORE + "Missed": line.missed[1], BEFORE: before, "Change": now - before}
         row["ChangePercent"] = round(100 * (now - before) / before, 1) if before else None
-        row["Trend"] = _trend(line) if rank else None
+        row["Trend"] = _trend(line, is_before_counted=is_before_counted) if rank else None
     return {name: row.get(name) for name in _columns(query)}
 
 
-def _trend(line: Line) -> str | None:
-    """Whether what a row stands for is new, or gone: only if the other time has dropped nothing of it."""
+def _trend(line: Line, *, is_before_counted: bool) -> str | None:
+    """Whether what a row stands for is new, or gone: only if the other time was counted, and has dropped
+    nothing of it.
+    """
     (now, before), (missed, missed_before) = line.sums, line.missed
     if not before:
-        return "may be new" if missed_before else "new"
+        return "new" if is_before_counted and not missed_before else "may be new"
     if not now:
         return "may be gone" if missed else "gone"
     return None
@@ -521,7 +533,7 @@ def _notes(
         filtered = " and couldn't be filtered: some of them may belong here, too" if query.conditions else ""
         yield (
             f"{tuples:,} tuples are of keys that were dropped in counting{filtered}; "
-            f"no row lacks more than {missed:,} of them ({question.unit})"
+            f"no row lacks more than {missed:,} ({question.unit})"
         )
         if compared_by(query) != question.unit:
             yield f"keys are kept by {question.unit}: by {compared_by(query)}, larger ones may have no row"
