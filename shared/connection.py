@@ -47,6 +47,10 @@ LONGEST_WAIT_SECONDS = 10.0
 MOST_RETRIES = 4
 _LONGEST_REASON = 300
 _SECRET = re.compile(r"(?<=//)[^/\s?#]*@|\?[^\s'\"]*=[^\s'\"]*")
+_MOST_CONNECTIONS = 100
+"""Of an account, those that are kept for the next request: as many as a process has threads that make some,
+when it answers several questions at once. They are made when they are needed.
+"""
 _CONNECT_SECONDS = 10
 _SILENCE_SECONDS = 30
 """So long may storage say nothing in the middle of an answer."""
@@ -165,9 +169,8 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it
     def __init__(self) -> None:
         session = Session()
         for scheme in ("http://", "https://"):
-            session.mount(
-                scheme, _Adapter(max_retries=Retry(total=False, redirect=False, raise_on_status=False))
-            )
+            retries = Retry(total=False, redirect=False, raise_on_status=False)
+            session.mount(scheme, _Adapter(pool_maxsize=_MOST_CONNECTIONS, max_retries=retries))
         super().__init__(session=session, connection_timeout=_CONNECT_SECONDS, read_timeout=_SILENCE_SECONDS)
         self._heard = threading.local()
 

@@ -1,7 +1,8 @@
-"""Work that is done side by side: blobs in a sweep, scopes in a rollup."""
+"""Work that is done side by side: blobs in a sweep, scopes in a rollup, what an answer reads."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextvars import copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -10,6 +11,16 @@ from threading import Thread
 from shared.errors import FlowtallyError, Unexpected
 
 log = logging.getLogger(__name__)
+
+
+class Workers(ThreadPoolExecutor):
+    """Threads that work in copies of the context of who submits: what they request is counted as its."""
+
+    def submit[**P, Result](
+        self, work: Callable[P, Result], /, *arguments: P.args, **options: P.kwargs
+    ) -> Future[Result]:
+        """Let a thread do a piece of work."""
+        return super().submit(partial(copy_context().run, work), *arguments, **options)
 
 
 def work_on[Item, Result](

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shared import cli, http_api
 from shared.cli.frame import take_given
 from shared.counts.health import Health
-from shared.counts.index import Head, Indexed, Period, all_of, day_period, hour_period, part_of
+from shared.counts.index import Head, Indexed, Period, all_of, day_period, hour_period, is_all, part_of
 from shared.counts.store import Counts
 from shared.errors import BadRequest, MalformedInput
 from shared.flowlog.restarts import AS_STATED, Correction
@@ -168,13 +168,14 @@ def _event(rng: random.Random) -> Event:
     return Event(hour, rng.choice(SCOPES), flow, rng.choice("abc"), rng.choice("DEF"), correction, is_late)
 
 
-worlds = st.builds(world_of, st.integers(0, 2**32), st.integers(0, 150))
+worlds = st.builds(world_of, st.integers(0, 2**32), st.integers(0, 150) | st.integers(50, 150))
 
 
 @dataclass(frozen=True)
 class Capacities:
     """How many keys are kept of a family in a blob, an hour and a day, and in hours and days of all scopes
-    together, if they are merged (``of_all``); of ``addresses`` everywhere. And which days have been made.
+    together, if they are merged (``of_all``); of ``addresses`` everywhere. And which days have been made, and
+    which entries of the ledger are gone: every second, say, or none.
     """
 
     blob: int = 1000
@@ -183,9 +184,11 @@ class Capacities:
     of_all: int = 0
     addresses: int = 1000
     made: tuple[int, ...] = (0, 1)
+    gone: int = 0
 
 
 keys = st.sampled_from([1, 2, 3, 5, 9, 1000, 1000, 1000])
+few_keys = st.integers(1, 3)
 capacities = st.builds(
     Capacities,
     keys,
@@ -194,6 +197,16 @@ capacities = st.builds(
     st.sampled_from([0, 0, 1, 2, 5, 1000]),
     st.sampled_from([1, 3, 1000, 1000]),
     st.sampled_from([(), (0,), (1,), (0, 1), (0, 1, 2)]),
+    st.sampled_from([0, 0, 0, 1, 2, 3]),
+) | st.builds(
+    # Of these nearly all drop keys at each level.
+    Capacities,
+    few_keys,
+    few_keys,
+    few_keys,
+    few_keys,
+    st.sampled_from([1, 3, 1000, 1000]),
+    st.just((0, 1)),
 )
 
 
@@ -202,6 +215,7 @@ class Stored(Counts):
 
     def __init__(self, world: list[Event], capacities: Capacities) -> None:
         self.capacities = capacities
+        self.dropped: set[str] = set()  # at which levels
         self.ledger = Entries()
         self.parts: dict[tuple[str, str, Period], bytes] = {}
         self.heads_of: dict[tuple[str, Period], Head] = {}
@@ -215,7 +229,7 @@ class Stored(Counts):
                     share = shares.setdefault(event.hour - blob_hour, HourCounts(keys=10_000))
                     share.count(event.flow, event.mac, "group", event.rule, event.correction)
                 for counts in shares.values():
-                    self._keep(counts, capacities.blob)
+                    self._keep("blob", counts, capacities.blob)
                 self.ledger.packed[scope, mac, START + blob_hour * HOUR] = packed = pack(shares)
                 for by, counts in unpack(packed).items():
                     period = hour_period(START + (blob_hour + by) * HOUR)
@@ -223,6 +237,7 @@ class Stored(Counts):
             self._store_all(scope, hours, capacities.hour, capacities.day)
             for period, counts in sorted(hours.items()):
                 everyone[scope.partition("~")[0]].setdefault(period, HourCounts(keys=10_000)).merge(counts)
+        self.ledger.lose(capacities.gone)
         if capacities.of_all:
             for kind, of_kind in everyone.items():
                 self._store_all(all_of(kind), of_kind, capacities.of_all, capacities.of_all)
@@ -230,18 +245,21 @@ class Stored(Counts):
     def _store_all(self, scope: str, hours: Mapping[Period, HourCounts], of_hour: int, of_day: int) -> None:
         days: dict[Period, HourCounts] = {}
         for period, counts in sorted(hours.items()):
-            self._keep(counts, of_hour)
+            self._keep("all" if is_all(scope) else "hour", counts, of_hour)
             self._store(scope, period, counts)
             days.setdefault(day_period(period.begin), HourCounts(keys=10_000)).merge(counts)
         for number in self.capacities.made:
             period = day_period(START + number * DAY)
             counts = days.get(period, HourCounts())
-            self._keep(counts, of_day)
+            self._keep("all" if is_all(scope) else "day", counts, of_day)
             self._store(scope, period, counts)
 
-    def _keep(self, counts: HourCounts, keys: int) -> None:
+    def _keep(self, level: str, counts: HourCounts, keys: int) -> None:
         for name, family in counts.families.items():
-            family.trim(self.capacities.addresses if name == "addresses" else keys)
+            most = self.capacities.addresses if name == "addresses" else keys
+            if len(family) > most and name != "addresses":
+                self.dropped.add(level)
+            family.trim(most)
 
     def _store(self, scope: str, period: Period, counts: HourCounts) -> None:
         packed = pack_apart(counts)
@@ -285,6 +303,11 @@ class Entries(Ledger):
 
     def __init__(self) -> None:
         self.packed: dict[tuple[str, str, datetime], bytes] = {}
+
+    def lose(self, every: int) -> None:
+        """Let every so many-th be gone, if any."""
+        for place in [*self.packed][::every] if every else []:
+            del self.packed[place]
 
     def entries_of(self, scope: str, mac: str, hour: datetime) -> Iterator[Posted]:
         if (packed := self.packed.get((scope, mac, hour))) is not None:
@@ -729,6 +752,75 @@ def test_a_pair_that_an_interface_has_logged_is_found_whatever_was_dropped_above
         assert {row["Missed"] for row in answer.rows} <= {0}
         assert not any(totals(answer, "unfiltered"))
         assert not [note for note in answer.notes if "dropped" in note]
+
+
+def flows_of(hour: int, mac: str, source: str, many: int, *, is_late: bool = False) -> list[Event]:
+    """So many denied flows from a source to an interface's only address."""
+    flow = FlowTuple(
+        _at(hour), source, "192.0.2.1", 5, 22, "TCP", "Inbound", "Denied", "", 0, 1, 0, 0, 0, 0, 0
+    )
+    return [Event(hour, SCOPES[0], flow, "a", mac, is_late=is_late)] * many
+
+
+FROM_ONE = {"from": ["203.0.113.1"], "to": ["192.0.2.1"], "since": ["2026-10-30T05:00"]}
+
+
+def ask_for_one(world: list[Event], capacities: Capacities, **asked: str) -> Answer:
+    given = {"until": ["2026-10-30T08:00"], **FROM_ONE, **{name: [text] for name, text in asked.items()}}
+    return Stored(world, capacities).answer(read_query("denied-conversations", given, NOW))
+
+
+def test_an_address_of_two_interfaces_is_looked_for_at_both_though_only_one_is_known() -> None:
+    world = [
+        *flows_of(5, "D", "203.0.113.1", 10),
+        *flows_of(5, "D", "203.0.113.2", 70),
+        *flows_of(5, "E", "203.0.113.1", 60),
+        *flows_of(5, "E", "203.0.113.3", 5),
+    ]
+    answer = ask_for_one(world, Capacities(hour=2, addresses=1, made=()))
+    (row,) = [row for row in answer.rows if not row["IsRest"]]
+    assert row["FlowsDenied"] <= 70 <= row["FlowsDenied"] + row["Missed"]
+
+
+@pytest.mark.parametrize("gone", [1, 2])
+def test_where_an_entry_is_gone_the_hour_says_what_it_has(gone: int) -> None:
+    """Of the hour's two blobs all are gone, or the one after it, which has most of the flows."""
+    world = [
+        *flows_of(4, "D", "203.0.113.1", 1),
+        *flows_of(5, "D", "203.0.113.1", 1),
+        *flows_of(5, "D", "203.0.113.1", 50, is_late=True),
+        *flows_of(5, "D", "203.0.113.2", 20, is_late=True),
+        *flows_of(5, "D", "203.0.113.3", 5),
+    ]
+    answer = ask_for_one(world, Capacities(hour=2, made=(), gone=gone))
+    (row,) = [row for row in answer.rows if not row["IsRest"]]
+    assert row["FlowsDenied"] <= 51 <= row["FlowsDenied"] + row["Missed"]
+
+
+def test_what_a_blob_has_dropped_may_have_been_there_the_time_before() -> None:
+    """Of the time before, a blob has dropped the pair; of the present time nothing was dropped."""
+    world = [
+        *flows_of(5, "D", "203.0.113.1", 3),
+        *flows_of(5, "D", "203.0.113.2", 5),
+        *flows_of(6, "D", "203.0.113.1", 4),
+    ]
+    answer = ask_for_one(
+        world, Capacities(blob=1, made=()), since="2026-10-30T06:00", until="2026-10-30T07:00", compare="true"
+    )
+    (row,) = [row for row in answer.rows if not row["IsRest"]]
+    assert (row["BeforeMissed"], row["Trend"]) == (3, "may be new")
+
+
+def test_at_least_a_third_of_the_worlds_drop_keys_at_every_level() -> None:
+    dropped: list[set[str]] = []
+
+    @settings(max_examples=200, deadline=None, database=None, derandomize=True)
+    @given(worlds, capacities)
+    def look(world: list[Event], capacities: Capacities) -> None:
+        dropped.append(Stored(world, capacities).dropped)
+
+    look()
+    assert 3 * sum(each == {"blob", "hour", "day", "all"} for each in dropped) >= len(dropped)
 
 
 def test_an_answer_without_rows_says_that_there_was_no_such_traffic() -> None:

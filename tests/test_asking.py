@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
+from shared.connection import count_requests
 from shared.counts.health import Health, RejectTotal
 from shared.counts.index import Head, Indexed, Period, day_period, hour_period, part_of
 from shared.counts.store import SCOPES as CATALOG
@@ -146,3 +147,28 @@ def test_a_day_that_is_not_made_is_read_as_hours_and_one_that_is_not_over_too(
 def test_a_day_that_has_nothing_of_a_family_has_nothing_to_miss(written: tuple[Stores, Traffic]) -> None:
     midnight = day_period(NIGHT).begin
     assert total(written, midnight - 120 * HOUR, day_period(midnight - 96 * HOUR)) == 20 * (3 + 1)
+
+
+def test_requests_of_all_threads_are_counted_and_their_connections_kept(
+    counted_stores: tuple[Stores, Traffic], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Many scopes have dropped keys, and entries of theirs are looked for: that takes all threads."""
+    stores, traffic = counted_stores
+    counts = HourCounts()
+    for event in world_of(2, 60):
+        counts.count(event.flow, "000D3A000001", "group", event.rule)
+    counts.families["conversations"].trim(2)
+    packed = pack_apart(counts)
+    head = Head("", {name: part_of(counts, name, len(each), "") for name, each in packed.items()})
+    for number in range(30):
+        scope = f"nsg~s~g~web-{number:02d}"
+        stores.counts.store(scope, hour_period(NIGHT), head, packed)
+        row = {"RowKey": scope, "Scope": scope, "Kind": "nsg", "Name": scope.rpartition("~")[2]}
+        times = {"FirstPeriod": NIGHT, "LastPeriod": NIGHT}
+        stores.counts.describe({**row, "ResourceId": "", "TargetResourceId": "", **times}, "")
+    traffic.clear()
+    for given in ({}, {"to": ["192.0.2.1"]}):
+        with count_requests() as requests:
+            assert ask(stores.counts, stores.ledger, read_query("conversations", given, NOW)).lists
+        assert requests.made == len(traffic.taken()) > 30 * 3
+    assert not [each for each in caplog.records if each.name.startswith("urllib3")]

@@ -294,6 +294,10 @@ class Chosen:
     scopes: dict[Key, int] = field(default_factory=dict)
 
 
+NOTHING = Chosen({}, {}, {}, 0, 0, 0)
+"""Not to be changed."""
+
+
 def unpack(packed: bytes) -> dict[int, HourCounts]:
     """The counts that were packed; ``MalformedInput`` if these bytes are no packing that we know."""
 
@@ -319,7 +323,7 @@ def unpack_part(packed: bytes, name: str, wanted: Sequence[Wanted] = ()) -> Chos
     """
 
     def choose(shares: Iterable[int], parts: Iterable[_PackedPart]) -> Chosen:
-        chosen = Chosen({}, {}, {}, 0, 0, 0)
+        chosen = NOTHING
         if [*shares] != [0]:
             raise ValueError("it is no period's")
         for part in parts:

@@ -217,12 +217,13 @@ class Merged:
         return max(self.bound_of_others, self.bound_of_named) if self._is_tight() else self._weigh_rest()
 
     def missed(self, key: Key, *, named: bool = False) -> int:
-        """The most that a key may have beside its sums; ``named``: its own side is an address that the
-        conditions name, and such keys were read by themselves.
+        """The most that a key may have beside its sums; ``named``: it is one of those that were read by
+        themselves. One that wasn't found may be.
         """
         if not self._is_tight():
             return self._weigh_rest()
-        return (self.bound_of_named if named else self.bound_of_others) + self.beyond.get(key, 0)
+        bound = self.bound_of_named if named else max(self.bound_of_named, self.bound_of_others)
+        return bound + self.beyond.get(key, 0)
 
     def is_named(self, key: Key) -> bool:
         """Whether a key is one of those that were read by themselves."""
@@ -421,7 +422,7 @@ def make_answer(
         notes=(*_notes(query, scopes, dropped, missed, as_of), *_explanations(query, rows)),
         why_empty=""
         if any(row["IsRest"] is False for row in rows)
-        else _why_empty(query, scopes, everything, as_of),
+        else _why_empty(query, scopes, everything, dropped, as_of),
     )
 
 
@@ -535,6 +536,8 @@ def _notes(
             f"{tuples:,} tuples are of keys that were dropped in counting{filtered}; "
             f"no row lacks more than {missed:,} ({question.unit})"
         )
+        if command := _command_for_raw_log(query):
+            yield f"the log itself tells whether they do: `{command}`"
         if compared_by(query) != question.unit:
             yield f"keys are kept by {question.unit}: by {compared_by(query)}, larger ones may have no row"
     if query.compare and scopes:
@@ -549,6 +552,18 @@ def _notes(
         yield f"nothing is counted after {as_of:%Y-%m-%d %H:%M:%SZ}"
 
 
+def _command_for_raw_log(query: Query) -> str:
+    """The command that finds in the raw log what conditions that name addresses ask for; else nothing."""
+    naming = [each for each in query.conditions if each.names_addresses]
+    if not naming:
+        return ""
+    words = ["why"] if {"from", "to"} == {each.name for each in naming} else ["flows", "SCOPE"]
+    words += [f"--{each.name} {text}" for each in naming for text in each.text.split(" or ")]
+    words += [f"--since {query.span().since:%Y-%m-%dT%H:%MZ}"]
+    words += [f"--until {query.span().until:%Y-%m-%dT%H:%MZ}"] if query.span().until else []
+    return " ".join(["flowtally", *words])
+
+
 def _explanations(query: Query, rows: Iterable[AnswerRow]) -> Iterator[str]:
     """What the rows are of, where their names don't tell."""
     explain = {"rules": explain_rules, "encryption": explain_codes}.get(query.question.name)
@@ -556,7 +571,9 @@ def _explanations(query: Query, rows: Iterable[AnswerRow]) -> Iterator[str]:
         yield from explain(row for row in rows if not row["IsRest"])
 
 
-def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Sums, as_of: datetime | None) -> str:
+def _why_empty(
+    query: Query, scopes: Sequence[AnswerRow], everything: Sums, dropped: Sums, as_of: datetime | None
+) -> str:
     """Why no key has a row: nothing there yet, nothing there any more, or nothing that fits."""
     span = query.span()
     if not scopes:
@@ -566,7 +583,8 @@ def _why_empty(query: Query, scopes: Sequence[AnswerRow], everything: Sums, as_o
         )
     if query.conditions and (tuples := figure(everything, query.question.orders["Tuples"])):
         asked = ", ".join(f"{each.name} {each.text}" for each in query.conditions)
-        return f"nothing fulfils {asked}, of {tuples:,} tuples that this question is about"
+        nothing = "nothing that was kept fulfils" if dropped else "nothing fulfils"
+        return f"{nothing} {asked}, of {tuples:,} tuples that this question is about"
     first = min(scope["FirstPeriod"] for scope in scopes)
     last = max(scope["LastPeriod"] for scope in scopes) + HOUR
     if span.since >= last:

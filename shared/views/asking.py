@@ -7,7 +7,6 @@ entries below are read (see ``descent``).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -22,7 +21,7 @@ from shared.errors import BadRequest
 from shared.ledger.store import Ledger, Posted
 from shared.record_types import first_hour_of_day, notice_left_out, to_lines
 from shared.tally.measures import MEASURES, Sums, to_sums
-from shared.tally.packing import TRAFFIC, Chosen
+from shared.tally.packing import NOTHING, TRAFFIC, Chosen
 from shared.tally.states import States
 from shared.times import DAY, HOUR
 from shared.views.answers import (
@@ -48,9 +47,10 @@ from shared.views.looking_back import Firsts, find_firsts, say_since
 from shared.views.query import Condition, Query, Span, floor, nearest
 from shared.views.questions import QUESTIONS
 from shared.views.reading import Stretch, check_keys, plan, read
+from shared.workers import Workers
 
 WORKERS = 16
-"""Scopes read at the same time."""
+"""Scopes read at the same time; of one that is gone down into, what is below."""
 
 MOST_SIDE_BY_SIDE = 50
 """Scopes that are read side by side at the most."""
@@ -73,7 +73,7 @@ def ask(counts: Counts, ledger: Ledger, query: Query, most_rows: int = MOST_ROWS
         for kind in sorted({row["Kind"] for row in scopes})
         for source in _sources(query, kind, scopes, catalog, of_all.get(kind))
     ]
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="ask") as pool:
+    with Workers(WORKERS, thread_name_prefix="ask") as pool:
         looked = pool.map(partial(_look_at_index, counts, query.span().end), sources)
         lists, elsewhere = _Asking(counts, ledger, query, sources, pool, most_rows).lists()
         recent = dict(zip((source.name for source in sources), looked, strict=True))
@@ -174,7 +174,7 @@ class _Asking:
     ledger: Ledger
     query: Query
     sources: Sequence[_Source]
-    pool: ThreadPoolExecutor
+    pool: Workers
     most_rows: int
 
     def lists(self) -> tuple[dict[ListKey, List], int]:
@@ -284,7 +284,8 @@ class _Asking:
         if named is None or not any(each.dropped(query.question.reads) for each in stretches):
             yield from here(query.conditions)
             return
-        descent = Descent(self.counts, self.ledger, query, named, source.scopes)
+        workers = max(1, WORKERS // len(self.sources))
+        descent = Descent(self.counts, self.ledger, query, named, source.scopes, workers)
         found = [(begin, scope, chosen, True) for scope, begin, chosen in descent.read(stretches, span)]
         if not named.all_are:
             found += here((*query.conditions, named.outside))
@@ -328,7 +329,7 @@ def _of_health(said: Indexed) -> Chosen:
     columns = health.columns()
     sums = _to_sums(columns[name] for name in HEALTH_MEASURES)
     seen = tuple(columns.get(name) for name in QUESTIONS["health"].extremes)
-    return Chosen({(): sums}, {}, {(): seen}, 0, 0, 0) if sums else _NOTHING
+    return Chosen({(): sums}, {}, {(): seen}, 0, 0, 0) if sums else NOTHING
 
 
 def _of_rejects(said: Indexed) -> Chosen:
@@ -338,7 +339,6 @@ def _of_rejects(said: Indexed) -> Chosen:
 
 
 _OF_INDEX: Mapping[str, Callable[[Indexed], Chosen]] = {"health": _of_health, "rejects": _of_rejects}
-_NOTHING = Chosen({}, {}, {}, 0, 0, 0)
 
 
 def _to_sums(figures: Iterable[int]) -> Sums:
@@ -403,7 +403,7 @@ def _say_left_out(query: Query, sources: Sequence[_Source], recent: Mapping[str,
 
 
 def _say_behind(
-    ledger: Ledger, query: Query, sources: Sequence[_Source], as_of: datetime | None, pool: ThreadPoolExecutor
+    ledger: Ledger, query: Query, sources: Sequence[_Source], as_of: datetime | None, pool: Workers
 ) -> Iterator[str]:
     """That the ledger has records that aren't merged yet, where what is merged isn't of now."""
     scopes = [scope for source in sources for scope in source.scopes]

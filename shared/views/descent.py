@@ -7,34 +7,34 @@ has, its keys are not looked for in counts that have dropped some, but
     all scopes → the scopes whose ``addresses`` have it → hours → the entries of those interfaces
 
 as far down as something was dropped, and no further. What is found there is complete, unless the entry itself
-has dropped keys: its rest and floor say so. Where ``addresses`` have dropped some themselves, or an entry is
-gone, the counts above are used as they are, with their bounds.
+has dropped keys: its rest and floor say so.
+
+Where ``addresses`` have dropped some themselves, or where the entries haven't all that the hour has of such
+an address, as one is gone or can't be read, they aren't complete. Then the hour's own counts are used, with
+their bounds, which hold for the keys as well that only the entries have.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
 from operator import itemgetter
 
-from shared.counts.index import Part, is_all
+from shared.counts.index import is_all
 from shared.counts.store import Counts
 from shared.errors import MalformedInput
 from shared.ledger.store import Ledger, Posted
-from shared.tally.measures import MEASURES, to_sums
-from shared.tally.packing import Chosen, unpack_shares
+from shared.tally.measures import figure
+from shared.tally.packing import NOTHING, Chosen, unpack_shares
 from shared.times import HOUR
 from shared.views.query import LENGTHS, Condition, Query, Span
 from shared.views.questions import QUESTIONS, Grain
-from shared.views.reading import Stretch, plan, read, wanted_of
+from shared.views.reading import MOST_KEYS, Stretch, plan, read, wanted_of
+from shared.workers import Workers
 
 MOST_SCOPES = 500
 """Scopes in which an address is looked for at the most."""
-
-WORKERS = 8
-"""Requests at the same time."""
 
 _ADDRESSES = QUESTIONS["addresses"]
 _OWN_SIDE = ("LocalIp",)
@@ -87,6 +87,7 @@ class Descent:
     """Reads the keys of a query whose own side is named, from as far down as something was dropped.
 
     ``scopes``: those of the kind of logs that is read, for the addresses that all of them together have.
+    ``workers``: how many requests are made at the same time.
     """
 
     counts: Counts
@@ -94,6 +95,7 @@ class Descent:
     query: Query
     named: Named
     scopes: Sequence[str]
+    workers: int
 
     def read(self, stretches: Iterable[Stretch], whole: Span) -> Found:
         """What these stretches have of them, and what is below where they have dropped keys; in order."""
@@ -139,30 +141,27 @@ class Descent:
         """What those scopes have whose interfaces may have such an address."""
         if len(self.scopes) > MOST_SCOPES:
             return self._of_run(stretch, span)
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="descent") as pool:
-            may_have = [*pool.map(partial(self._may_have, span), self.scopes)]
+        with Workers(self.workers, thread_name_prefix="descent") as pool:
+            plans = [*pool.map(lambda scope: plan(self.counts, scope, span), self.scopes)]
+            if sum(each.keys(_ADDRESSES.name) for each in chain.from_iterable(plans)) > MOST_KEYS:
+                return self._of_run(stretch, span)
+            may_have = [*pool.map(partial(self._may_have, span), plans)]
+            holding = [stretches for stretches, may in zip(plans, may_have, strict=True) if may]
+            below = replace(self, workers=max(1, self.workers // max(1, len(holding))))
+            return [*chain.from_iterable(pool.map(lambda each: below.read(each, span), holding))]
 
-            def read_scope(scope: str) -> Found:
-                return self.read(plan(self.counts, scope, span), span)
-
-            holding = [scope for scope, may in zip(self.scopes, may_have, strict=True) if may]
-            return [*chain.from_iterable(pool.map(read_scope, holding))]
-
-    def _may_have(self, span: Span, scope: str) -> bool:
+    def _may_have(self, span: Span, stretches: Iterable[Stretch]) -> bool:
         """Whether an interface of a scope has such an address, as far as that is known."""
-        stretches = plan(self.counts, scope, span)
-        return any(its or dropped for its, dropped in self._interfaces(stretches, span).values())
+        return any(its.tuples or its.may_be_more for its in self._interfaces(stretches, span).values())
 
-    def _interfaces(self, stretches: Iterable[Stretch], span: Span) -> dict[datetime, tuple[set[str], bool]]:
-        """By period, the MAC addresses of the interfaces that have such an address, and whether there may be
-        more of them.
-        """
-        found: dict[datetime, tuple[set[str], bool]] = {}
+    def _interfaces(self, stretches: Iterable[Stretch], span: Span) -> "dict[datetime, _Interfaces]":
+        """The interfaces that have such an address, by period."""
+        found = {}
         asked = Query(_ADDRESSES, span.since, span.until, span.now)
         for stretch in stretches:
             dropped = stretch.dropped(_ADDRESSES.name)
             for begin, chosen in read(self.counts, asked, span, stretch, [self.named.inside]):
-                found[begin] = {str(mac) for mac, _ in chosen.sums}, begin in dropped
+                found[begin] = _Interfaces(_tuples_by_mac(chosen), begin in dropped)
         return found
 
     def _of_run(self, stretch: Stretch, span: Span) -> Found:
@@ -171,66 +170,104 @@ class Descent:
         return [each for each in its if span.since <= each[1] < span.end]
 
     def _read_entries(self, stretch: Stretch, span: Span) -> Found:
-        """What the ledger's entries of such interfaces have, hour by hour. The counts themselves are used
-        where it isn't known which these are, or where one of their entries is gone.
+        """What the ledger's entries of such interfaces have, hour by hour; and what the hours themselves have
+        whose entries aren't complete.
         """
         scope = stretch.source
         interfaces = self._interfaces(plan(self.counts, scope, span, by_hour=True), span)
         hours = [hour for hour in stretch.dropped(self._name) if span.since <= hour < span.end]
-        wanted = {
-            (mac, hour + by * HOUR)
-            for hour in hours
-            for mac in interfaces.get(hour, (set(), False))[0]
-            for by in (-1, 0, 1)  # a blob has a share in its neighbours' hours
-        }
-        entries = self._load(scope, wanted)
+        of_hours = {hour: interfaces.get(hour, _Interfaces({}, may_be_more=True)) for hour in hours}
+        entries = self._load(
+            scope,
+            {(mac, hour + by * HOUR) for hour, its in of_hours.items() for mac in its.tuples for by in _NEAR},
+        )
         found: Found = []
-        above: set[datetime] = set()
-        for hour in hours:
-            macs, may_be_more = interfaces.get(hour, (set(), False))
-            if any(entries.get((mac, hour)) is None for mac in macs) or (may_be_more and not macs):
-                above.add(hour)
-                continue
-            for mac in macs:
-                for by in (-1, 0, 1):
-                    for shares in entries.get((mac, hour + by * HOUR)) or ():
-                        if -by in shares:
-                            found.append((scope, hour, shares[-by]))
-            if may_be_more:
-                found.append((scope, hour, _beyond(stretch.heads[hour].parts[self._name])))
-        if above:
-            found += [each for each in self._of_run(stretch, span) if each[1] in above]
+        incomplete: dict[datetime, list[Chosen]] = {}
+        for hour, its in of_hours.items():
+            below: list[Chosen] = []
+            is_complete = not its.may_be_more
+            for mac, tuples in its.tuples.items():
+                shares = [
+                    shares[-by] for by in _NEAR for shares in entries[mac, hour + by * HOUR] if -by in shares
+                ]
+                below += [share.chosen for share in shares]
+                is_complete = is_complete and sum(share.tuples.get(mac, 0) for share in shares) >= tuples
+            if is_complete:
+                found += [(scope, hour, chosen) for chosen in below]
+            else:
+                incomplete[hour] = below
+        if incomplete:
+            for _, hour, chosen in self._of_run(stretch, span):
+                if hour in incomplete:
+                    found.append((scope, hour, chosen))
+                    found += [(scope, hour, _beside(chosen, below)) for below in incomplete[hour]]
         return found
 
     def _load(
         self, scope: str, wanted: Iterable[tuple[str, datetime]]
-    ) -> dict[tuple[str, datetime], list[dict[int, Chosen]] | None]:
-        """What the entries of these interfaces and hours have of the named keys, by share; ``None`` where
-        there is none, or one that can't be read.
+    ) -> "dict[tuple[str, datetime], list[dict[int, _Share]]]":
+        """What the entries of these interfaces and hours have of the named keys, by share. What can't be read
+        has nothing.
         """
-        conditions = wanted_of(self._conditions)
+        conditions, inside = wanted_of(self._conditions), wanted_of([self.named.inside])
 
-        def load(place: tuple[str, datetime]) -> list[dict[int, Chosen]] | None:
-            its = [*self.ledger.entries_of(scope, *place)]
+        def unpack(packed: bytes) -> dict[int, _Share]:
+            addresses = unpack_shares(packed, _ADDRESSES.name, inside)
+            chosen = unpack_shares(packed, self._name, conditions)
+            return {
+                share: _Share(_tuples_by_mac(addresses.get(share, NOTHING)), chosen.get(share, NOTHING))
+                for share in addresses.keys() | chosen.keys()
+            }
+
+        def load(place: tuple[str, datetime]) -> list[dict[int, _Share]]:
             try:
-                return (
-                    [
-                        unpack_shares(each.entry.packed, self._name, conditions)
-                        for each in its
-                        if isinstance(each, Posted)
-                    ]
-                    if its and all(isinstance(each, Posted) for each in its)
-                    else None
-                )
+                its = self.ledger.entries_of(scope, *place)
+                return [unpack(each.entry.packed) for each in its if isinstance(each, Posted)]
             except MalformedInput:
-                return None
+                return []
 
         places = sorted(wanted)
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="descent") as pool:
+        with Workers(self.workers, thread_name_prefix="descent") as pool:
             return dict(zip(places, pool.map(load, places), strict=True))
 
 
-def _beyond(part: Part) -> Chosen:
-    """What of a period stands behind its rest and floor alone."""
-    rest = to_sums([*part.rest, *[0] * (len(MEASURES) - len(part.rest))])
-    return Chosen({}, {}, {}, 0, rest, part.floor)
+_NEAR = (-1, 0, 1)
+"""The hours, from an hour on, whose blobs may have a share in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Interfaces:
+    """Of a period, how many tuples each interface has at the named addresses, by its MAC address, and whether
+    there may be more.
+    """
+
+    tuples: dict[str, int]
+    may_be_more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """Of a share of an entry, the same, and what is wanted of it."""
+
+    tuples: dict[str, int]
+    chosen: Chosen
+
+
+def _tuples_by_mac(addresses: Chosen) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for (mac, _), sums in addresses.sums.items():
+        found[str(mac)] = found.get(str(mac), 0) + figure(sums, _ADDRESSES.orders["Tuples"])
+    return found
+
+
+def _beside(hour: Chosen, entry: Chosen) -> Chosen:
+    """What an entry has of keys that its hour has dropped: the hour's rest and floor bound it."""
+    return replace(
+        entry,
+        sums={key: sums for key, sums in entry.sums.items() if key not in hour.sums},
+        missed={},
+        seen={key: seen for key, seen in entry.seen.items() if key not in hour.sums},
+        others=0,
+        rest=0,
+        floor=0,
+    )
