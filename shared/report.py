@@ -21,8 +21,8 @@ def make_report(stores: Stores, given: Given, now: datetime) -> str:
     return page.render(
         {
             "made": plain(now),
-            "selection": {"since": "24h"}
-            | {name: ", ".join(texts) for name, texts in given.items() if texts},
+            "selection": {"scope": [], "since": "24h"}
+            | {name: texts if name == "scope" else ",".join(texts) for name, texts in given.items() if texts},
             "scopes": _fetched(http_api.scopes(stores.counts), {}, now)["rows"],
             "status": _fetched(http_api.status(stores.flow_logs, stores.ledger), {}, now),
             "answers": {

@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from shared import page
 from shared.cli import main
 from shared.flowlog.reasons import Reason
 from shared.record_types import LOOK_AT
 from shared.views.questions import QUESTIONS, Question
+from tests import naive
 from tests.browser import browser as run_browser
 from tests.shown import EVIL, MARKUP, Shown
 from tests.system import Stores
@@ -109,7 +110,8 @@ def test_the_figures_are_the_logs(show: Show, site: Shown, kind: str) -> None:
     assert fact(shown, "Unread") == "0 B"
     malformed = sum(health.malformed for (scope, _), health in site.truth.health.items() if scope in scopes)
     assert fact(shown, "Rejected") == str(malformed)
-    expect(shown.get_by_role("heading", level=1)).to_contain_text("Network traffic of all scopes")
+    title = f"Network traffic of all scopes ({'VNet' if kind == 'vnet' else 'NSG'} flow logs)"
+    expect(shown.get_by_role("heading", level=1)).to_have_text(title)
 
 
 @pytest.mark.parametrize("wanted", ["nsg-web", "flowlog-hub"])
@@ -202,20 +204,180 @@ def test_charts_can_be_read_without_seeing_them(show: Show, site: Shown) -> None
     assert denied == sum(figures[2] for key, figures in truth.items() if key == ("Inbound", "Denied"))
 
 
+def numbers(shown: Page, panel: str, place: int = 0) -> list[int]:
+    """A measure of a panel's rows, exactly."""
+    return [
+        int(str(row.locator("td.num").nth(place).get_attribute("title")).replace(",", ""))
+        for row in shown.locator(f"#{panel} tbody tr").all()
+    ]
+
+
+def test_rows_are_in_the_order_of_the_first_measure_that_is_shown(show: Show) -> None:
+    shown = show("kind=nsg")
+    for panel in (panel for panel in page.PANELS if panel.table and cells(shown, panel.id)):
+        found = numbers(shown, panel.id)
+        assert found == sorted(found, reverse=True), panel.id
+    assert "tuples" in [each.lower() for each in shown.locator("#rules thead th").all_inner_texts()]
+
+
+def test_every_table_that_may_have_more_shows_more(show: Show) -> None:
+    shown = show("kind=nsg")
+    longer = []
+    for panel in (panel for panel in page.PANELS if panel.table):
+        more = shown.locator(f"#{panel.id} .more")
+        assert more.is_visible() == (len(cells(shown, panel.id)) == 10), panel.id
+        if more.is_visible():
+            more.click()
+            expect(shown.locator(f"#{panel.id} .fewer")).to_be_visible()
+            if len(cells(shown, panel.id)) > 10:
+                longer.append(panel.id)
+    assert {"rules", "denied-sources", "conversations"} <= {*longer}
+    rows = cells(shown, "rules")
+    before = int(str(shown.evaluate("document.documentElement.dataset.shown")))
+    shown.get_by_role("button", name="Refresh").click()
+    settled(shown, before)
+    assert cells(shown, "rules") == rows, "as many as before"
+    shown.locator("#rules .fewer").click()
+    expect(shown.locator("#rules tbody tr")).to_have_count(10)
+
+
+def test_rows_say_in_how_many_scopes_they_are(show: Show, site: Shown) -> None:
+    shown = show("kind=nsg")
+    having = {
+        address: sum((address,) in site.figures("denied-sources", {scope}) for scope in site.scopes("nsg"))
+        for (address,) in site.figures("denied-sources", site.scopes("nsg"))
+    }
+    listed = [row[0].split(" in ") for row in cells(shown, "denied-sources")]
+    for address, *scopes in listed:
+        said = int(re.sub(r"\D", "", scopes[0])) if scopes else 1
+        assert said <= having[address]
+        assert said == having[address] or scopes[0].startswith("at least")
+    assert any(scopes for _, *scopes in listed)
+
+
+def test_a_file_has_what_the_api_writes(show: Show, site: Shown) -> None:
+    """Texts in quotes, MAC addresses with hyphens, no formulas: there is one way to write CSV."""
+    for query, panel, holds in (
+        ("scope=onclick", "rules", f'"{MARKUP}"'),
+        ("kind=nsg", "nics", '"00-0D-3A-00-00-02"'),
+    ):
+        shown = show(query)
+        with shown.expect_download() as download:
+            shown.locator(f"#{panel} .csv").click()
+        assert download.value.suggested_filename == f"{panel}.csv"
+        saved = download.value.path().read_text("utf-8")
+        path = f"/api/show/{panel}"
+        asked = f"{path}?{query}&limit=10&output=csv"
+        answer = site.site.answer("GET", path, asked, {"x-functions-key": KEY})
+        assert saved == answer.body.decode()
+        assert holds in saved
+
+
 # Filters
+
+
+def of_selection(
+    site: Shown, kind: str, fits: Callable[[dict[str, Any]], bool]
+) -> tuple[naive.Figures, naive.Figures]:
+    """What the naive count says of conversations that fit, those allowed and those denied."""
+
+    def summed(view: str) -> naive.Figures:
+        names = QUESTIONS[view].key
+        found = site.figures(view, site.scopes(kind))
+        return [
+            sum(each)
+            for each in zip(
+                *(figures for key, figures in found.items() if fits(dict(zip(names, key, strict=True)))),
+                strict=True,
+            )
+        ] or [0] * 12
+
+    return summed("conversations"), summed("denied-conversations")
+
+
+@pytest.mark.parametrize("where", ["page", "report"])
+@pytest.mark.parametrize("wanted", ["ip", "port", "both"])
+def test_an_address_and_a_port_hold_for_tiles_and_charts(
+    show: Show, site: Shown, tmp_path: Path, wanted: str, where: str
+) -> None:
+    talks = site.figures("conversations", site.scopes("vnet"))
+    source, _, port, *_ = max(talks, key=lambda key: talks[key][1])
+    selected = {"ip": source, "port": str(port)} if wanted == "both" else {}
+    selected |= {"ip": {"ip": source}, "port": {"port": str(port)}}.get(wanted, {})
+
+    def fits(key: dict[str, Any]) -> bool:
+        return ("ip" not in selected or source in (key["SrcIp"], key["DestIp"])) and (
+            "port" not in selected or key["DestPort"] == port
+        )
+
+    allowed, denied = of_selection(site, "vnet", fits)
+    everybody = sum(figures[1] for figures in site.figures("traffic", site.scopes("vnet")).values())
+    assert 0 < allowed[1] < everybody
+    shown = show("&".join(f"{name}={text}" for name, text in selected.items()))
+    if where == "report":
+        options = [part for name, text in selected.items() for part in (f"--{name}", text)]
+        shown.goto(make_report(site, tmp_path / "its.html", *options).as_uri())
+        settled(shown)
+    assert fact(shown, "Flows allowed") == f"{allowed[1]:,}"
+    assert fact(shown, "Flows denied") == f"{denied[2]:,}"
+    read = shown.locator(".readout").all_inner_texts()
+    assert (
+        sum(int(text.replace(",", "")) for text in re.findall(r"allowed: ([\d,]+) in all", " ".join(read)))
+        == (allowed[1])
+    )
+    assert shown.locator("#traffic-notes li").count() == 0
+    expect(shown.locator("#fresh-notes li").first).to_contain_text("this is of all that was logged")
+    expect(shown.locator("#window")).to_contain_text(
+        " · ".join(selected.values()) if wanted != "both" else source
+    )
+
+
+def test_what_tiles_and_charts_do_not_hold_is_said(show: Show) -> None:
+    shown = show("mac=000D3A000001&port=443")
+    expect(shown.locator("#traffic-notes")).to_contain_text("Not by interface")
+    shown = show("mac=000D3A000001")
+    assert shown.locator("#traffic-notes li").count() == 0
+
+
+def test_figures_that_may_lack_some_are_bounds(chromium: Browser, site: Shown, tmp_path: Path) -> None:
+    """Where keys were dropped, what is selected can't be held against them."""
+    made = make_report(site, tmp_path / "bounds.html", "--port", "443").read_text("utf-8")
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', made, re.DOTALL)
+    assert found
+    data = json.loads(found[1])["report"]
+    (its,) = data["answers"]["series-allowed"]["lists"]
+    its["unfiltered"] |= {"Tuples": 7, "FlowsAllowed": 5}
+    out = tmp_path / "bounds.html"
+    out.write_text(page.render(data), "utf-8")
+    with watched(chromium) as (context, slips):
+        shown = context.new_page()
+        shown.goto(out.as_uri())
+        settled(shown)
+        assert fact(shown, "Flows allowed") == f"at least {its['total']['FlowsAllowed']:,}"
+        more = shown.locator(".fact", has_text="Flows allowed").locator(".more").inner_text()
+        assert more == f"at most {its['total']['FlowsAllowed'] + 5:,}"
+        assert fact(shown, "Denied, of all") == "–"
+        expect(shown.locator("#traffic-notes")).to_contain_text("keys were dropped in counting")
+    assert slips == []
 
 
 def test_what_is_selected_is_in_the_url_and_back_goes_back(show: Show) -> None:
     shown = show()
-    shown.get_by_label("Scope", exact=True).select_option(label="NSG-WEB (NSG)")
+    scopes = shown.get_by_label("Scope", exact=True)
+    assert scopes.locator("option").all_inner_texts() == ["All scopes", "FLOWLOG-HUB"]
+    shown.get_by_label("Logs", exact=True).select_option("NSG")
     settled(shown, 1)
-    assert "scope=nsg" in shown.url
-    shown.get_by_label("Window", exact=True).select_option("6h")
+    assert "kind=nsg" in shown.url
+    assert "FLOWLOG-HUB" not in scopes.locator("option").all_inner_texts()
+    scopes.select_option(label="NSG-WEB")
     settled(shown, 2)
+    assert ("scope=nsg" in shown.url, "kind=" in shown.url) == (True, False), "a scope has one kind"
+    shown.get_by_label("Window", exact=True).select_option("6h")
+    settled(shown, 3)
     assert "since=6h" in shown.url
     shown.get_by_label("Port", exact=True).fill("22")
     shown.get_by_label("Port", exact=True).press("Enter")
-    settled(shown, 3)
+    settled(shown, 4)
     assert "port=22" in shown.url
     assert {row[0].split("/")[0] for row in cells(shown, "denied-ports")} == {"22"}
     assert shown.locator("#denied-sources .notes").inner_text().startswith("Not by port")
@@ -227,10 +389,10 @@ def test_what_is_selected_is_in_the_url_and_back_goes_back(show: Show) -> None:
     assert {row[0].split("/")[0] for row in cells(either, "allowed-ports")} <= {"22", "443", "3389"}
     expect(again.get_by_role("heading", level=1)).to_contain_text("NSG-WEB")
     shown.go_back()
-    settled(shown, 4)
+    settled(shown, 5)
     expect(shown.get_by_label("Port", exact=True)).to_have_value("")
     shown.get_by_role("button", name="Clear").click()
-    settled(shown, 5)
+    settled(shown, 6)
     assert not shown.url.partition("?")[2]
 
 
@@ -416,9 +578,77 @@ def test_what_fails_says_why_and_can_be_tried_again(chromium: Browser, site: Sho
             site.site.broken = set()
         shown.locator("#talkers").get_by_role("button", name="Try again").click()
         expect(shown.locator("#talkers table")).to_be_visible()
-        shown.goto(f"{site.url}/api/dashboard?port=many")
+
+
+@pytest.mark.parametrize(
+    ("query", "label"),
+    [
+        ("port=many", "Port"),
+        ("ip=10.0.0&port=443", "Address"),
+        ("mac=nobody", "Interface"),
+        ("scope=nothing-like-it", "Scope"),
+        ("scope=flowlog-hub&kind=nsg", "Logs"),
+        ("since=soon", "From (UTC)"),
+        ("since=2026-01-02&until=2026-01-01", "Until (UTC)"),
+    ],
+)
+def test_a_selection_that_is_refused_is_marked_and_no_figure_is_shown(
+    chromium: Browser, site: Shown, query: str, label: str
+) -> None:
+    with watched(chromium) as (context, _):
+        shown = context.new_page()
+        shown.goto(f"{site.url}/api/dashboard?{query}#code={KEY}")
         settled(shown)
-        expect(shown.get_by_role("alert")).to_contain_text("port: 'many' won't do")
+        field = shown.get_by_label(label, exact=True)
+        expect(field).to_be_visible()
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(shown.get_by_role("alert").inner_text())
+        assert shown.locator("[aria-invalid]").count() == 1
+        assert shown.locator("main h2, main .fact, main table").filter(visible=True).count() == 0
+        shown.get_by_role("button", name="Clear").click()
+        settled(shown, 1)
+        assert shown.locator("[aria-invalid]").count() == 0
+        assert shown.get_by_role("alert").inner_text() == ""
+        expect(shown.locator("#rules table")).to_be_visible()
+        assert shown.locator(".uplot canvas").count() == 3
+
+
+def test_what_is_too_much_for_some_is_no_invalid_selection(chromium: Browser, site: Shown) -> None:
+    problem = {"title": "Bad request", "status": 400, "detail": "since: too much", "parameter": "since"}
+    with watched(chromium) as (context, _):
+        context.route("**/show/conversations?*", lambda route: route.fulfill(status=400, json=problem))
+        shown = context.new_page()
+        shown.goto(f"{site.url}/api/dashboard#code={KEY}")
+        settled(shown)
+        expect(shown.locator("#conversations .failed")).to_have_text("since: too much")
+        expect(shown.locator("#talkers table")).to_be_visible()
+        assert shown.locator("[aria-invalid]").count() == 0
+
+
+def test_each_panel_is_drawn_when_its_answer_is_there(chromium: Browser, site: Shown) -> None:
+    with watched(chromium) as (context, slips):
+        held: list[Route] = []
+
+        def hold(route: Route) -> None:
+            held.append(route)
+
+        for late in ("**/show/talkers?*", "**/status?*"):
+            context.route(late, hold)
+        shown = context.new_page()
+        shown.goto(f"{site.url}/api/dashboard#code={KEY}")
+        for panel in page.PANELS:
+            if panel.table and panel.id != "talkers":
+                expect(shown.locator(f"#{panel.id} table")).to_be_visible()
+        expect(shown.locator(".uplot canvas")).to_have_count(3)
+        assert fact(shown, "Flows denied")
+        assert fact(shown, "Unread") == "…"
+        assert shown.locator("#talkers table").count() == 0
+        for route in held:
+            route.continue_()
+        settled(shown)
+        assert fact(shown, "Unread") == "0 B"
+        expect(shown.locator("#talkers table")).to_be_visible()
+    assert slips == []
 
 
 # The report

@@ -8,7 +8,7 @@ Content-Security-Policy allows the script and the style by their hashes, and no 
 import base64
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import cache
@@ -17,17 +17,14 @@ from typing import Any
 
 from shared.times import HOUR
 from shared.views.query import REPORT_PARAMETERS, parameters_of
-from shared.views.questions import QUESTIONS, Grain
+from shared.views.questions import QUESTIONS, Grain, Question
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("locale.js", "vendor/uPlot.iife.min.js", "page.js")
 _STYLES = ("vendor/uPlot.min.css", "page.css")
 
-GRAINS: tuple[tuple[Grain, float], ...] = (("5m", 12), ("hour", 14 * 24), ("day", float("inf")))
-"""What charts are drawn by: the finest grain whose hours the window doesn't exceed."""
-
-INTERFACES = "nics"
-"""The question that is asked instead of ``traffic`` where one network interface is looked at."""
+INTERFACES, ALLOWED, DENIED = "nics", "conversations", "denied-conversations"
+"""The questions asked instead of ``traffic`` where an interface, an address or a port is selected."""
 
 LAYOUT = (
     *("denied-sources", "denied-ports", "denied-conversations", "talkers", "allowed-ports", "conversations"),
@@ -39,42 +36,45 @@ LAYOUT = (
 @dataclass(frozen=True, slots=True)
 class Panel:
     """A part of the page: the question that it shows the answer to, and with which parameters it asks,
-    beside those that are selected. ``by_time``: one list for each period. ``table``: shown as a table.
+    beside those that are selected. ``instead``: what is asked where one of these parameters is selected; of
+    several the last holds. ``by_time``: one list for each period. ``table``: shown as a table.
     """
 
     id: str
     question: str
     parameters: Mapping[str, str] = field(default_factory=dict)
+    instead: Mapping[str, str] = field(default_factory=dict)
     by_time: bool = False
     table: bool = False
 
 
-def _panels() -> tuple[Panel, ...]:
+def _panels() -> Iterator[Panel]:
+    yield Panel("health", "health")
+    for status, conversations in (("Allowed", ALLOWED), ("Denied", DENIED)):
+        asked = {"status": status, "by": "Direction"}
+        instead = {"mac": INTERFACES, "ip": conversations, "port": conversations}
+        yield Panel(f"series-{status.lower()}", "traffic", asked, instead, by_time=True)
+        yield Panel(f"change-{status.lower()}", "traffic", {**asked, "compare": "true"}, instead)
     tables = [name for name in QUESTIONS if name not in ("traffic", "health")]
     tables.sort(key=lambda name: LAYOUT.index(name) if name in LAYOUT else len(LAYOUT))
-    return (
-        Panel("summary", "traffic", {"limit": "1"}),
-        Panel("change", "traffic", {"limit": "1", "compare": "true"}),
-        *(
-            Panel(
-                f"series-{direction}-{status}".lower(),
-                "traffic",
-                {"direction": direction, "status": status, "limit": "1"},
-                by_time=True,
-            )
-            for direction in ("Inbound", "Outbound")
-            for status in ("Allowed", "Denied")
-        ),
-        Panel("health", "health"),
-        *(Panel(name, name, {"limit": "10"}, table=True) for name in tables),
-    )
+    for name in tables:
+        yield Panel(name, name, {"limit": "10"}, table=True)
 
 
-PANELS = _panels()
+PANELS = (*_panels(),)
 
 
 SELECTED = tuple(each.name for each in REPORT_PARAMETERS)
 """The parameters that are selected on the page, or for a report."""
+
+
+def grains_of(question: Question) -> list[tuple[Grain, float]]:
+    """What charts are drawn by, the finest first, each with the hours that a window has at the most. An hour
+    of conversations has many keys: of long windows their days are read.
+    """
+    hours = 3 * 24 if question.name in (ALLOWED, DENIED) else 14 * 24
+    most: dict[Grain, float] = {"5m": 12, "hour": hours, "day": 1e9}
+    return [(grain, most[grain]) for grain in question.grains]
 
 
 def asks(
@@ -83,16 +83,13 @@ def asks(
     """The question that a panel asks, and its parameters: for a report what ``queryOf`` in page.js is for
     the browser. ``window``: the time that is looked at.
     """
-    question = QUESTIONS[
-        INTERFACES if selection.get("mac") and panel.question == "traffic" else panel.question
-    ]
+    instead = [name for parameter, name in panel.instead.items() if selection.get(parameter)]
+    question = QUESTIONS[[panel.question, *instead][-1]]
     takes = {each.name for each in parameters_of(question)}
     given = {name: [*texts] for name, texts in selection.items() if texts and name in takes}
-    given |= {name: [text] for name, text in panel.parameters.items()}
+    given |= {name: [text] for name, text in panel.parameters.items() if name in takes}
     if panel.by_time:
-        hours = window / HOUR
-        fits = [(grain, most) for grain, most in GRAINS if grain in question.grains]
-        given["grain"] = [next((grain for grain, most in fits if hours <= most), fits[-1][0])]
+        given["grain"] = [next(grain for grain, most in grains_of(question) if window / HOUR <= most)]
     return question.name, given
 
 
@@ -151,9 +148,7 @@ def _fill(template: str, **parts: str) -> str:
 def _described() -> dict[str, Any]:
     """What the script has to know of the questions and panels."""
     return {
-        "interfaces": INTERFACES,
         "selected": SELECTED,
-        "grains": [{"grain": grain, "hours": min(hours, 1e9)} for grain, hours in GRAINS],
         "panels": [asdict(panel) for panel in PANELS],
         "questions": {
             name: {
@@ -164,7 +159,7 @@ def _described() -> dict[str, Any]:
                 "extremes": [*question.extremes],
                 "unit": question.unit,
                 "ranked": question.ranked_by is not None,
-                "grains": question.grains,
+                "grains": [{"grain": grain, "hours": hours} for grain, hours in grains_of(question)],
                 "unknown": question.unknown,
                 "parameters": [each.name for each in parameters_of(question)],
             }

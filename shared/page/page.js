@@ -1,4 +1,5 @@
-/* The page: one selection (scope, time, filters), one answer for each panel, one element for each value.
+/* The page: one selection (kind of logs, scope, time, filters), one answer for each panel, one element for each
+value. Each panel is drawn when its answer is there, and once no part of the selection can be invalid any more.
 
 What the panels are and which questions they ask is data (#data, made by shared/page): so is, in a report, each
 panel's answer. Otherwise the answers are fetched from beside the page. Nothing from a log is ever read as
@@ -17,9 +18,15 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     5671: "amqp", 5900: "vnc", 5985: "winrm", 5986: "winrm", 6379: "redis", 6443: "kubernetes", 8080: "http", 8443: "https", 9200: "elasticsearch",
     11211: "memcached", 27017: "mongodb" };
 
-  let selection = {};
+  const KINDS = { vnet: "VNet flow logs", nsg: "NSG flow logs" };
+  const NAMES = { mac: "interface", ip: "address", port: "port" };
+  const STEPS_OF_ROWS = [10, 50, 250, 1000];
+
+  let selection = { scope: [] };
   let scopes = [];
   let shared = [];  // notes that concern all tables alike
+  let limits = {};  // rows of a table, where it isn't as many as at first
+  const macs = new Set();  // the interfaces that were seen, to choose from
   let round = 0;
 
   /* Elements */
@@ -75,7 +82,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     return `${Math.round(seconds / 86400)} days`;
   }
 
-  const SUMS = { Bytes: ["BytesSrcToDest", "BytesDestToSrc"], Flows: ["FlowsAllowed", "FlowsDenied"], Traffic: ["BytesSrcToDest", "BytesDestToSrc", "Tuples"] };
+  const SUMS = { Bytes: ["BytesSrcToDest", "BytesDestToSrc"], Flows: ["FlowsAllowed", "FlowsDenied"] };
   const total = (of, name) => (name in SUMS ? SUMS[name].reduce((sum, each) => sum + of[each], 0) : of[name]);
 
   /* Asking */
@@ -88,7 +95,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     }
   }
 
-  async function fetchJson(path, fresh) {
+  async function fetchAnswer(path, fresh) {
     const key = sessionStorage.getItem(KEY);
     let answer;
     try {
@@ -96,37 +103,59 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     } catch {
       throw new Refused(0, { detail: "the function app can't be reached" });
     }
-    if (answer.ok) return answer.json();
+    if (answer.ok) return answer;
     throw new Refused(answer.status, await answer.json().catch(() => ({})));
   }
 
+  const fetchJson = async (path, fresh) => (await fetchAnswer(path, fresh)).json();
+
+  /* What a panel asks: something else where a selected parameter calls for it; of several the last holds. */
   function questionOf(panel) {
-    return data.questions[selection.mac && panel.question === "traffic" ? data.interfaces : panel.question];
+    const instead = Object.entries(panel.instead).filter(([name]) => selection[name]).map(([, question]) => question);
+    return data.questions[instead.at(-1) || panel.question];
+  }
+
+  /* What is selected of a parameter. */
+  const textsOf = (name) => [selection[name] || []].flat();
+
+  /* Those of the selected parameters that a panel's question takes. */
+  const taken = (panel) => data.selected.filter((name) => textsOf(name).length && questionOf(panel).parameters.includes(name));
+
+  /* When the time that is selected begins and ends. */
+  function times() {
+    const now = report ? Date.parse(report.made) : Date.now();
+    const read = (text) => {
+      const age = /^(\d+)([mhd])$/.exec(text);
+      return age ? now - age[1] * { m: 60e3, h: 3600e3, d: 86400e3 }[age[2]] : Date.parse(utc(text));
+    };
+    return [read(selection.since), selection.until ? read(selection.until) : now];
   }
 
   function hours() {
-    const age = /^(\d+)([mhd])$/.exec(selection.since);
-    const since = age ? Date.now() - age[1] * { m: 60e3, h: 3600e3, d: 86400e3 }[age[2]] : Date.parse(utc(selection.since));
-    const until = selection.until ? Date.parse(utc(selection.until)) : Date.now();
+    const [since, until] = times();
     return (until - since) / 3600e3;
   }
 
   const utc = (text) => (/(Z|[+-]\d\d:?\d\d)$/.test(text) ? text : `${text}${text.includes("T") ? "" : "T00:00"}Z`);
 
-  /* The scopes that are selected: each by its name or key, or a part of it, as the API finds them. */
-  function selectedScopes() {
-    const wanted = (selection.scope || "").toLowerCase();
+  /* The scopes that these texts select: each is a name or key, or a part of it, as the API finds them. */
+  function findScopes(texts) {
     const names = (each) => [each.Scope, each.Name, each.ResourceId || ""].map((name) => name.toLowerCase());
-    const exact = scopes.filter((each) => names(each).includes(wanted));
-    return exact.length ? exact : scopes.filter((each) => names(each).some((name) => name.includes(wanted)));
+    const found = texts.map((text) => text.toLowerCase()).flatMap((text) => {
+      const exact = scopes.filter((each) => names(each).includes(text));
+      return exact.length ? exact : scopes.filter((each) => names(each).some((name) => name.includes(text)));
+    });
+    return texts.length ? scopes.filter((each) => found.includes(each)) : scopes;
   }
 
   /* NSG logs and VNet logs are never added up: the page is of one kind. VNet logs replace NSG logs. */
-  function kind() {
-    if (selection.kind) return selection.kind;
-    const known = selectedScopes();
-    return !known.length || known.some((each) => each.Kind === "vnet") ? "vnet" : "nsg";
+  function kindOf(wanted) {
+    const known = findScopes(wanted.scope);
+    return wanted.kind || (!known.length || known.some((each) => each.Kind === "vnet") ? "vnet" : "nsg");
   }
+
+  const kind = () => kindOf(selection);
+  const scopesOfKind = () => scopes.filter((each) => each.Kind === kind());
 
   /* An answer with the totals of its list beside the rows. */
   function withTotals(question, answer) {
@@ -135,25 +164,26 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     return { ...answer, ...(answer.lists.find((each) => each.kind === kind()) || none) };
   }
 
-  function queryOf(panel, more) {
+  function queryOf(panel) {
     const question = questionOf(panel);
     const query = new URLSearchParams();
-    for (const name of data.selected) if (selection[name] && question.parameters.includes(name)) query.append(name, selection[name]);
+    for (const name of taken(panel)) for (const text of textsOf(name)) query.append(name, text);
     query.set("kind", kind());
-    for (const [name, value] of Object.entries({ ...panel.parameters, ...more })) query.append(name, value);
-    if (panel.by_time) {
-      const fits = data.grains.filter((each) => question.grains.includes(each.grain));
-      query.set("grain", (fits.find((each) => hours() <= each.hours) || fits.at(-1)).grain);
-    }
+    for (const [name, value] of Object.entries(panel.parameters)) if (question.parameters.includes(name)) query.set(name, value);
+    if (limits[panel.id]) query.set("limit", limits[panel.id]);
+    if (panel.by_time) query.set("grain", (question.grains.find((each) => hours() <= each.hours) || question.grains.at(-1)).grain);
     return query;
   }
 
-  async function answerTo(panel, fresh, more) {
+  async function answerTo(panel, fresh) {
     const question = questionOf(panel);
     if (report) return withTotals(question, report.answers[panel.id]);
-    const query = queryOf(panel, more);
+    const query = queryOf(panel);
     return { ...withTotals(question, await fetchJson(`show/${question.name}?${query}`, fresh)), grain: query.get("grain") };
   }
+
+  /* Those of interface, address and port that are selected, and that a question doesn't take. */
+  const leftOut = (question) => Object.keys(NAMES).filter((name) => selection[name] && !question.parameters.includes(name)).map((name) => NAMES[name]);
 
   /* Freshness and completeness */
 
@@ -161,20 +191,28 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     return make("div", { class: `fact ${tone || ""}` }, make("dt", {}, title), make("dd", { class: "value" }, value), more && make("dd", { class: "more" }, more));
   }
 
+  /* Which scopes are shown: where none is selected also those of which nothing is counted yet. */
+  function shownScopes() {
+    const its = selection.scope.length && new Set(findScopes(selection.scope).map((each) => each.Scope)), prefix = `${kind()}~`;
+    return (scope) => scope.startsWith(prefix) && (!its || its.has(scope));
+  }
+
   function showFreshness(health, status) {
+    if (health instanceof Error) { fill($("fresh-facts"), fact("Counted up to", "unknown", health.message, "bad")); fill($("fresh-notes")); return; }
     const now = report ? Date.parse(report.made) : Date.now();
     const facts = [];
     const age = health.as_of ? (now - Date.parse(health.as_of)) / 1000 : 0;
     facts.push(health.as_of
       ? fact("Counted up to", when(health.as_of, true).slice(11) + " UTC", age < 86400 ? `${duration(Math.max(age, 0))} ago` : `${when(health.as_of).slice(0, 10)}, ${duration(age)} ago`, age < 3600 ? "good" : "bad")
       : fact("Counted up to", "nothing yet", health.why_empty, "bad"));
-    if (status.failed) facts.push(fact("Unread", "unknown", status.failed, "bad"));
+    if (!status) facts.push(fact("Unread, last 24 hours", "…"));
+    else if (status instanceof Error) facts.push(fact("Unread, last 24 hours", "unknown", status.message, "bad"));
     else {
-      const { Behind: behind, Blobs: blobs } = status.total;
-      const late = status.rows.filter((row) => row.Behind).length;
-      facts.push(behind
-        ? fact("Unread, last 24 hours", bytes(behind), `in ${plural(late, "hour")} of ${plural(new Set(status.rows.filter((row) => row.Behind).map((row) => row.Scope)).size, "scope")}`, "bad")
-        : fact("Unread, last 24 hours", "0 B", blobs ? `all ${plural(blobs, "blob")} read to the end` : "no blob in that time", "good"));
+      const isShown = shownScopes(), rows = status.rows.filter((row) => isShown(row.Scope)), late = rows.filter((row) => row.Behind);
+      const sum = (name) => rows.reduce((all, row) => all + row[name], 0);
+      facts.push(late.length
+        ? fact("Unread, last 24 hours", bytes(sum("Behind")), `in ${plural(late.length, "hour")} of ${plural(new Set(late.map((row) => row.Scope)).size, "scope")}`, "bad")
+        : fact("Unread, last 24 hours", "0 B", sum("Blobs") ? `all ${plural(sum("Blobs"), "blob")} read to the end` : "no blob in that time", "good"));
     }
     const rejected = health.total.Malformed, counted = health.total.Tuples;
     facts.push(fact("Tuples counted", amount(counted), plural(health.total.Blobs, "blob")));
@@ -184,21 +222,20 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const lag = Math.max(...health.rows.map((row) => row.LagSeconds || 0), 0);
     facts.push(fact("Longest lag", health.rows.some((row) => row.LagSeconds !== null) ? duration(lag) : "–", "from a blob's last record to its count"));
     fill($("fresh-facts"), facts);
-    showNotices(health, status.notices || []);
+    showNotices(status?.notices || []);
   }
 
   /* What flow logs leave out: those of the scopes that are shown. */
-  function showNotices(health, notices) {
-    const named = (scope) => scopes.find((each) => each.Scope === scope)?.Name || scope;
-    const shown = notices.map((notice) => ({
-      ...notice,
-      names: notice.Scopes.filter((scope) => health.scopes.includes(scope)).map(named),
-    })).filter((notice) => notice.names.length);
+  function showNotices(notices) {
+    const isShown = shownScopes();
+    const shown = notices.map((notice) => ({ ...notice, names: notice.Scopes.filter(isShown).map(scopeName) })).filter((notice) => notice.names.length);
     const some = (names) => names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${whole.format(names.length - 3)} more` : "");
     const items = (some_of) => some_of.map((notice) => make("li", { class: notice.ToDo && "bad" }, `${some(notice.names)}: ${notice.Found}.`));
-    const [leftOut, facts] = [shown.filter((notice) => notice.ToDo), shown.filter((notice) => !notice.ToDo)];
-    const toDos = [...new Set(leftOut.map((notice) => notice.ToDo))];
-    fill($("fresh-notes"), items(leftOut), toDos.map((text) => make("li", {}, sentence(text))), items(facts));
+    const [lacking, facts] = [shown.filter((notice) => notice.ToDo), shown.filter((notice) => !notice.ToDo)];
+    const toDos = [...new Set(lacking.map((notice) => notice.ToDo))];
+    const left = leftOut(data.questions.health);
+    fill($("fresh-notes"), left.length && make("li", {}, `Not by ${left.join(" and ")}: this is of all that was logged in that time.`),
+      items(lacking), toDos.map((text) => make("li", {}, sentence(text))), items(facts));
   }
 
   /* The large figures */
@@ -211,17 +248,47 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     return `${ratio > 1 ? "+" : "−"}${percent.format(Math.abs(ratio - 1))} against the time before`;
   }
 
-  function showTiles(summary, compared) {
-    const allowed = total(summary.total, "FlowsAllowed"), denied = total(summary.total, "FlowsDenied");
-    const begin = compared && Date.parse(compared.since) - (Date.parse(compared.until) - Date.parse(compared.since));
-    const counted = compared && known(compared).length && known(compared).every((each) => Date.parse(each.FirstPeriod) <= begin);
-    const against = (name) => (counted ? change(total(compared.total, name), total(compared.before, name)) : "the time before isn't counted");
+  /* What was dropped in counting, so that what is selected can't be held against it. */
+  const unknownOf = (answer, name) => (answer.unfiltered ? total(answer.unfiltered, name) : 0);
+
+  /* "as in the time before", of one measure; nothing as long as that isn't known. */
+  function against(compared, name) {
+    if (!compared || compared instanceof Error) return compared ? "" : "…";
+    const begin = Date.parse(compared.since) - (Date.parse(compared.until) - Date.parse(compared.since));
+    const counted = known(compared).filter((each) => Date.parse(each.FirstPeriod) <= begin).length;
+    if (!counted) return "the time before isn't counted";
+    if (counted < known(compared).length) return "the time before isn't counted of all scopes";
+    if (unknownOf(compared, "Tuples") || compared.rows.some((row) => row.BeforeMissed)) return "no telling if it was more before";
+    return change(total(compared.total, name), total(compared.before, name));
+  }
+
+  function showTiles(answers) {
+    const of = [answers["series-allowed"], answers["series-denied"]];
+    if (!of.every(Boolean)) return;
+    const failed = of.find((each) => each instanceof Error);
+    fill($("traffic-notes"), failed ? null : trafficNotes(of).map((each) => make("li", {}, each)));
+    if (failed) { fill($("tiles"), fact("Flows", "unknown", failed.message, "bad")); return; }
+    const tile = (title, place, name, form) => {
+      const count = total(of[place].total, name), more = unknownOf(of[place], name);
+      return more ? fact(title, `at least ${form(count)}`, `at most ${form(count + more)}`) : fact(title, form(count), against(answers[["change-allowed", "change-denied"][place]], name));
+    };
+    const [allowed, denied] = [total(of[0].total, "FlowsAllowed"), total(of[1].total, "FlowsDenied")];
+    const sure = !unknownOf(of[0], "FlowsAllowed") && !unknownOf(of[1], "FlowsDenied");
     fill($("tiles"), [
-      fact("Flows allowed", amount(allowed), against("FlowsAllowed")),
-      fact("Flows denied", amount(denied), against("FlowsDenied")),
-      fact("Denied, of all", allowed + denied ? percent.format(denied / (allowed + denied)) : "–", "of the flows that began"),
-      fact("Bytes, both ways", bytes(total(summary.total, "Bytes")), against("Bytes")),
+      tile("Flows allowed", 0, "FlowsAllowed", amount),
+      tile("Flows denied", 1, "FlowsDenied", amount),
+      fact("Denied, of all", sure && allowed + denied ? percent.format(denied / (allowed + denied)) : "–", "of the flows that began"),
+      tile("Bytes, both ways", 0, "Bytes", bytes),
     ]);
+  }
+
+  /* What large figures and charts are of, where it isn't just what is selected. */
+  function trafficNotes(of) {
+    const question = questionOf(data.panels.find((panel) => panel.id === "series-allowed"));
+    const left = leftOut(question), notes = [];
+    if (left.length) notes.push(`Not by ${left.join(" and ")}: figures and charts are of all that fits the rest.`);
+    if (of.some((each) => unknownOf(each, "Tuples"))) notes.push("Figures and charts may lack some: keys were dropped in counting, and what is selected can't be held against those.");
+    return notes;
   }
 
   /* Charts */
@@ -232,9 +299,9 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   /* The scopes that an answer is of. */
   const known = (answer) => scopes.filter((each) => answer.scopes.includes(each.Scope));
 
-  function series(answer, grain, measure) {
-    const step = STEPS[grain], found = new Map();
-    for (const row of answer.rows) {
+  function series(answer, direction, measure) {
+    const step = STEPS[answer.grain], found = new Map();
+    for (const row of answer.rows.filter((each) => each.Direction === direction)) {
       const time = Date.parse(row.Period) / 1000;
       found.set(time, (found.get(time) || 0) + total(row, measure));
     }
@@ -320,38 +387,45 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
   const CHARTS = [
-    { title: "Inbound flows", lines: [["allowed", "series-inbound-allowed", "FlowsAllowed", "allowed"], ["denied", "series-inbound-denied", "FlowsDenied", "denied"]], form: amount },
-    { title: "Outbound flows", lines: [["allowed", "series-outbound-allowed", "FlowsAllowed", "allowed"], ["denied", "series-outbound-denied", "FlowsDenied", "denied"]], form: amount },
-    { title: "Bytes, both ways", lines: [["inbound flows", "series-inbound-allowed", "Bytes", "allowed"], ["outbound flows", "series-outbound-allowed", "Bytes", "other"]], form: bytes },
+    { title: "Inbound flows", lines: [["allowed", "series-allowed", "Inbound", "FlowsAllowed", "allowed"], ["denied", "series-denied", "Inbound", "FlowsDenied", "denied"]], form: amount },
+    { title: "Outbound flows", lines: [["allowed", "series-allowed", "Outbound", "FlowsAllowed", "allowed"], ["denied", "series-denied", "Outbound", "FlowsDenied", "denied"]], form: amount },
+    { title: "Bytes, both ways", lines: [["inbound flows", "series-allowed", "Inbound", "Bytes", "allowed"], ["outbound flows", "series-allowed", "Outbound", "Bytes", "other"]], form: bytes },
   ];
 
   function buildCharts() {
     fill($("charts"), CHARTS.map((chart, place) => make("figure", { class: "card", id: `chart-${place}`, "aria-busy": "true" },
-      make("figcaption", {}, make("h3", {}, chart.title), make("div", { class: "legend" }, chart.lines.map(([name, , , tone]) => make("span", { class: tone }, name)))),
+      make("figcaption", {}, make("h3", {}, chart.title), make("div", { class: "legend" }, chart.lines.map(([name, , , , tone]) => make("span", { class: tone }, name)))),
       make("div", { class: "chart", role: "img", tabindex: "0", "aria-label": chart.title }),
       make("p", { class: "readout", "aria-live": "polite" }),
       make("details", {}, make("summary", {}, "As a table"), make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `${chart.title}, as a table` })))));
   }
 
-  function showCharts(found) {
+  function emptyChart(place) {
+    const figure = $(`chart-${place}`), holder = figure.querySelector(".chart");
+    const drawn = charts.findIndex((each) => each.holder === holder);
+    if (drawn >= 0) charts.splice(drawn, 1)[0].plot.destroy();
+    figure.querySelector(".readout").textContent = "";
+    fill(figure.querySelector(".scroll"));
+    fill(holder);
+    return figure;
+  }
+
+  /* The charts whose answers are all there, of those that need this panel's. */
+  function showCharts(found, id) {
     CHARTS.forEach((chart, place) => {
-      const figure = $(`chart-${place}`);
+      const answers = chart.lines.map(([, of]) => found[of]);
+      if (!answers.every(Boolean) || !chart.lines.some(([, of]) => of === id)) return;
+      const figure = emptyChart(place), holder = figure.querySelector(".chart");
       figure.removeAttribute("aria-busy");
-      const answers = chart.lines.map(([, id]) => found[id]);
       const failed = answers.find((each) => each instanceof Error);
-      const holder = figure.querySelector(".chart"), drawn = charts.findIndex((each) => each.holder === holder);
-      if (drawn >= 0) charts.splice(drawn, 1)[0].plot.destroy();
       if (failed) { fill(holder, make("p", { class: "failed" }, failed.message)); return; }
-      const { grain } = answers[0];
-      const lines = chart.lines.map(([name, id, measure, tone]) => ({ name, tone, values: series(found[id], grain, measure)[1] }));
-      const times = series(answers[0], grain, "Tuples")[0];
+      const lines = chart.lines.map(([name, of, direction, measure, tone]) => ({ name, tone, values: series(found[of], direction, measure)[1] }));
+      const [times] = series(answers[0], "", "Tuples");
       if (lines.every((line) => line.values.every((value) => value === null))) {
-        figure.querySelector(".readout").textContent = "";
         fill(holder, make("p", { class: "empty" }, "Nothing is counted of this time."));
         return;
       }
-      fill(holder);
-      showChart(figure, chart.title, times, lines, grain, chart.form);
+      showChart(figure, chart.title, times, lines, answers[0].grain, chart.form);
     });
   }
 
@@ -370,14 +444,21 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   /* A name that may be broken where its words end. */
   const breakable = (name) => String(name).split(/(?<=[_.-])|(?<=[a-z])(?=[A-Z])/).flatMap((part, place) => (place ? [make("wbr"), part] : [part]));
 
+  const hyphened = (mac) => mac.replace(/(..)(?=.)/g, "$1-");
+
   const scopeName = (key) => scopes.find((each) => each.Scope === key)?.Name || key;
 
+  /* In how many scopes a row is, if in more than one: where all are read together, at least. */
+  function ofScopes(row, answer) {
+    const together = answer.scopes.length === scopesOfKind().length && row.Scopes < answer.scopes.length;
+    return row.Scopes > 1 && `in ${together ? "at least " : ""}${whole.format(row.Scopes)} scopes`;
+  }
+
   /* The columns of a panel, from its question's key, in fewer cells. */
-  function columnsOf(question, rows) {
+  function columnsOf(question, answer) {
     const has = (name) => question.key.includes(name), columns = [];
-    const several = new Set(rows.map((row) => row.Scope).filter(Boolean)).size > 1;
     const ip = (name) => (row) => filterLink("ip", row[name], row[name]);
-    const mac = (row) => filterLink("mac", row.Mac, row.Mac.replace(/(..)(?=.)/g, "$1-"));
+    const mac = (row) => filterLink("mac", row.Mac, hyphened(row.Mac));
     const port = (row) => [filterLink("port", row.DestPort, String(row.DestPort)), `/${row.L4Protocol}`];
     const service = (row) => SERVICES[row.DestPort];
     /* Two lines, the second one an address. */
@@ -399,30 +480,30 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     columns.forEach((column, place) => {
       const { cell, sub } = column;
       column.cell = (row) => {
-        const below = [sub?.(row), several && place === 0 && scopeName(row.Scope)].filter(Boolean).join(" · ");
+        const below = [sub?.(row), place === 0 && ofScopes(row, answer)].filter(Boolean).join(" · ");
         return [cell(row), below ? make("span", { class: "sub" }, below) : null].flat();
       };
     });
     return columns;
   }
 
-  /* The measures of a panel: first the one that ranks it; of the others those that say something. */
+  /* The measures of a panel: first the one that its rows are ordered by; of the others those that say something. */
   function measuresOf(question, answer) {
     if (!question.measures.includes("Tuples")) return question.measures.filter((name, place) => !place || total(answer.total, name));
     const flows = question.key.includes("Status") ? ["Flows"] : ["FlowsDenied", "FlowsAllowed"];
-    const measured = ["Bytes", ...flows].filter((name) => total(answer.total, name));
-    const wanted = question.unit === "Traffic" ? ["Bytes", "FlowsAllowed"] : question.unit === "FlowsDenied" ? ["FlowsDenied"] : [...flows, "Bytes"];
-    const chosen = wanted.filter((name) => measured.includes(name));
-    return chosen.length ? chosen : ["Tuples"];
+    const ranking = question.unit !== "Traffic" ? question.unit : total(answer.total, "Bytes") ? "Bytes" : "Tuples";
+    const others = { Traffic: ["FlowsAllowed"], FlowsDenied: [] }[question.unit] || [...flows, "Bytes"];
+    return [ranking, ...others.filter((name) => total(answer.total, name))];
   }
 
   const formOf = (name) => (/Bytes/.test(name) ? bytes : name === "LagSeconds" ? duration : (count) => whole.format(count));
 
   function table(panel, question, answer) {
-    const rows = answer.rows.filter((row) => !row.IsRest);
-    const columns = columnsOf(question, rows);
+    const columns = columnsOf(question, answer);
     const measures = measuresOf(question, answer);
     const ranking = measures[0];
+    const rows = answer.rows.filter((row) => !row.IsRest);
+    if (question.unit === "Traffic") rows.sort((one, other) => total(other, ranking) - total(one, ranking));  // that has bytes and tuples in one
     const largest = Math.max(...rows.map((row) => total(row, ranking)), 1);
     const tone = ranking === "FlowsDenied" ? "denied" : "";
     const barred = question.ranked && columns.length < 4;
@@ -439,21 +520,16 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const across = (name, of, kind) => make("tr", { class: kind }, make("th", { scope: "row" }, name), columns.slice(1).map((column) => make("td", { class: column.class })),
       barred ? make("td", { class: "share", "aria-hidden": "true" }) : null, numbers(of));
     const foot = [];
-    if (answer.rest.Tuples) foot.push(across("all others", answer.rest, "rest"));
+    if (measures.some((name) => total(answer.rest, name))) foot.push(across("all others", answer.rest, "rest"));
     foot.push(across("total", answer.total, ""));
     return make("table", {}, make("thead", {}, head), make("tbody", {}, body), make("tfoot", {}, foot));
   }
 
-  function cellOf(value) {
-    const text = value === null || value === undefined ? "" : String(value);
-    const marked = /^[=+\-@\t\r\n'＝＋－＠]/.test(text) && typeof value === "string" ? `'${text}` : text;
-    return /[",\n\r]/.test(marked) ? `"${marked.replaceAll('"', '""')}"` : marked;
-  }
-
-  function save(panel, answer) {
-    const columns = Object.keys(answer.rows[0] || {});
-    const lines = [columns, ...answer.rows.map((row) => columns.map((name) => row[name]))].map((cells) => cells.map(cellOf).join(","));
-    const link = make("a", { href: URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" })), download: `${panel.question}.csv` });
+  /* The rows as a file, as the API writes CSV: what a spreadsheet makes of texts is its business alone. */
+  async function save(panel) {
+    const query = queryOf(panel), name = questionOf(panel).name;
+    query.set("output", "csv");
+    const link = make("a", { href: URL.createObjectURL(await (await fetchAnswer(`show/${name}?${query}`)).blob()), download: `${name}.csv` });
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   }
@@ -466,46 +542,67 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
       return make("section", { class: `card ${question.extremes.length ? "wide" : ""}`, id: panel.id, "aria-labelledby": `${panel.id}-title` },
         make("div", { class: "panel-head" },
           make("div", {}, make("h3", { id: `${panel.id}-title` }, title), subtitle && make("p", {}, subtitle)),
-          make("div", { class: "buttons", hidden: Boolean(report) }, question.ranked && make("button", { type: "button", class: "small more", "aria-pressed": "false", onclick: (event) => showMore(panel, event.currentTarget) }, "Show 50"),
-            make("button", { type: "button", class: "small csv" }, "CSV"))),
+          make("div", { class: "buttons", hidden: Boolean(report) },
+            make("button", { type: "button", class: "small fewer", hidden: true, onclick: () => showRows(panel, STEPS_OF_ROWS[0]) }, `Show ${STEPS_OF_ROWS[0]}`),
+            make("button", { type: "button", class: "small more", hidden: true }, "Show more"),
+            make("button", { type: "button", class: "small csv", disabled: true, onclick: () => save(panel).catch((error) => say(error.message)) }, "CSV"))),
         make("div", { class: "body" }, make("p", { class: "wait" }, "…")),
         make("details", {}, make("summary", {}, "What to know of this"), make("ul")));
     }));
   }
 
-  async function showMore(panel, button) {
-    const more = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", String(more));
-    button.textContent = more ? "Show 10" : "Show 50";
-    showPanel(panel, await answerTo(panel, false, more ? { limit: 50 } : {}).catch((error) => error));
+  function showRows(panel, most) {
+    limits[panel.id] = most;
+    refreshPanel(panel);
   }
 
   function showPanel(panel, answer) {
-    const section = $(panel.id), body = section.querySelector(".body"), csv = section.querySelector(".csv");
+    const section = $(panel.id), body = section.querySelector(".body");
+    const button = (name) => section.querySelector(`.${name}`);
     section.removeAttribute("aria-busy");
-    csv.disabled = answer instanceof Error || !answer.rows.length;
-    if (answer instanceof Error) {
+    const failed = answer instanceof Error, limit = limits[panel.id] || STEPS_OF_ROWS[0];
+    const more = !failed && answer.rows.filter((row) => !row.IsRest).length >= limit && STEPS_OF_ROWS.find((each) => each > limit);
+    button("csv").disabled = failed || !answer.rows.length;
+    button("fewer").hidden = failed || limit === STEPS_OF_ROWS[0];
+    button("more").hidden = !more;
+    button("more").textContent = `Show ${whole.format(more || 0)}`;
+    button("more").onclick = () => showRows(panel, more);
+    if (failed) {
       fill(body, make("p", { class: "failed", role: "status" }, answer.message), report ? null : make("button", { type: "button", class: "small", onclick: () => refreshPanel(panel) }, "Try again"));
+      fill(section.querySelector("details ul"));
       return;
     }
-    csv.onclick = () => save(panel, answer);
-    const question = questionOf(panel);
-    const left = ["mac", "ip", "port"].filter((name) => selection[name] && !question.parameters.includes(name));
-    const names = { mac: "interface", ip: "address", port: "port" };
+    fill(body, answer.rows.length ? table(panel, questionOf(panel), answer) : make("p", { class: "empty" }, sentence(answer.why_empty)), make("ul", { class: "notes" }));
+    showNotes(panel, answer);
+  }
+
+  /* What has to be known of a table: what isn't as it was selected under it, all else in its details. */
+  function showNotes(panel, answer) {
+    const section = $(panel.id), question = questionOf(panel);
+    const left = leftOut(question), notes = left.length ? [`Not by ${left.join(" and ")}: that isn't kept here.`] : [];
+    if (selection.ip && question.parameters.includes("ip")) notes.push(...sideOf(question));
     const lacks = Math.max(...answer.rows.map((row) => row.Missed || 0), 0);
-    const notes = left.length ? [`Not by ${left.map((name) => names[name]).join(" and ")}: that isn't kept here.`] : [];
-    if (lacks) notes.push(`A row may lack up to ${formOf(question.unit === "Traffic" ? "Bytes" : question.unit)(lacks)}, counted among the others.`);
-    const known = answer.notes.map(sentence).filter((each) => !shared.includes(each));
-    fill(body, answer.rows.length ? table(panel, question, answer) : make("p", { class: "empty" }, sentence(answer.why_empty)),
-      make("ul", { class: "notes" }, [...notes, ...(answer.unfiltered ? known : [])].map((each) => make("li", {}, each))));
-    fill(section.querySelector("details ul"), [...question.unknown, ...(answer.unfiltered ? [] : known)].map((each) => make("li", {}, each)));
+    if (lacks && !answer.unfiltered) notes.push(`A row may lack up to ${formOf(question.unit === "Traffic" ? "Bytes" : question.unit)(lacks)}, counted among the others.`);
+    const said = answer.notes.map(sentence).filter((each) => !shared.includes(each));
+    fill(section.querySelector(".body .notes"), [...notes, ...(answer.unfiltered ? said : [])].map((each) => make("li", {}, each)));
+    fill(section.querySelector("details ul"), [...question.unknown, ...(answer.unfiltered ? [] : said)].map((each) => make("li", {}, each)));
+  }
+
+  /* Which side of its flows a question knows, where it isn't both. */
+  function sideOf(question) {
+    if (question.key.includes("Mac") && !question.key.includes("LocalIp")) return ["Interfaces that have the address, each with all its traffic."];
+    const sides = { SrcIp: "the source", DestIp: "the destination", RemoteIp: "the remote side", LocalIp: "the interface's own" };
+    const known = Object.keys(sides).filter((name) => question.key.includes(name));
+    return known.length === 1 ? [`Only where the address is ${sides[known[0]]}.`] : [];
   }
 
   const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
   async function refreshPanel(panel) {
+    const mine = round;
     $(panel.id).setAttribute("aria-busy", "true");
-    showPanel(panel, await answerTo(panel, true).catch((error) => error));
+    const answer = await answerTo(panel, true).catch((error) => error);
+    if (mine === round) showPanel(panel, answer);
   }
 
   /* The selection, and the URL that holds it */
@@ -514,14 +611,14 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const url = new URL(location.href), found = {};
     for (const name of data.selected) {
       const given = url.searchParams.getAll(name).filter(Boolean);
-      if (given.length) found[name] = ["mac", "ip", "port"].includes(name) ? given.join(",") : given[0];
+      if (given.length) found[name] = name in NAMES ? given.join(",") : name === "scope" ? given : given[0];
     }
-    return { since: "24h", ...found };
+    return { scope: [], since: "24h", ...found };
   }
 
   function writeUrl(how) {
     const query = new URLSearchParams();
-    for (const name of data.selected) if (selection[name] && !(name === "since" && selection.since === "24h" && !selection.until)) query.append(name, selection[name]);
+    for (const name of data.selected) if (!(name === "since" && selection.since === "24h" && !selection.until)) for (const text of textsOf(name)) query.append(name, text);
     const text = query.toString();
     history[how](null, "", text ? `?${text}` : location.pathname);
   }
@@ -534,37 +631,45 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   }
 
   function showSelection() {
-    const name = selection.scope ? scopes.filter((each) => each.Scope === selection.scope || each.Name === selection.scope).map((each) => each.Name)[0] || selection.scope : "all scopes";
+    const its = findScopes(selection.scope).filter((each) => each.Kind === kind()), texts = selection.scope;
+    const several = its.length > 3 ? `${whole.format(its.length)} scopes (${texts.join(", ")})` : its.map((each) => each.Name).join(", ");
+    const name = `${texts.length ? several || texts.join(", ") : "all scopes"}${scopes.length ? ` (${KINDS[kind()] || kind()})` : ""}`;
     $("title").textContent = `Network traffic of ${name}`;
     document.title = `${name} – Flowtally`;
-    const span = SPANS.find(([value]) => value === selection.since);
-    const parts = [selection.until || !span ? `${selection.since.replace("T", " ")} to ${(selection.until || "now").replace("T", " ")} UTC` : span[1],
-      selection.mac && `interface ${selection.mac}`, selection.ip && `address ${selection.ip}`, selection.port && `port ${selection.port}`];
+    const span = selection.until ? undefined : SPANS.find(([value]) => value === selection.since);
+    const [since, until] = times();
+    const parts = [span && !report ? span[1] : `${when(since)} to ${selection.until || report ? when(until) : "now"} UTC`, ...Object.keys(NAMES).map((each) => selection[each] && `${NAMES[each]} ${selection[each]}`)];
     $("window").textContent = parts.filter(Boolean).join(" · ");
     if (report) return;
-    fill($("scope"), make("option", { value: "" }, "All scopes"), ...scopes.map((each) => make("option", { value: each.Scope }, `${each.Name} (${each.Kind.toUpperCase()})`)));
-    if (selection.scope && !scopes.some((each) => each.Scope === selection.scope)) $("scope").append(make("option", { value: selection.scope }, selection.scope));
-    $("scope").value = selection.scope || "";
-    const custom = Boolean(selection.until) || !span;
+    const kinds = new Set([...scopes.map((each) => each.Kind), ...(selection.kind ? [selection.kind] : [])]);
+    fill($("kind"), [...kinds].sort().reverse().map((each) => make("option", { value: each }, each in KINDS ? KINDS[each].split(" ")[0] : each)));
+    $("kind").value = kind();
+    $("kind-field").hidden = kinds.size < 2;
+    const names = scopesOfKind().map((each) => each.Name);
+    const option = (each) => make("option", { value: each.Scope }, names.filter((other) => other === each.Name).length > 1 ? `${each.Name} – ${each.Scope}` : each.Name);
+    fill($("scope"), make("option", { value: "" }, "All scopes"), scopesOfKind().map(option));
+    const value = its.length === 1 && texts.length === 1 ? its[0].Scope : texts.join("\n");
+    if (texts.length && its.length !== 1) $("scope").append(make("option", { value }, texts.join(", ")));
+    $("scope").value = value;
     fill($("span"), ...SPANS.map(([value, text]) => make("option", { value }, text)), make("option", { value: "" }, "From … until …"));
-    $("span").value = custom ? "" : selection.since;
-    showCustom(custom);
-    $("since").value = custom && !/^\d+[mhd]$/.test(selection.since) ? utc(selection.since).slice(0, 16) : "";
-    $("until").value = selection.until ? utc(selection.until).slice(0, 16) : "";
-    for (const each of ["ip", "port"]) $(each).value = selection[each] || "";
-    showInterfaces([]);
+    $("span").value = span ? span[0] : "";
+    showCustom(!span);
+    const field = (time) => (Number.isNaN(time) ? "" : new Date(time).toISOString().slice(0, 16));
+    $("since").value = span ? "" : field(since);
+    $("until").value = selection.until ? field(until) : "";
+    for (const each of Object.keys(NAMES)) $(each).value = selection[each] || "";
   }
 
   function showCustom(yes) { for (const field of document.querySelectorAll(".custom")) field.hidden = !yes; }
 
-  function showInterfaces(macs) {
-    const known = [...new Set([...macs, ...(selection.mac ? [selection.mac] : [])])].sort();
-    fill($("mac"), make("option", { value: "" }, "All interfaces"), ...known.map((mac) => make("option", { value: mac }, mac)));
-    $("mac").value = selection.mac || "";
+  function showInterfaces(answer) {
+    for (const row of answer.rows) if (row.Mac) macs.add(row.Mac);
+    fill($("macs"), [...macs].sort().map((mac) => make("option", { value: hyphened(mac) })));
   }
 
   function fromForm() {
-    const wanted = { scope: $("scope").value, mac: $("mac").value, ip: $("ip").value.trim(), port: $("port").value.trim() };
+    const wanted = { scope: $("scope").value.split("\n").filter(Boolean), mac: $("mac").value.trim(), ip: $("ip").value.trim(), port: $("port").value.trim() };
+    if ($("kind").value !== kindOf(wanted)) wanted.kind = $("kind").value;
     wanted.since = $("span").value || $("since").value || "24h";
     if (!$("span").value && $("until").value) wanted.until = $("until").value;
     return wanted;
@@ -581,35 +686,71 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     $("key").focus();
   }
 
+  /* Mark the field whose value the app refuses, and show no figure; with no name, take that back. */
+  function markInvalid(name, why) {
+    for (const each of document.querySelectorAll("[aria-invalid]")) { each.removeAttribute("aria-invalid"); each.removeAttribute("aria-describedby"); }
+    for (const each of document.querySelectorAll("main > section")) each.hidden = Boolean(name);
+    if (!name) return;
+    say(why);
+    if (["since", "until"].includes(name)) showCustom(true);
+    $(name).setAttribute("aria-invalid", "true");
+    $(name).setAttribute("aria-describedby", "message");
+  }
+
   async function showAll(fresh = false) {
-    const mine = ++round;
-    const current = () => mine === round;
+    const mine = ++round, current = () => mine === round;
+    const answers = {}, waiting = [], valid = new Set();
+    let status = null;
     say("");
     for (const each of document.querySelectorAll(".card")) each.setAttribute("aria-busy", "true");
-    const answers = {};
-    const asked = data.panels.map(async (panel) => {
-      const answer = await answerTo(panel, fresh).catch((error) => error);
+
+    /* A value is invalid if all refuse it whose questions take it: of one it may just be too much. */
+    const refused = () => data.selected.find((name) => {
+      const asked = data.panels.filter((panel) => taken(panel).includes(name));
+      return asked.length && asked.every((panel) => answers[panel.id]?.status === 400 && answers[panel.id].parameter === name);
+    });
+    const draw = (panel) => {
+      const { id } = panel, answer = answers[id];
+      if (id === "health") showFreshness(answer, status);
+      else if (panel.table) showPanel(panel, answer);
+      else {
+        showTiles(answers);
+        showCharts(answers, id);
+      }
+      if (id === "nics" && !report && !(answer instanceof Error)) showInterfaces(answer);
+    };
+    const drawWaiting = () => {
+      if (!waiting.length || refused()) return;
+      if (document.querySelector("main > section").hidden) markInvalid("");
+      waiting.splice(0).forEach(draw);
+    };
+    const take = (panel, answer) => {
       if (!current()) return;
       answers[panel.id] = answer;
-    });
-    const status = report ? report.status : await fetchJson("status?since=24h", fresh).catch((error) => ({ failed: error.message, error }));
+      waiting.push(panel);
+      if (!(answer instanceof Error)) taken(panel).forEach((name) => valid.add(name));
+      if (data.selected.every((name) => !textsOf(name).length || valid.has(name))) drawWaiting();
+      const name = refused();
+      if (name) markInvalid(name, answers[data.panels.find((each) => taken(each).includes(name)).id].message);
+    };
+    const asked = data.panels.map(async (panel) => take(panel, await answerTo(panel, fresh).catch((error) => error)));
+    asked.push((async () => {
+      status = report ? report.status : await fetchJson("status?since=24h", fresh).catch((error) => error);
+      if (current() && answers.health && !waiting.length) showFreshness(answers.health, status);
+    })());
     await Promise.all(asked);
     if (!current()) return;
+    drawWaiting();
     const errors = Object.values(answers).filter((each) => each instanceof Error);
     if (errors.some((each) => each.status === 401)) { askForKey("The function app does not take this key."); return; }
-    if (errors.length) say(errors[0].message);
-    if (answers.health instanceof Error) { fill($("fresh-facts"), fact("Counted up to", "unknown", answers.health.message, "bad")); fill($("fresh-notes")); }
-    else showFreshness(answers.health, status);
-    if (answers.summary instanceof Error) fill($("tiles"), fact("Flows", "unknown", answers.summary.message, "bad"));
-    else showTiles(answers.summary, answers.change instanceof Error ? null : answers.change);
-    showCharts(answers);
-    const tables = data.panels.filter((panel) => panel.table).map((panel) => answers[panel.id]);
-    shared = (tables.find((each) => !(each instanceof Error))?.notes || []).map(sentence).filter((note) => tables.every((each) => each instanceof Error || each.notes.map(sentence).includes(note)));
-    fill($("notes"), shared.map((note) => make("li", {}, note)));
-    for (const panel of data.panels) if (panel.table) showPanel(panel, answers[panel.id]);
-    if (!report && !(answers.nics instanceof Error)) showInterfaces(answers.nics.rows.map((row) => row.Mac).filter(Boolean));
-    $("made").textContent = `${report ? "Made" : "Shown"} ${when(report ? report.made : Date.now(), true)}.`;
     document.documentElement.dataset.shown = String(mine);
+    if (refused()) return;
+    if (errors.length) say(errors[0].message);
+    const tables = data.panels.filter((panel) => panel.table && !(answers[panel.id] instanceof Error));
+    shared = tables.length ? answers[tables[0].id].notes.map(sentence).filter((note) => tables.every((panel) => answers[panel.id].notes.map(sentence).includes(note))) : [];
+    fill($("notes"), shared.map((note) => make("li", {}, note)));
+    for (const panel of tables) showNotes(panel, answers[panel.id]);
+    $("made").textContent = `${report ? "Made" : "Shown"} ${when(report ? report.made : Date.now(), true)}.`;
   }
 
   async function begin() {
@@ -645,9 +786,10 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     selection = readUrl();
     $("key-form").addEventListener("submit", (event) => { event.preventDefault(); sessionStorage.setItem(KEY, $("key").value.trim()); $("key").value = ""; begin(); });
     $("filters").addEventListener("submit", (event) => { event.preventDefault(); select(fromForm()); });
-    for (const id of ["scope", "mac"]) $(id).addEventListener("change", () => select(fromForm()));
+    $("scope").addEventListener("change", () => select(fromForm()));
+    $("kind").addEventListener("change", () => { $("scope").value = ""; select(fromForm()); });
     $("span").addEventListener("change", () => { showCustom(!$("span").value); if ($("span").value) select(fromForm()); else $("since").focus(); });
-    $("clear").addEventListener("click", () => select({ since: "24h" }));
+    $("clear").addEventListener("click", () => select({ scope: [], since: "24h" }));
     $("forget").addEventListener("click", () => { sessionStorage.removeItem(KEY); askForKey("The key is forgotten."); });
     addEventListener("popstate", () => { selection = readUrl(); showSelection(); showAll(); });
     setInterval(() => { if (!document.hidden && !selection.until && !$("main").hidden) showAll(true); }, REFRESH);

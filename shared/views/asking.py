@@ -65,9 +65,10 @@ def ask(counts: Counts, ledger: Ledger, query: Query, most_rows: int = MOST_ROWS
     it.
     """
     catalog, of_all = counts.catalogs()
-    scopes = [
-        row for row in find_scopes(catalog, query.scopes) if not query.kind or row["Kind"] == query.kind
-    ]
+    found = find_scopes(catalog, query.scopes)
+    scopes = [row for row in found if not query.kind or row["Kind"] == query.kind]
+    if query.scopes and not scopes:
+        raise BadRequest(f"{', '.join(query.scopes)} has no {query.kind.upper()} flow logs", "kind")
     sources = [
         source
         for kind in sorted({row["Kind"] for row in scopes})
