@@ -26,8 +26,19 @@ _STYLES = ("vendor/uPlot.min.css", "page.css")
 INTERFACES, ALLOWED, DENIED = "nics", "conversations", "denied-conversations"
 """The questions asked instead of ``traffic`` where an interface, an address or a port is selected."""
 
+LOOKS_BACK = "7d"
+"""How far the page looks for since when something is there: each time that it is shown."""
+
 LAYOUT = (
-    *("denied-sources", "denied-ports", "denied-conversations", "talkers", "allowed-ports", "conversations"),
+    *(
+        "denied-sources",
+        "denied-ports",
+        "denied",
+        "denied-conversations",
+        "talkers",
+        "allowed-ports",
+        "conversations",
+    ),
     *("rules", "exposed-ports", "encryption", "nics", "addresses", "rejects"),
 )
 """The order of the tables; a question that isn't named here comes last."""
@@ -58,7 +69,8 @@ def _panels() -> Iterator[Panel]:
     tables = [name for name in QUESTIONS if name not in ("traffic", "health")]
     tables.sort(key=lambda name: LAYOUT.index(name) if name in LAYOUT else len(LAYOUT))
     for name in tables:
-        yield Panel(name, name, {"limit": "10"}, table=True)
+        looks_back = {"look-back": LOOKS_BACK} if QUESTIONS[name].looks_back else {}
+        yield Panel(name, name, {"limit": "10", **looks_back}, table=True)
 
 
 PANELS = (*_panels(),)
@@ -154,9 +166,10 @@ def _described() -> dict[str, Any]:
             name: {
                 "name": name,
                 "help": question.help,
-                "key": question.key,
+                "key": question.by or question.key,
+                "filtered": question.filtered,
                 "measures": question.measures,
-                "extremes": [*question.extremes],
+                "times": [*question.extremes, *(["Since", "LastPeriod"] if question.looks_back else [])],
                 "unit": question.unit,
                 "ranked": question.ranked_by is not None,
                 "grains": [{"grain": grain, "hours": hours} for grain, hours in grains_of(question)],

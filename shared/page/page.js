@@ -433,7 +433,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
 
   const TITLES = { AclRule: "Rule", SrcIp: "Source", DestIp: "Destination", RemoteIp: "Remote address", LocalIp: "Address", Encryption: "Encryption", DestPort: "Port", Direction: "Direction",
     Status: "Status", Mac: "Interface", FlowsAllowed: "Allowed", FlowsDenied: "Denied", Bytes: "Bytes", Flows: "Flows", Tuples: "Tuples", FirstSeen: "First seen",
-    LastSeen: "Last seen", GarbledBytes: "Garbled", Malformed: "Rejected", LastRecordTime: "Last record", LagSeconds: "Lag", Reason: "Reason", Rejects: "Rejected" };
+    LastSeen: "Last seen", Since: "Since", LastPeriod: "Last period", GarbledBytes: "Garbled", Malformed: "Rejected", LastRecordTime: "Last record", LagSeconds: "Lag", Reason: "Reason", Rejects: "Rejected" };
 
   function filterLink(name, value, text) {
     const kind = name === "ip" && !text.includes(":") ? "whole" : "";
@@ -476,7 +476,8 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const ways = { Inbound: "in", Outbound: "out" };
     if (has("Direction") && has("Status")) columns.push({ title: TITLES.Status, cell: (row) => make("span", { class: `status ${row.Status === "Denied" ? "denied" : ""}` }, `${row.Status.toLowerCase()} ${ways[row.Direction]}`) });
     else if (has("Direction")) columns.push({ title: "Way", class: question.key.length > 3 ? "least" : "", cell: (row) => ways[row.Direction] });
-    for (const name of question.extremes) columns.push({ title: TITLES[name], class: name === "LastSeen" ? "when" : "when minor", cell: (row) => (row[name] ? make("span", { title: when(row[name], true) }, day(row[name])) : "") });
+    for (const name of question.times) columns.push({ title: TITLES[name], class: name === "FirstSeen" ? "when minor" : "when", cell: (row) => (row[name] ? make("span", { title: when(row[name], true) }, day(row[name])) : ""),
+      sub: (row) => name === "Since" && row.AtLatest && "at the latest" });
     columns.forEach((column, place) => {
       const { cell, sub } = column;
       column.cell = (row) => {
@@ -539,7 +540,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
       const question = data.questions[panel.question];
       const [title, ...rest] = question.help.replace(/\.$/, "").split(/[:,]\s/);
       const subtitle = rest.join(", ");
-      return make("section", { class: `card ${question.extremes.length ? "wide" : ""}`, id: panel.id, "aria-labelledby": `${panel.id}-title` },
+      return make("section", { class: `card ${question.times.length ? "wide" : ""}`, id: panel.id, "aria-labelledby": `${panel.id}-title` },
         make("div", { class: "panel-head" },
           make("div", {}, make("h3", { id: `${panel.id}-title` }, title), subtitle && make("p", {}, subtitle)),
           make("div", { class: "buttons", hidden: Boolean(report) },
@@ -592,7 +593,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   function sideOf(question) {
     if (question.key.includes("Mac") && !question.key.includes("LocalIp")) return ["Interfaces that have the address, each with all its traffic."];
     const sides = { SrcIp: "the source", DestIp: "the destination", RemoteIp: "the remote side", LocalIp: "the interface's own" };
-    const known = Object.keys(sides).filter((name) => question.key.includes(name));
+    const known = Object.keys(sides).filter((name) => question.filtered.includes(name));
     return known.length === 1 ? [`Only where the address is ${sides[known[0]]}.`] : [];
   }
 
