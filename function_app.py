@@ -124,7 +124,7 @@ def get_answer(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("status", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_status(req: func.HttpRequest) -> func.HttpResponse:
     """What is stored against what was read."""
-    return respond(req, http_api.status(flow_logs, ledger))
+    return respond(req, http_api.status(flow_logs, ledger, counts))
 
 
 @app.function_name("doctor")

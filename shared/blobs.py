@@ -174,6 +174,11 @@ class FlowLogs:
                     raise
             yield from found
 
+    def has_containers(self) -> bool:
+        """Whether there is a container that Network Watcher writes flow logs to."""
+        with storage_errors("looking for the containers of flow logs"):
+            return any(self.service.get_container_client(name).exists() for name in CONTAINERS.values())
+
     def _roots(self, client: Any) -> "Iterator[FlowLog | str]":
         """The folders that hold a flow log's years, and names of blobs that stand beside them."""
         waiting = [""]

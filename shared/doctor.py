@@ -37,6 +37,7 @@ from shared.flowlog.blob_name import CONTAINERS, kind_of
 from shared.ledger.store import Ledger
 from shared.record_types import Hours, first_hour_of_day, notice_left_out
 from shared.settings import Connection, Settings, check_service_uri, read_settings
+from shared.status import ROLLED_UP_WITHIN
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
 from shared.times import HOUR, floor_hour
@@ -46,7 +47,6 @@ Outcome = Literal["ok", "note", "failed", "skipped"]
 
 COLUMNS = ("Where", "Step", "Outcome", "Found", "ToDo")
 LOOKS_BACK = timedelta(hours=2)
-ROLLED_UP_WITHIN = timedelta(minutes=30)
 DENIALS_SINCE = timedelta(days=30)
 """So far back the last denial is looked for."""
 MOST_LOOKED_BACK = 10

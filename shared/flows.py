@@ -121,6 +121,20 @@ class Wanted:
         ]
 
 
+def find_logs(flow_logs: FlowLogs, scopes: Sequence[str]) -> list[FlowLog]:
+    """The flow logs of these scopes (or of all), those of one scope together; ``BadRequest`` if there is no
+    such scope.
+    """
+    logs: dict[str, list[FlowLog]] = {}
+    catalog: dict[str, FlowRow] = {}
+    for log in flow_logs.logs():
+        named = None if isinstance(log, str) else log.named()
+        if named and not isinstance(log, str):
+            logs.setdefault(named.scope, []).append(log)
+            catalog[named.scope] = {"Scope": named.scope, "Name": named.group}
+    return [log for row in find_scopes(catalog, scopes) for log in logs[row["Scope"]]]
+
+
 def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> list[BlobName]:
     """The blobs that may hold what is wanted, in order of hour, scope and interface: those of the hours asked
     for, and of one hour before and after.
@@ -132,14 +146,7 @@ def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> li
 
     ``BadRequest`` if there is no such scope.
     """
-    logs: dict[str, list[FlowLog]] = {}
-    catalog: dict[str, FlowRow] = {}
-    for log in flow_logs.logs():
-        named = None if isinstance(log, str) else log.named()
-        if named and not isinstance(log, str):
-            logs.setdefault(named.scope, []).append(log)
-            catalog[named.scope] = {"Scope": named.scope, "Name": named.group}
-    chosen = [log for row in find_scopes(catalog, scopes) for log in logs[row["Scope"]]]
+    chosen = find_logs(flow_logs, scopes)
     end = wanted.until - timedelta.resolution if wanted.until else flow_logs.server_time()
     first, last = floor_hour(wanted.since) - HOUR, floor_hour(end) + HOUR
     blobs = [

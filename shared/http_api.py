@@ -27,8 +27,7 @@ from shared.times import HOUR, floor_hour
 from shared.views.asking import ask
 from shared.views.formats import Format, beyond_rows, dump, pieces, plain
 from shared.views.query import (
-    SINCE,
-    UNTIL,
+    STATUS_PARAMETERS,
     Given,
     Parameter,
     find_question,
@@ -151,23 +150,29 @@ def scopes(counts: Counts) -> Answer:
     return answer
 
 
-def status(flow_logs: FlowLogs, ledger: Ledger) -> Answer:
+def status(flow_logs: FlowLogs, ledger: Ledger, counts: Counts) -> Answer:
     """``/api/status``: what is stored against what was read, by scope and hour."""
 
     def answer(given: Given, now: datetime) -> Response:
         form, rest = _read_output(given, now)
-        since, until = read_times(read_parameters((SINCE, UNTIL), rest, now), now, timedelta(hours=24))
+        values = read_parameters(STATUS_PARAMETERS, rest, now)
+        since, until = read_times(values, now, timedelta(hours=24))
         if (until or now) - since > MOST_STATUS:
             raise BadRequest(f"{MOST_STATUS.days} days are the most; take a later one", "since")
-        looked = compute_status(flow_logs, ledger, floor_hour(since), until or now + HOUR, flow_logs.now())
+        first, last, scopes = floor_hour(since), until or now + HOUR, values.get("scope", ())
+        looked = compute_status(flow_logs, ledger, counts, first, last, flow_logs.now(), scopes)
         more = {
             "total": looked.total(),
             "strangers": looked.strangers,
             "refused": looked.refused,
             "notices": [each.row() for each in looked.notices],
+            "problems": looked.problems,
+            "counts_of": plain(looked.counts_of),
+            "ledger_until": plain(looked.ledger_until),
             "as_of": plain(looked.as_of),
         }
-        return _rows(STATUS_COLUMNS, looked.rows, form, more)
+        rows = looked.behind() if values.get("behind") else looked.rows
+        return _rows(STATUS_COLUMNS, rows, form, more)
 
     return answer
 

@@ -7,7 +7,7 @@ from shared.doctor import COLUMNS as DOCTOR_COLUMNS
 from shared.status import COLUMNS as STATUS_COLUMNS
 from shared.status import SUMS
 from shared.views.answers import BEFORE
-from shared.views.query import SINCE, UNTIL, Parameter, parameters_of
+from shared.views.query import STATUS_PARAMETERS, Parameter, parameters_of
 from shared.views.questions import QUESTIONS, Question
 
 type Schema = dict[str, Any]
@@ -41,13 +41,16 @@ def describe_api(output: Parameter) -> Schema:
             "/status": _path(
                 "status",
                 "Is everything counted: what is stored against what was read, by scope and hour.",
-                (SINCE, UNTIL, output),
+                (*STATUS_PARAMETERS, output),
                 _list(
                     STATUS_COLUMNS,
                     total=_figures(SUMS),
                     strangers={"type": "array", "items": _TEXT},
                     refused={"type": "array", "items": _TEXT},
                     notices={"type": "array", "items": _notice()},
+                    problems={"type": "array", "items": _TEXT},
+                    counts_of=_or_null(_TIME),
+                    ledger_until=_or_null(_TIME),
                     as_of=_TIME,
                 ),
                 rows=True,

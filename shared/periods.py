@@ -525,7 +525,6 @@ def _lists(
 
 def _health(posted: Posted) -> Health:
     entry = posted.entry
-    last = entry.last_record_time
     return Health(
         1,
         entry.offset,
@@ -534,8 +533,8 @@ def _health(posted: Posted) -> Health:
         *entry.states,
         entry.malformed,
         entry.garbled_bytes,
-        last,
-        max(posted.written - last, timedelta()) if last else None,
+        entry.last_record_time,
+        entry.lag(posted.hour, posted.written),
     )
 
 

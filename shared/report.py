@@ -24,7 +24,7 @@ def make_report(stores: Stores, given: Given, now: datetime) -> str:
             "selection": {"scope": [], "since": "24h"}
             | {name: texts if name == "scope" else ",".join(texts) for name, texts in given.items() if texts},
             "scopes": _fetched(http_api.scopes(stores.counts), {}, now)["rows"],
-            "status": _fetched(http_api.status(stores.flow_logs, stores.ledger), {}, now),
+            "status": _fetched(http_api.status(stores.flow_logs, stores.ledger, stores.counts), {}, now),
             "answers": {
                 panel.id: _answer(stores, panel, given, (until or now) - since, now) for panel in page.PANELS
             },

@@ -1,18 +1,19 @@
 """Sweep: ingest every blob that is behind, whatever the events did. It is the backfill, too."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from shared.blobs import FlowLogs, ListedBlob
+from shared.blobs import FlowLog, FlowLogs, ListedBlob
 from shared.counts.index import SweepFinding
 from shared.counts.store import Counts
 from shared.errors import FlowtallyError, MalformedInput
 from shared.ingest import Ingested, ingest
 from shared.ledger.entry import Entry, partition_of
 from shared.ledger.store import Foreign, Ledger, Posted
-from shared.times import HOUR
+from shared.periods import OVER_AFTER
+from shared.times import DAY, HOUR, floor_hour
 from shared.workers import work_on
 
 WORKERS = 8
@@ -116,14 +117,19 @@ class Swept:
 
 
 def compare(
-    flow_logs: FlowLogs, ledger: Ledger, since: datetime, until: datetime
+    flow_logs: FlowLogs,
+    ledger: Ledger,
+    since: datetime,
+    until: datetime,
+    logs: Iterable[FlowLog | str] | None = None,
 ) -> Iterator[Compared | str]:
-    """Every blob of the hours from ``since`` to ``until``, beside its entry; names that are no flow log's.
+    """Every blob of the hours from ``since`` to ``until``, beside its entry; names that are no flow log's. Of
+    these flow logs, those of one scope together, or of all.
 
     Reads listings and the ledger's readable columns, no blob.
     """
     entries: dict[str, dict[str, Posted | Foreign]] = {}
-    for found in flow_logs.list_blobs(since, until):
+    for found in flow_logs.list_blobs(since, until, logs):
         if isinstance(found, str):
             yield found
             continue
@@ -151,12 +157,14 @@ class _Findings:
     """What a sweep finds of each scope and hour, beside what is known of it from the last one.
 
     To know that an hour was complete, also when its blobs are long gone, it is enough that one sweep has said
-    so. So what is found as it was known is not written once more, unless it was behind.
+    so. So what is found as it was known is not written once more, unless it was behind. That nothing has come
+    since, or that there never was a blob, is known by the first sweep that looks at an hour after it is over.
     """
 
     def __init__(self, counts: Counts, since: datetime, until: datetime) -> None:
         self._counts = counts
-        self._known = counts.findings(since, until)
+        self._since, self._until = since, until
+        self._known, self._looked = counts.findings_and_looks(since, until)
         if not self._known:
             counts.create_tables()  # flowcounts may have been deleted
         self._found: dict[tuple[str, datetime], SweepFinding] = {}
@@ -180,15 +188,25 @@ class _Findings:
         left = its.behind - 1, its.bytes_behind - compared.behind
         self._found[blob.scope, blob.hour] = replace(its, behind=left[0], bytes_behind=left[1])
 
-    def keep(self) -> None:
-        """Write what isn't known yet."""
+    def keep(self, began: datetime) -> None:
+        """Write what isn't known yet, of a sweep that began to look then.
+
+        Of days before the first blob nothing is written, but for the last two: there may be very many.
+        """
         by_hour: dict[datetime, dict[str, tuple[SweepFinding, str]]] = {}
         for (scope, hour), its in self._found.items():
             known, etag = self._known.get((scope, hour), (SweepFinding(), ""))
             if its.behind or replace(known, looked_at=its.looked_at) != its:
                 by_hour.setdefault(hour, {})[scope] = its, etag
-        for hour, found in sorted(by_hour.items()):
-            self._counts.keep_findings(hour, found)
+        first = min((hour for _, hour in (*self._known, *self._found)), default=self._until)
+        hour = max(self._since, min(first.replace(hour=0), floor_hour(self._until) - 2 * DAY))
+        looked = set()
+        while hour <= self._until and began >= hour + HOUR + OVER_AFTER:
+            if hour not in self._looked:
+                looked.add(hour)
+            hour += HOUR
+        for hour in sorted(looked | by_hour.keys()):
+            self._counts.keep_findings(hour, by_hour.get(hour, {}), began if hour in looked else None)
 
 
 def sweep(
@@ -205,6 +223,7 @@ def sweep(
     are done of how many.
     """
     swept, lateness, findings = Swept(), Lateness(), _Findings(counts, since, until)
+    began = ledger.server_time()
     behind: list[Compared] = []
     for found in compare(flow_logs, ledger, since, until):
         if isinstance(found, str):
@@ -232,5 +251,5 @@ def sweep(
         done += each.behind
         if on_progress:
             on_progress(done, total)
-    findings.keep()
+    findings.keep(began)
     return swept

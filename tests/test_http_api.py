@@ -165,6 +165,18 @@ def test_status_says_that_all_is_read(site: Shown) -> None:
     assert status["total"]["Malformed"] == sum(health.malformed for _, health in _healths(site))
 
 
+def test_status_of_a_scope_and_of_what_is_behind(site: Shown) -> None:
+    everything = get(site, "status").json()
+    scope = everything["rows"][0]["Scope"]
+    of_one = get(site, f"status?scope={scope}").json()
+    assert {row["Scope"] for row in of_one["rows"]} == {scope}
+    assert of_one["total"]["Blobs"] < everything["total"]["Blobs"]
+    assert get(site, "status?behind=true").json()["rows"] == []
+    assert everything["problems"] == []
+    assert everything["counts_of"] >= everything["ledger_until"]
+    assert get(site, "status?scope=nobody").status_code == 400
+
+
 def _healths(site: Shown) -> list[tuple[Any, Any]]:
     return [(key, health) for key, health in site.truth.health.items() if not key[0].startswith("all~")]
 

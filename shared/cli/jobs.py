@@ -3,9 +3,9 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,15 +14,17 @@ from shared.cli.frame import (
     connect,
     main,
     output_option,
+    parameter_options,
     say,
     since_option,
     until_option,
     watch_option,
 )
-from shared.errors import Unavailable
+from shared.errors import BadRequest, Unavailable
 from shared.terminal import line_width, wrap
 from shared.times import HOUR, floor_hour
 from shared.views.formats import Output, human_bytes, plain, printable
+from shared.views.query import AT, STATUS_PARAMETERS, Given, read_parameters, read_times
 
 if TYPE_CHECKING:
     from shared.doctor import Finding
@@ -127,28 +129,55 @@ def rollup(since: datetime | None, *, again: bool, output: Output) -> None:
 
 
 @main.command()
-@since_option("24h")
-@until_option
+@parameter_options((*STATUS_PARAMETERS, AT))
 @output_option
 @command
-def status(since: datetime, until: datetime | None, output: Output) -> None:
+def status(given: Given, output: Output) -> None:
     """Is everything counted: what is stored against what was read, by scope and hour.
 
-    Exits with 1 if something is behind.
-    """
-    stores = connect()
+    Exits with 1 if something is behind, if merged counts are older than the ledger, or if there are no flow
+    logs. With --at the blobs aren't asked: what sweeps and the rollup have left in the index tells whether a
+    day or an hour was complete. Exits with 1 if it wasn't, or if that isn't known.
 
+    \b
+    Examples:
+      flowtally status --scope nsg-web --behind
+      flowtally status --at 2026-11-03
+    """  # noqa: D301 -- click's mark for lines that stay as they are
+    now = datetime.now(UTC)
+    values = read_parameters((*STATUS_PARAMETERS, AT), given, now)
+    if "at" in values and values.keys() & {"since", "until"}:
+        raise BadRequest("is a time of its own: leave since and until out", AT.name)
+    since, until = read_times(values, now, 24 * HOUR)
+    stores = connect()
+    if "at" in values:
+        _show_completeness(stores, values, output)
+    else:
+        _show_status(stores, values, (since, until or now + HOUR), output)
+
+
+def _show_status(
+    stores: "Stores", values: Mapping[str, Any], times: tuple[datetime, datetime], output: Output
+) -> None:
     from shared.output import print_rows
     from shared.record_types import to_lines
     from shared.status import COLUMNS, compute_status
 
+    since, until = times
+    scopes = values.get("scope", ())
     now = stores.flow_logs.now()
-    found = compute_status(stores.flow_logs, stores.ledger, floor_hour(since), until or now + HOUR, now)
+    found = compute_status(
+        stores.flow_logs, stores.ledger, stores.counts, floor_hour(since), until, now, scopes
+    )
     print_rows(
         COLUMNS,
-        found.rows,
+        found.behind() if values.get("behind") else found.rows,
         output,
-        lambda: {"notices": [each.row() for each in found.notices], "as_of": plain(now)},
+        lambda: {
+            "notices": [each.row() for each in found.notices],
+            "problems": found.problems,
+            "as_of": plain(now),
+        },
         keep=("Scope", "Hour", "Behind"),
     )
     for name in found.strangers:
@@ -163,7 +192,29 @@ def status(since: datetime, until: datetime | None, output: Output) -> None:
         f"{total['Tuples']:,} tuples counted, {total['Malformed']:,} rejected, "
         f"{human_bytes(total['GarbledBytes'])} garbled; as of {now:%Y-%m-%d %H:%M:%SZ}"
     )
-    sys.exit(1 if total["Behind"] else 0)
+    for problem in found.problems:
+        say(problem)
+    sys.exit(1 if total["Behind"] or found.problems else 0)
+
+
+def _show_completeness(stores: "Stores", values: Mapping[str, Any], output: Output) -> None:
+    from shared.completeness import COLUMNS, KEY, examine
+    from shared.output import print_rows
+
+    stores.counts.looked_at()  # the answer tells the service's time
+    now = stores.tables.server_time()
+    found = examine(stores.counts, values.get("scope", ()), values["at"], now)
+    hours = found.incomplete() if values.get("behind") else found.hours
+    print_rows(
+        COLUMNS,
+        [each.row() for each in hours],
+        output,
+        lambda: {"complete": found.is_complete, "said": [*found.say()], "as_of": plain(found.now)},
+        keep=KEY,
+    )
+    for line in found.say():
+        say(line)
+    sys.exit(0 if found.is_complete else 1)
 
 
 @main.command()

@@ -48,7 +48,8 @@ SCOPES = "~scopes"
 """PartitionKey of the catalog; RowKey is the scope, or what stands for all scopes of a kind."""
 
 _HEAD = "head"
-_FOUND = "found~"
+_FOUND = "found"
+"""RowKey of what a sweep found of an hour; with the scope behind it and ``~`` between them, of a scope."""
 _LOOKED_AT = "~looked-at"
 _MADE_ANEW = "then run `flowtally rollup --again`: it is made anew"
 
@@ -60,7 +61,7 @@ _INDEX_TYPES: dict[str, type] = {
 }
 _HOURS = "PartitionKey ge @first and PartitionKey le @last"
 _HOURS_OF_ONE = "PartitionKey ge @first and PartitionKey le @last and RowKey eq @scope"
-_SAID = ("Fingerprint", "Rejects", *HEALTH_COLUMNS)
+_SAID = ("Fingerprint", "Rejects", "AsOf", *HEALTH_COLUMNS)
 """The columns of the index that answers need."""
 
 _CATALOG_TYPES: dict[str, type] = {
@@ -277,7 +278,20 @@ class Counts:
         """What the last sweep found of each scope and hour from ``since`` to ``until``, both included, with
         the row's ETag.
         """
+        return self.findings_and_looks(since, until)[0]
+
+    def looked_hours(self, since: datetime, until: datetime) -> dict[datetime, datetime]:
+        """Which hours from ``since`` to ``until``, both included, a sweep has looked at after they were over,
+        and when one did so first.
+        """
+        return self.findings_and_looks(since, until)[1]
+
+    def findings_and_looks(
+        self, since: datetime, until: datetime
+    ) -> tuple[dict[tuple[str, datetime], tuple[SweepFinding, str]], dict[datetime, datetime]]:
+        """Both of these, by one query."""
         found: dict[tuple[str, datetime], tuple[SweepFinding, str]] = {}
+        looked: dict[datetime, datetime] = {}
         for row in query(
             self._counts,
             "PartitionKey ge @first and PartitionKey le @last and RowKey ge @found and RowKey lt @end",
@@ -285,37 +299,50 @@ class Counts:
                 "first": f"~{hour_key(since)}",
                 "last": f"~{hour_key(until)}",
                 "found": _FOUND,
-                "end": _FOUND + END,
+                "end": f"{_FOUND}~{END}",
             },
         ):
             columns = row.columns
+            try:
+                hour = read_partition(columns["PartitionKey"]).begin
+            except ValueError:
+                continue  # nobody's; nothing needs it
+            scope = columns["RowKey"].removeprefix(f"{_FOUND}~")
+            if scope == _FOUND:
+                if isinstance(columns.get("LookedAt"), datetime):
+                    looked[hour] = columns["LookedAt"]
+                continue
             try:
                 check_columns("flowcounts", columns, _FOUND_TYPES, mend="the next sweep makes it anew")
                 its = SweepFinding(*(columns[name] for name in _FOUND_TYPES))
             except MalformedInput:
                 its = SweepFinding()
-            try:
-                hour = read_partition(columns["PartitionKey"]).begin
-            except ValueError:
-                continue
-            found[columns["RowKey"].removeprefix(_FOUND), hour] = its, row.etag
-        return found
+            found[scope, hour] = its, row.etag
+        return found, looked
 
-    def keep_findings(self, hour: datetime, found: Mapping[str, tuple[SweepFinding, str]]) -> None:
+    def keep_findings(
+        self,
+        hour: datetime,
+        found: Mapping[str, tuple[SweepFinding, str]],
+        looked_at: datetime | None = None,
+    ) -> None:
         """Write what a sweep found of an hour, scope by scope, each in the place of the row that has this
-        ETag. Where another sweep has written, its finding stays.
+        ETag; and ``looked_at``, if it was the first to look after the hour was over. Where another sweep has
+        written, its finding stays.
         """
         partition = hour_period(hour).index
-        for some in batched(found.items(), MOST_OPERATIONS, strict=False):
-            puts = []
-            for scope, (its, etag) in some:
-                values: tuple[Any, ...] = its.listed, its.bytes, its.behind, its.bytes_behind, its.looked_at
-                keys = {"PartitionKey": partition, "RowKey": _FOUND + scope}
-                puts.append(Put({**keys, **dict(zip(_FOUND_TYPES, values, strict=True))}, etag))
+        puts = []
+        if looked_at:
+            puts.append(Put({"PartitionKey": partition, "RowKey": _FOUND, "LookedAt": looked_at}, ""))
+        for scope, (its, etag) in found.items():
+            values: tuple[Any, ...] = its.listed, its.bytes, its.behind, its.bytes_behind, its.looked_at
+            keys = {"PartitionKey": partition, "RowKey": f"{_FOUND}~{scope}"}
+            puts.append(Put({**keys, **dict(zip(_FOUND_TYPES, values, strict=True))}, etag))
+        for some in batched(puts, MOST_OPERATIONS, strict=False):
             try:
-                transact(self._counts, partition, puts)
+                transact(self._counts, partition, some)
             except Conflict:
-                for put in puts:
+                for put in some:
                     with suppress(Conflict):
                         transact(self._counts, partition, [put])
 

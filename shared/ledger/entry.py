@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from shared.entities import check_columns, from_chunks, refuse_row, to_chunks
@@ -17,6 +17,9 @@ from shared.times import HOUR, hour_key
 
 SCHEMA = 1
 """The version of these columns; an entity that says another is refused and left alone."""
+
+COPIED_AFTER = timedelta(hours=1)
+"""What is created so long after its hour was over wasn't written by Network Watcher as it logged."""
 
 LEFT_OUT = " left out"
 """What ``CarriedIn`` ends in where the restarts of the hour before could not be read."""
@@ -74,6 +77,18 @@ class Entry:
         there and could be read.
         """
         return before is None or self.carried_in.removesuffix(LEFT_OUT) == before.pending
+
+    def lag(self, hour: datetime, counted: datetime) -> timedelta | None:
+        """How long its last record had waited when it was ``counted``; ``hour`` is the blob's.
+
+        ``None`` where that tells nothing: there is no record, or the blob was created long after its hour
+        was over, as copies are.
+        """
+        if self.last_record_time is None:
+            return None
+        if self.blob_created and self.blob_created > hour + HOUR + COPIED_AFTER:
+            return None
+        return max(counted - self.last_record_time, timedelta())
 
     def counts(self) -> BlobCounts:
         """The counts, unpacked into objects of their own.

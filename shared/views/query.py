@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from shared.errors import BadRequest
 from shared.tally.families import OF_ADDRESS
 from shared.tally.measures import COLUMNS
-from shared.times import parse_when
+from shared.times import check_year, parse_when
 from shared.views.questions import QUESTIONS, SHORT_NAMES, SHOWN_ROWS, Grain, Question
 
 MOST_ROWS = 1_000
@@ -256,6 +256,16 @@ def _text(text: str, _: datetime) -> str:
     return text
 
 
+def _day_or_hour(text: str, _: datetime) -> Range:
+    for form, grain in _AT_FORMS.items():
+        try:
+            begin = check_year(datetime.strptime(f"{text.upper()} +0000", f"{form} %z"))
+        except ValueError:
+            continue
+        return Range(grain, begin, begin + LENGTHS[grain])
+    raise ValueError("it must be a day such as 2026-11-03, or an hour such as 2026-11-03T05")
+
+
 def _rule(text: str, _: datetime) -> Test:
     wanted = text.lower()
     return lambda value: wanted in str(value).lower()
@@ -321,6 +331,10 @@ def _mac(text: str) -> Test:
 _TEXT = {"type": "string"}
 _KINDS = ("nsg", "vnet")
 _GRAINS: tuple[Grain, ...] = get_args(Grain)
+_AT_FORMS: Mapping[str, Literal["hour", "day"]] = {
+    "%Y-%m-%d": "day",
+    **dict.fromkeys(("%Y-%m-%dT%H", "%Y-%m-%dT%HZ", "%Y-%m-%dT%H:00", "%Y-%m-%dT%H:00Z"), "hour"),
+}
 _DIRECTIONS = {"in": "Inbound", "out": "Outbound"}
 _STATES = {"allow": "Allowed", "deny": "Denied"}
 _LAST_PORT, _LAST_PROTOCOL = 65_535, 255
@@ -416,6 +430,22 @@ WHY_PARAMETERS = (SCOPE, WHY_SINCE, UNTIL, *_filters("from", "to", "port", "prot
 """The parameters of the question who decided on a flow, and how."""
 
 _FLAG = {"type": "boolean"}
+
+STATUS_PARAMETERS = (
+    SCOPE,
+    SINCE,
+    UNTIL,
+    Parameter("behind", "Only the rows that are behind.", _flag, _FLAG, "false"),
+)
+"""The parameters of the question whether everything is counted."""
+
+AT = Parameter(
+    "at",
+    "Was this day or hour complete: 2026-11-03, 2026-11-03T05 (UTC). Told from what sweeps have found, also "
+    "when the blobs are gone.",
+    _day_or_hour,
+    _TEXT,
+)
 
 PARAMETERS = (
     SCOPE,
