@@ -144,7 +144,8 @@ def test_a_log_that_was_copied_has_no_lag_and_a_live_one_has(stores: Stores, cal
     assert (copied["LagSeconds"], copied["LastRecordTime"] is not None) == (None, True)
     assert 0 <= live["LagSeconds"] < 2 * 3600
     health = call("show", "health", "--since", f"{NIGHT:%Y-%m-%dT%H}", "--grain", "hour", "-o", "json")
-    assert {row["LagSeconds"] for row in rows_of(health.stdout) if row["Blobs"]} >= {None}
+    lags = {row["Period"]: row["LagSeconds"] for row in rows_of(health.stdout) if row["Blobs"]}
+    assert [lags[f"{hour:%Y-%m-%dT%H:%M:%SZ}"] is None for hour in (NIGHT, this_hour)] == [True, False]
 
 
 # Was a day complete
