@@ -120,6 +120,20 @@ def get_answer(req: func.HttpRequest) -> func.HttpResponse:
     return respond(req, http_api.show(counts, ledger, req.route_params["question"]))
 
 
+@app.function_name("pair")
+@app.route("pair", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def get_pair(req: func.HttpRequest) -> func.HttpResponse:
+    """What went on between two addresses."""
+    return respond(req, http_api.composed(counts, ledger, "pair"))
+
+
+@app.function_name("host")
+@app.route("host", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
+def get_host(req: func.HttpRequest) -> func.HttpResponse:
+    """All about an address."""
+    return respond(req, http_api.composed(counts, ledger, "host"))
+
+
 @app.function_name("status")
 @app.route("status", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_status(req: func.HttpRequest) -> func.HttpResponse:

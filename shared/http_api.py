@@ -25,6 +25,7 @@ from shared.status import COLUMNS as STATUS_COLUMNS
 from shared.status import compute_status
 from shared.times import HOUR, floor_hour
 from shared.views.asking import ask
+from shared.views.composed import COMPOSITIONS
 from shared.views.formats import Format, beyond_rows, dump, pieces, plain
 from shared.views.query import (
     STATUS_PARAMETERS,
@@ -135,6 +136,17 @@ def show(counts: Counts, ledger: Ledger, name: str) -> Answer:
         form, rest = _read_output(given, now)
         answered = ask(counts, ledger, read_query(name, rest, now), MOST_ROWS)
         return _rows(answered.columns, answered.rows, form, beyond_rows(answered), "limit")
+
+    return answer
+
+
+def composed(counts: Counts, ledger: Ledger, name: str) -> Answer:
+    """``/api/pair``, ``/api/host``: what takes several questions."""
+
+    def answer(given: Given, now: datetime) -> Response:
+        form, rest = _read_output(given, now)
+        found = COMPOSITIONS[name].read(rest, now).answer(counts, ledger)
+        return _rows(found.columns, [*found.rows], form, found.beyond_rows(), "limit")
 
     return answer
 

@@ -7,6 +7,7 @@ from shared.doctor import COLUMNS as DOCTOR_COLUMNS
 from shared.status import COLUMNS as STATUS_COLUMNS
 from shared.status import SUMS
 from shared.views.answers import BEFORE
+from shared.views.composed import COMPOSITIONS, SHARE
 from shared.views.query import STATUS_PARAMETERS, Parameter, parameters_of
 from shared.views.questions import QUESTIONS, Question
 
@@ -16,7 +17,7 @@ SCOPE_COLUMNS = ("Scope", "Name", "Kind", "FirstPeriod", "LastPeriod", "Resource
 
 _VERSION = "1.0.0"
 _TIMES = ("Period", "Hour", "FirstPeriod", "LastPeriod", "FirstSeen", "LastSeen", "LastRecordTime")
-_WHOLE = ("DestPort", "Rank", "LagSeconds", *SUMS)
+_WHOLE = ("DestPort", "Rank", "Scopes", "LagSeconds", *SUMS)
 _TEXT: Schema = {"type": "string"}
 _TIME: Schema = {"type": "string", "format": "date-time"}
 _NUMBER: Schema = {"type": "integer", "format": "int64"}
@@ -62,6 +63,10 @@ def describe_api(output: Parameter) -> Schema:
                 _list(DOCTOR_COLUMNS),
                 rows=True,
             ),
+            **{
+                f"/{name}": _path(name, its.help, (*its.parameters, output), _composed(name), rows=True)
+                for name, its in COMPOSITIONS.items()
+            },
             "/openapi.json": _path("openapi", "This document.", (), {"type": "object"}),
             **{
                 f"/show/{name}": _path(
@@ -136,13 +141,29 @@ def _parameter(parameter: Parameter) -> Schema:
         "in": "query",
         "description": parameter.help + default,
         "schema": schema,
+        **({"required": True} if parameter.required else {}),
     }
 
 
 def _answer(question: Question) -> Schema:
+    return _object(
+        question={"const": question.name},
+        scopes={"type": "array", "items": _TEXT},
+        since=_TIME,
+        until=_TIME,
+        rows={"type": "array", "items": _row(question)},
+        lists={"type": "array", "items": _totals(question)},
+        unit={"enum": [*question.orders]},
+        as_of=_or_null(_TIME),
+        notes={"type": "array", "items": _TEXT},
+        why_empty=_TEXT,
+    )
+
+
+def _totals(question: Question) -> Schema:
     measures = _figures(question.measures)
     nullable = {"oneOf": [measures, {"type": "null"}]}
-    totals = _object(
+    return _object(
         kind={"enum": ["nsg", "vnet"]},
         total=measures,
         shown=measures,
@@ -151,17 +172,40 @@ def _answer(question: Question) -> Schema:
         before=nullable,
         missed=_NUMBER,
     )
+
+
+def _composed(name: str) -> Schema:
+    """A composition: its rows have the columns of all its sections, null where a section hasn't one."""
+    question = QUESTIONS["conversations"]
+    texts: Schema = {"type": "array", "items": _TEXT}
+    labels: Schema = {"type": "object", "additionalProperties": _TEXT}
+    section = _object(
+        section=_TEXT,
+        labels=labels,
+        question={"enum": [*QUESTIONS]},
+        lists={"type": "array", "items": _totals(question)},
+        unit=_TEXT,
+        why_empty=_TEXT,
+    )
+    always: Schema = {
+        "Section": _TEXT,
+        "Kind": _TEXT,
+        **dict.fromkeys(question.measures, _NUMBER),
+        "Missed": _NUMBER,
+        "IsRest": {"type": "boolean"},
+    }
+    columns = (*question.projected, "Mac", "Addresses", "Status", "At", "As", "Rank", "Scopes", *_PERIODS)
+    sometimes = {each: _or_null(_column(each)) for each in columns} | {SHARE: {"type": ["number", "null"]}}
     return _object(
-        question={"const": question.name},
-        scopes={"type": "array", "items": _TEXT},
+        name={"const": name},
+        verdict=texts,
+        rows={"type": "array", "items": {**_object(**always), "properties": always | sometimes}},
+        sections={"type": "array", "items": section},
+        scopes=texts,
         since=_TIME,
         until=_TIME,
-        rows={"type": "array", "items": _row(question)},
-        lists={"type": "array", "items": totals},
-        unit={"enum": [*question.orders]},
         as_of=_or_null(_TIME),
-        notes={"type": "array", "items": _TEXT},
-        why_empty=_TEXT,
+        notes=texts,
     )
 
 

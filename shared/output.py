@@ -16,9 +16,10 @@ from rich.text import Text
 
 from shared.flowlog.blob_name import without_watcher
 from shared.layout import GAP, Column, Kind, fit, make_column, total
-from shared.terminal import line_width
+from shared.terminal import line_width, wrap
 from shared.views.answers import BEFORE, Answer, AnswerRow, Totals, compared_by
-from shared.views.formats import Output, beyond_rows, human_bytes, pieces, printable
+from shared.views.composed import SHARE, Composed, Section
+from shared.views.formats import KIND_NAMES, Output, beyond_rows, human_bytes, pieces, printable
 from shared.views.query import Query
 
 _WIDTH_UNKNOWN = 200
@@ -62,9 +63,9 @@ _TITLES = {
     "GarbledBytes": "Garbled",
     "LastRecordTime": "Last record",
     "ChangePercent": "Change %",
+    SHARE: "Share %",
 }
 _SHORT = {"Direction": {"Inbound": "In", "Outbound": "Out"}}
-_KINDS = {"nsg": "NSG", "vnet": "VNet"}
 _PATHS = {"Scope": "~", "AclGroup": "/"}
 """Names that have several parts, and what is between these."""
 _NO_NAME = re.compile(r"[ :]|\d\.\d")
@@ -156,6 +157,42 @@ def _since(row: AnswerRow) -> str | None:
     return moment and f"{'≤ ' if row['AtLatest'] else ''}{for_people('Since', moment)}"
 
 
+def print_composed(composed: Composed, output: Output) -> None:
+    """Print a composition to stdout: a table for each section that has rows, after the verdict."""
+    if output != "table":
+        print_rows(composed.columns, composed.rows, output, composed.beyond_rows)
+        return
+    width = line_width(sys.stdout)
+    sys.stdout.writelines(wrap(printable(line), width) + "\n" for line in composed.verdict)
+    for section in composed.sections:
+        rows = [{**row, "Flows": row["FlowsAllowed"] + row["FlowsDenied"]} for row in section.rows]
+        if not rows:
+            continue
+        sys.stdout.write(f"\n{wrap(section.title, width)}\n")
+        columns = [name for name in _of_people(composed) if _tells(name, section, rows)]
+        keep = {*_LISTS, *(name for part in section.parts for name in (*part.labels, *part.answer.key))}
+        print_rows(
+            columns, rows, output, keep=[*filter(keep.__contains__, columns), "As", "Flows", _BOTH, SHARE]
+        )
+
+
+def _of_people(composed: Composed) -> Iterator[str]:
+    """The columns that people need: what was allowed and denied is told by label, so flows are one column."""
+    for name in composed.columns:
+        if name == "FlowsAllowed":
+            yield "Flows"
+        elif not name.startswith(("Flows", "Packets", "Restarts")) and name not in ("Section", "Rank"):
+            yield name
+
+
+def _tells(name: str, section: Section, rows: Sequence[AnswerRow]) -> bool:
+    """Whether a column tells people anything: not if the title says it, or there is one value only."""
+    values = {row.get(name) for row in rows if not row["IsRest"]}
+    if name in ("SrcIp", "DestIp"):
+        return not values <= {*section.title.split()}
+    return name not in ("Kind", "Scopes") or len(values) > 1
+
+
 def _harmless(data: str) -> str:
     """Data as a terminal may see it: nothing but what prints, tabs and ends of lines."""
     return "".join(char if char.isprintable() or char in "\t\n" else printable(char) for char in data)
@@ -166,15 +203,20 @@ def left_out(answer: Answer, query: Query) -> Iterator[str]:
     if answer.why_empty:
         yield answer.why_empty
     for its in answer.lists:
-        kind = f"{_KINDS[its.kind]} logs: " if len(answer.lists) > 1 else ""
+        kind = f"{KIND_NAMES[its.kind]} logs: " if len(answer.lists) > 1 else ""
         yield kind + " · ".join(f"{name} {_sums(figures)}" for name, figures in _totals(its))
+    yield what_of(answer, query)
+    for note in answer.notes:
+        yield f"note: {note}"
+
+
+def what_of(answer: Answer, query: Query) -> str:
+    """What an answer is of, and how fresh it is."""
     as_of = f"as of {for_people('as_of', answer.as_of)}" if answer.as_of else "nothing counted yet"
     form = "%Y-%m-%d %H:%M"
     until = f"{answer.until:{form}}" if query.until or query.compare else "now"
     scopes = f"{len(answer.scopes)} scopes" if len(answer.scopes) != 1 else answer.scopes[0]
-    yield f"{scopes} · from {answer.since:{form}} to {until}, UTC · {as_of}"
-    for note in answer.notes:
-        yield f"note: {note}"
+    return f"{scopes} · from {answer.since:{form}} to {until}, UTC · {as_of}"
 
 
 def _totals(its: Totals) -> Iterator[tuple[str, Mapping[str, int]]]:
@@ -296,7 +338,12 @@ def _make_columns(
         for name in names
         if name != "IsRest" and any(_is_worth_showing(name, row.get(name)) for row in rows)
     ]
-    named, *_ = (*(name for name in shown if name in keep and name not in _LISTS), *shown, "")
+    rests = [row for row in rows if row.get("IsRest")]
+    named, *_ = (
+        *(name for name in shown if name in keep and all(row.get(name) is None for row in rests)),
+        *shown,
+        "",
+    )
     made: dict[str, Column] = {}
     for name in shown:
         values = [row.get(name) for row in rows]
@@ -316,7 +363,7 @@ def _kind(values: Sequence[object], *, is_kept: bool) -> Kind:
     if str in types:
         is_name = is_kept and not any(_NO_NAME.search(value) for value in values if isinstance(value, str))
         return "name" if is_name else "text"
-    return "number" if int in types else "time"
+    return "number" if types & {int, float} else "time"
 
 
 def _cells(name: str, values: Sequence[object], *, fold: bool) -> list[str]:
@@ -369,6 +416,7 @@ def for_people(name: str, value: object) -> str:
         (bool, lambda yes: "yes" if yes else "no"),
         (datetime, lambda time: time.strftime("%Y-%m-%d %H:%M" if name in _MINUTES else "%Y-%m-%d %H:%M:%S")),
         (int, lambda number: _number(name, number)),
+        (float, lambda number: f"{number:,.1f}"),
     ]
     for kind, form in formats:
         if isinstance(value, kind):

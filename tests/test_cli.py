@@ -397,6 +397,10 @@ def test_before_anything_was_counted_the_answer_says_what_to_do(call: Call) -> N
         done = call(*command)
         assert (done.exit_code, done.stdout) == (0, "")
         assert "flowtally sweep" in done.stderr
+    for command in (PAIR.split(), HOST.split()):
+        done = call(*command)
+        assert done.exit_code == 0
+        assert "flowtally sweep" in done.stdout
 
 
 def test_an_empty_answer_says_why(ask: Call) -> None:
@@ -443,6 +447,9 @@ show talkers --since yesterday
 show talkers -o xml
 show talkers --scope all
 show talkers --port 22
+pair 10.0.0.4
+pair 10.0.0.4 10.0.0
+host 10.0.0.0/8
 show talkers --compare --grain hour
 sweep --since 24
 sweep --watch 0
@@ -460,10 +467,11 @@ def test_wrong_usage_exits_with_2_and_says_what_is_wrong(ask: Call) -> None:
 
 
 WHY = "why --from 1.1.1.1 --to 1.1.1.2"
+PAIR, HOST = "pair 1.1.1.1 1.1.1.2", "host 1.1.1.1"
 
 
 def test_a_year_out_of_range_is_refused_by_every_command(ask: Call) -> None:
-    for command in ("sweep", "status", "show talkers", "flows nsg-web", "rejects nsg-web", WHY):
+    for command in ("sweep", "status", "show talkers", "flows nsg-web", "rejects nsg-web", WHY, PAIR, HOST):
         for times in ("--since 0001-01-01", "--until 9999-12-31T23:59", "--since 99999999d"):
             done = ask(*command.split(), *times.split())
             assert (done.exit_code, done.stdout) == (2, ""), (command, times)
@@ -480,7 +488,7 @@ def test_the_longest_time_that_can_be_asked_for_is_answered(ask: Call) -> None:
             assert ask("show", question, *ends, *more).exit_code == 0, question
         refused = ask("show", question, *ends, "--grain", "hour")
         assert (refused.exit_code, "lists" in refused.stderr) == (2, True), question
-    for command in ("status", "flows nsg-web", "rejects nsg-web", WHY, "sweep"):
+    for command in ("status", "flows nsg-web", "rejects nsg-web", WHY, "sweep", PAIR, HOST):
         assert ask(*command.split(), *ends).exit_code == 0, command
     assert ask("rollup", "--since", "20000d").exit_code == 0
 

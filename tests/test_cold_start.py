@@ -55,6 +55,7 @@ print("", json.dumps([code, installed]), sep="\\n")
         ("show --help", 0),
         ("show talkers --help", 0),
         ("flows --help", 0),
+        ("pair --help", 0),
         ("status --help", 0),
         ("report --help", 0),
         ("statsu", 2),

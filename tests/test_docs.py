@@ -9,6 +9,7 @@ import pytest
 
 from shared import cli
 from shared.cli.frame import take_given
+from shared.views.composed import COMPOSITIONS
 from shared.views.query import (
     PARAMETERS,
     RAW_PARAMETERS,
@@ -36,6 +37,7 @@ READ: dict[str, Callable[[dict[str, Any]], object]] = {
     "flows": read_as(RAW_PARAMETERS),
     "rejects": read_as(REJECTS_PARAMETERS),
     "why": read_as(WHY_PARAMETERS),
+    **{name: read_as(its.parameters) for name, its in COMPOSITIONS.items()},
 }
 
 
@@ -70,7 +72,7 @@ def test_the_readme_shows_every_command() -> None:
 
 
 def test_examples_in_help_can_be_given() -> None:
-    for name in ("show", "flows", "rejects", "why"):
+    for name in READ:
         epilog = cli.main.commands[name].epilog or ""
         lines = [line.strip() for line in epilog.splitlines() if line.startswith(f"  flowtally {name} ")]
         assert len(lines) > 1

@@ -75,6 +75,8 @@ def test_the_functions_and_what_triggers_them() -> None:
             "questions": http_trigger("questions"),
             "scopes": http_trigger("scopes"),
             "show": http_trigger("show/{question}"),
+            "pair": http_trigger("pair"),
+            "host": http_trigger("host"),
             "status": http_trigger("status"),
             "doctor": http_trigger("doctor"),
             "openapi": http_trigger("openapi.json"),

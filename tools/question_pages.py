@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from shared.tally.families import FAMILIES
+from shared.views.composed import COMPOSITIONS
 from shared.views.query import FILTERS, LOOKS_BACK, PARAMETERS, Parameter, parameters_of
 from shared.views.questions import QUESTIONS, VIEWS, Question
 
@@ -38,7 +39,8 @@ _INTRODUCTION = """\
 
 *Made from `shared/tally/families.py` and `shared/views/questions.py` by `python -m tools.question_pages`.*
 
-Ask them with `flowtally show QUESTION`, or over HTTP: names, parameters and messages are the same.
+Ask them with `flowtally show QUESTION`, or over HTTP: names, parameters and messages are the same. What takes
+several questions has [commands of its own](#pair-and-host).
 
 ## What an answer is
 
@@ -92,6 +94,41 @@ have the text as it was logged. A MAC address has hyphens there (`00-0D-3A-F8-78
 alone a spreadsheet or pandas would make a number; `mac` takes it in both forms.
 """
 
+_COMPOSITIONS = """\
+## pair and host
+
+Some of these questions, asked side by side and read as one. Over HTTP they are `/api/pair?a=…&b=…` and
+`/api/host?ip=…`.
+
+```sh
+flowtally pair 10.0.0.4 10.0.0.7
+flowtally pair 10.1.0.0/16 10.2.0.4 --since 7d
+flowtally host 10.0.0.4
+```
+
+**`pair A B`**: {pair}
+A and B are addresses, or ranges. It begins with a sentence for each direction. "Never denied" is said only
+where no key that may belong there was dropped in counting; where some were, it names the command that reads
+the log itself (`flowtally why`). Then come the rows of `conversations` and `denied-conversations`; `Status`
+tells them apart.
+
+**`host IP`**: {host}
+Its sections are `interfaces` (those that have the address), `traffic` (as source and destination, `As`, at
+its own interface and at others, `At`), `ports`, `peers` and `rules`. These three are of what its own
+interface has logged; if it is no interface's address, of what others have. `SharePercent` is a row's part of
+what was allowed, by `Traffic`, or of what was denied, by flows.
+
+- **Nothing is added up over directions**: a flow between two logged interfaces stands in both logs, outbound
+  at the source's and inbound at the destination's.
+- **First and last** are the hours, or days, in which it was counted, by when they begin.
+- As data, all rows are in one list; `Section` says which each is of. In JSON, `verdict` has the sentences,
+  and `sections` what each leaves out.
+
+| command | parameters |
+|---|---|
+{parameters}
+"""
+
 
 def page() -> str:
     """The page as it has to be."""
@@ -108,6 +145,13 @@ def _lines() -> Iterator[str]:
             yield f"| `{each.name}` | {_takes(each)} | {each.default} | {each.help} |"
     yield f"\nFilters that leave out what another finds: {_code(x.name for x in FILTERS if x.excludes)}."
     yield ""
+    yield _COMPOSITIONS.format(
+        **{name: its.help for name, its in COMPOSITIONS.items()},
+        parameters="\n".join(
+            f"| `{name}` | {_code(each.name for each in its.parameters)} |"
+            for name, its in COMPOSITIONS.items()
+        ),
+    )
     for question in QUESTIONS.values():
         yield from _section(question)
 

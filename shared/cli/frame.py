@@ -160,8 +160,8 @@ def explain_filters(parameters: Iterable[Parameter]) -> str:
 def parameter_options(
     parameters: Iterable[Parameter],
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """An option for each parameter; the command gets them together, as ``given``. Its help says in one
-    sentence that there are those that leave out what others find.
+    """An option for each parameter, an argument for one that is required; the command gets them together, as
+    ``given``. Its help says in one sentence that there are those that leave out what others find.
     """
     known = [*parameters]
 
@@ -172,6 +172,9 @@ def parameter_options(
             function(given=given, **options)
 
         for parameter in reversed(known):
+            if parameter.required:
+                wrapped = click.argument(_argument(parameter), metavar=parameter.name.upper())(wrapped)
+                continue
             default = f" [{parameter.default}]" if parameter.default and not parameter.is_flag else ""
             wrapped = click.option(
                 f"--{parameter.name}",

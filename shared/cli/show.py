@@ -1,4 +1,4 @@
-"""The commands that ask: scopes, show, report."""
+"""The commands that ask: scopes, pair, host, show, report."""
 
 import copy
 import inspect
@@ -28,6 +28,8 @@ from shared.cli.frame import (
 from shared.errors import BadRequest, MalformedInput, Unavailable
 from shared.views.formats import Output, human_bytes
 from shared.views.query import (
+    HOST_PARAMETERS,
+    PAIR_PARAMETERS,
     PARAMETERS,
     REPORT_PARAMETERS,
     Given,
@@ -58,6 +60,67 @@ def scopes(output: Output) -> None:
     if not rows and not refused:
         say("no scope yet: run `flowtally sweep` and `flowtally rollup`, or wait for the function app")
     sys.exit(1 if refused else 0)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  flowtally pair 10.0.0.4 10.0.0.7
+  flowtally pair 203.0.113.9 10.0.0.4 --since 7d
+  flowtally pair 10.1.0.0/16 10.2.0.4 --scope nsg-web --limit 50
+"""
+)
+@parameter_options(PAIR_PARAMETERS)
+@output_option
+@command
+def pair(given: Given, output: Output) -> None:
+    """Does A talk to B, or was it tried and denied? Both ways, by port and rule, with times.
+
+    A and B are addresses, or ranges such as 10.0.0.0/8. It begins with a sentence for each direction. What
+    the source's interface has logged (Out) and what the destination's has (In) stand side by side: where both
+    are logged, a flow is in both.
+
+    It is answered from what was counted. `flowtally why` reads the log itself.
+    """
+    _show_composed("pair", given, output)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  flowtally host 10.0.0.4
+  flowtally host 203.0.113.9 --since 7d --limit 20
+"""
+)
+@parameter_options(HOST_PARAMETERS)
+@output_option
+@command
+def host(given: Given, output: Output) -> None:
+    """All about an address: its interface, ports, peers and rules, allowed and denied, first and last seen.
+
+    Where it is an interface's, ports, peers and rules are those that this interface has logged: Out is what
+    it sent, In what it was sent. Where it is none, they are those that the interfaces have logged which it
+    talked to.
+    """
+    _show_composed("host", given, output)
+
+
+def _show_composed(name: str, given: Given, output: Output) -> None:
+    from shared.views.composed import COMPOSITIONS
+
+    asked = COMPOSITIONS[name].read(given, datetime.now(UTC))
+    stores = connect()
+
+    from shared.output import print_composed, what_of
+
+    composed = asked.answer(stores.counts, stores.ledger)
+    print_composed(composed, output)
+    if output != "table":
+        for line in composed.verdict:
+            say(line)
+    say(what_of(composed.first.answer, composed.first.query))
+    for note in composed.notes:
+        say(f"note: {note}")
 
 
 class _QuestionName(click.ParamType[str]):

@@ -87,6 +87,7 @@ class Answer:
     - ``scopes``: those that it is of.
     - ``since``, ``until``: the time that it is of; ``as_of`` the time of the last record that was counted.
     - ``notes``: what has to be known to read it rightly. ``why_empty``: why there are no rows, if so.
+    - ``others``: how many tuples the question is about that don't fulfil the conditions.
     """
 
     question: Question
@@ -101,6 +102,7 @@ class Answer:
     as_of: datetime | None
     notes: tuple[str, ...]
     why_empty: str
+    others: int
 
 
 @dataclass(slots=True)
@@ -399,12 +401,13 @@ def make_answer(
     question, span = query.question, query.span()
     rows = [*_rows(query, scopes, lists)]
     totals = []
-    everything = dropped = 0
+    everything = dropped = others = 0
     for kind in sorted({scope["Kind"] for scope in scopes} | {kind for kind, _ in lists}):
         its = [each for (of, _), each in lists.items() if of == kind]
         totals.append(_totals(query, kind, its))
         dropped = add_sums(dropped, reduce(add_sums, (each.rest[0] for each in its), 0))
         for each in its:
+            others = add_sums(others, each.others)
             everything = reduce(add_sums, (each.cut[0], each.rest[0], each.others), everything)
             everything = reduce(add_sums, (line.sums[0] for line in each.lines.values()), everything)
     missed = max((each.missed for each in totals), default=0)
@@ -423,6 +426,7 @@ def make_answer(
         why_empty=""
         if any(row["IsRest"] is False for row in rows)
         else _why_empty(query, scopes, everything, dropped, as_of),
+        others=figure(others, question.orders["Tuples"]) if others else 0,
     )
 
 

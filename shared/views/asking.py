@@ -64,6 +64,16 @@ def ask(counts: Counts, ledger: Ledger, query: Query, most_rows: int = MOST_ROWS
     ``Unavailable`` if storage fails, ``MalformedInput`` names the row that is damaged or gone, and what mends
     it.
     """
+    return ask_all(counts, ledger, [[query]], most_rows)[0][0]
+
+
+def ask_all(
+    counts: Counts, ledger: Ledger, asked: Sequence[Sequence[Query]], most_rows: int = MOST_ROWS
+) -> list[list[Answer]]:
+    """Answer several questions of the same scopes and time, side by side. Each of ``asked`` is one question
+    in one form or several, which differ in ``by``, ``order`` and ``limit`` alone: it is read once.
+    """
+    query = asked[0][0]
     catalog, of_all = counts.catalogs()
     found = find_scopes(catalog, query.scopes)
     scopes = [row for row in found if not query.kind or row["Kind"] == query.kind]
@@ -74,20 +84,30 @@ def ask(counts: Counts, ledger: Ledger, query: Query, most_rows: int = MOST_ROWS
         for kind in sorted({row["Kind"] for row in scopes})
         for source in _sources(query, kind, scopes, catalog, of_all.get(kind))
     ]
-    with Workers(WORKERS, thread_name_prefix="ask") as pool:
+    with (
+        Workers(WORKERS, thread_name_prefix="ask") as pool,
+        Workers(len(asked), thread_name_prefix="question") as questions,
+    ):
         looked = pool.map(partial(_look_at_index, counts, query.span().end), sources)
-        lists, elsewhere = _Asking(counts, ledger, query, sources, pool, most_rows).lists()
+
+        def list_forms(forms: Sequence[Query]) -> list[tuple[dict[ListKey, List], int]]:
+            known: _Known | None = {} if len(forms) > 1 else None
+            return [_Asking(counts, ledger, form, sources, pool, most_rows, known).lists() for form in forms]
+
+        found = [*questions.map(list_forms, asked)]
         recent = dict(zip((source.name for source in sources), looked, strict=True))
         as_of = max((each.last_record for each in recent.values() if each.last_record), default=None)
-        answer = make_answer(query, scopes, lists, as_of)
-        behind = _say_behind(ledger, query, sources, as_of, pool)
-        notes = (
-            *answer.notes,
-            *behind,
-            *_say_left_out(query, sources, recent),
-            *say_elsewhere(query, elsewhere),
-        )
-    return replace(answer, notes=notes)
+        behind = [*_say_behind(ledger, query, sources, as_of, pool)]
+
+    def answer(form: Query, lists: Mapping[ListKey, List], elsewhere: int) -> Answer:
+        made = make_answer(form, scopes, lists, as_of)
+        notes = *behind, *_say_left_out(form, sources, recent), *say_elsewhere(form, elsewhere)
+        return replace(made, notes=(*made.notes, *notes))
+
+    return [
+        [answer(form, *its) for form, its in zip(forms, of_forms, strict=True)]
+        for forms, of_forms in zip(asked, found, strict=True)
+    ]
 
 
 def find_scopes(catalog: Mapping[str, AnswerRow], wanted: Sequence[str]) -> list[AnswerRow]:
@@ -169,14 +189,21 @@ whose own side is named.
 """
 
 
+type _Known = dict[tuple[str, str, Span], list[list[_Piece]]]
+"""What was read of a question, of each source of a kind of logs, in a time."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Asking:
+    """``known``: what other forms of the question have read, ``None`` if it has no other."""
+
     counts: Counts
     ledger: Ledger
     query: Query
     sources: Sequence[_Source]
     pool: Workers
     most_rows: int
+    known: _Known | None
 
     def lists(self) -> tuple[dict[ListKey, List], int]:
         """The lists of each kind and period. Beside them how many tuples are at addresses that were dropped,
@@ -255,7 +282,17 @@ class _Asking:
         return self.pool.map(partial(_merge_pieces, query), sources, self._readers(query, sources, span))
 
     def _readers(self, query: Query, sources: Sequence[_Source], span: Span) -> list[Iterator[_Piece]]:
-        """Of each source what reads it. How much that is is known before."""
+        """Of each source what reads it. How much that is is known before. What several forms of a question
+        need is read once.
+        """
+        if self.known is None:
+            return self._open(query, sources, span)
+        key = query.question.reads, sources[0].kind, span
+        if key not in self.known:
+            self.known[key] = [*self.pool.map(list, self._open(query, sources, span))]
+        return [iter(pieces) for pieces in self.known[key]]
+
+    def _open(self, query: Query, sources: Sequence[_Source], span: Span) -> list[Iterator[_Piece]]:
         name = query.question.reads
         if name in _OF_INDEX:
             return _read_index(self.counts, name, sources, span)

@@ -40,6 +40,9 @@ _MARK = re.compile(_BEGINS + "'")
 _MAC = re.compile("[0-9A-F]{12}")
 
 
+KIND_NAMES = {"nsg": "NSG", "vnet": "VNet"}
+"""The kinds of logs, as people call them."""
+
 _UNITS = ("kB", "MB", "GB", "TB", "PB", "EB")
 
 

@@ -204,7 +204,7 @@ class Parameter:
     ``read`` makes a value of a text (and the present time), or raises ``ValueError`` with what would do.
     ``schema``: JSON schema of the text. ``default``: what is meant where it isn't given, in words.
     ``columns``: those that it filters by; empty if it is no filter. ``many``: it may be given more than once.
-    ``excludes``: what it finds is left out.
+    ``excludes``: what it finds is left out. ``required``: it has to be given.
     """
 
     name: str
@@ -215,6 +215,7 @@ class Parameter:
     columns: tuple[str, ...] = ()
     many: bool = False
     excludes: bool = False
+    required: bool = False
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -305,6 +306,24 @@ def _network(text: str) -> Test:
             "or a list with commas"
         ) from None
     return lambda value: _lies_in(str(value), network)
+
+
+def _address(text: str, _: datetime) -> str:
+    """Read an address as it is written in logs; one mapped into IPv6 as the IPv4 address that it is."""
+    try:
+        parsed = ip_address(text)
+    except ValueError:
+        raise ValueError("it must be an address such as 192.0.2.7 or 2001:db8::7") from None
+    return str((parsed.ipv4_mapped if isinstance(parsed, IPv6Address) else None) or parsed)
+
+
+def _address_or_range(text: str, now: datetime) -> str:
+    try:
+        return str(ip_network(text, strict=False)) if "/" in text else _address(text, now)
+    except ValueError:
+        raise ValueError(
+            "it must be an address such as 192.0.2.7, or a range such as 10.0.0.0/8 or 2001:db8::/32"
+        ) from None
 
 
 @lru_cache(maxsize=65_536)
@@ -527,6 +546,25 @@ REPORT_PARAMETERS = tuple(
 """The parameters of the page and of a report: what they are of."""
 
 
+_OF_ALL = [each for each in PARAMETERS if each.name in ("scope", "kind", "since", "until", "limit")]
+
+HOST_ROWS = 5
+"""Rows of a list about an address, unless more or fewer are asked for."""
+
+PAIR_PARAMETERS = (
+    Parameter("a", "One address, or a range such as 10.0.0.0/8.", _address_or_range, _TEXT, required=True),
+    Parameter("b", "The other address, or range.", _address_or_range, _TEXT, required=True),
+    *_OF_ALL,
+)
+"""The parameters of what went on between two addresses."""
+
+HOST_PARAMETERS = (
+    Parameter("ip", "The address.", _address, _TEXT, required=True),
+    *(replace(each, default=str(HOST_ROWS)) if each.name == "limit" else each for each in _OF_ALL),
+)
+"""The parameters of all about an address."""
+
+
 def parameters_of(question: Question) -> list[Parameter]:
     """The parameters that a question takes: all but the filters by columns that it hasn't, and what makes
     sense only of flows.
@@ -568,6 +606,9 @@ def read_parameters(parameters: Iterable[Parameter], given: Given, now: datetime
     unknown or wrong.
     """
     known = {each.name: each for each in parameters}
+    for each in known.values():
+        if each.required and not any(text.strip() for text in given.get(each.name, ())):
+            raise BadRequest(f"is needed: {each.help[0].lower()}{each.help[1:].rstrip('.')}", each.name)
     values: dict[str, Any] = {}
     for name, texts in given.items():
         if name not in known:

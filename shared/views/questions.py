@@ -134,6 +134,11 @@ class Question:
         places = self.orders[order]
         return lambda sums: figure(sums, places)
 
+    def value(self, order: str, row: Mapping[str, Any]) -> int:
+        """The value of ``order`` (one of ``orders``) of a row."""
+        parts = (order,) if order in self.measures else _SUMS[order]
+        return sum(row[part] for part in parts)
+
     @property
     def keeps_times(self) -> bool:
         """Whether it is kept when each key was first and last seen."""
