@@ -823,6 +823,23 @@ def test_at_least_a_third_of_the_worlds_drop_keys_at_every_level() -> None:
     assert 3 * sum(each == {"blob", "hour", "day", "all"} for each in dropped) >= len(dropped)
 
 
+@pytest.mark.parametrize("by", ["Direction", "SrcIp,DestIp,DestPort,L4Protocol,Direction,AclGroup,AclRule"])
+def test_an_interface_whose_address_was_dropped_is_not_forgotten_beside_one_whose_address_was_kept(
+    by: str,
+) -> None:
+    """Two interfaces have one address. The hour keeps what both have logged, but the address of one alone."""
+    flow = FlowTuple(0, "10.0.0.1", "192.0.2.1", 5, 22, "TCP", "Inbound", "Denied", "", 0, 1, 0, 0, 0, 0, 0)
+    world = [
+        Event(5, SCOPES[0], flow._replace(src_ip=f"10.0.0.{host}", time_ms=_at(5)), "a", mac)
+        for mac, host, times in (("D", 1, 9), ("E", 2, 7), ("D", 3, 1))
+        for _ in range(times)
+    ]
+    asked = {"since": ["2026-10-30"], "local-ip": ["192.0.2.1"], "by": [by]}
+    query = read_query("denied-conversations", asked, NOW)
+    answer = Stored(world, Capacities(hour=2, addresses=1)).answer(query)
+    assert_true(answer, naive(world, query, START, NOW))
+
+
 def test_an_answer_without_rows_says_that_there_was_no_such_traffic() -> None:
     world = [event for event in world_of(1, 50) if event.flow.status == "Allowed"]
     query = read_query("denied-sources", {"since": ["2026-10-30"]}, NOW)
