@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shared.layout import total
@@ -211,6 +211,8 @@ any_text = (
 
 
 @given(any_text)
+@example("\r'")
+@example("\t\n,=")
 def test_a_cell_never_begins_a_formula_and_loses_nothing(text: str) -> None:
     shown = str(cell(text))
     assert not shown.startswith((*FORMULAS, "\t", "\r", "\n"))

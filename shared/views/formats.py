@@ -31,7 +31,7 @@ Output = Literal["table", "json", "ndjson", "csv", "tsv"]
 _BEGINS = r"(^|[,;|\t\r\n])"
 """Where a spreadsheet may see a cell begin: at the beginning, or behind what it takes for a separator."""
 
-_FORMULA = re.compile(_BEGINS + r"(?=[\s\"\x00-\x1f]*[=+\-@＝＋－＠]|')|^(?=[\t\r\n])")
+_FORMULA = re.compile(r"^(?=[\t\r\n])|" + _BEGINS + r"(?=[\s\"\x00-\x1f]*[=+\-@＝＋－＠]|')")
 """Where it may take what follows for a formula, the wide forms too, also behind white space and quotes; and
 where the mark itself follows.
 """
