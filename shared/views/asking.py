@@ -94,19 +94,19 @@ def ask_all(
             known: _Known | None = {} if len(forms) > 1 else None
             return [_Asking(counts, ledger, form, sources, pool, most_rows, known).lists() for form in forms]
 
-        found = [*questions.map(list_forms, asked)]
+        lists = [*questions.map(list_forms, asked)]
         recent = dict(zip((source.name for source in sources), looked, strict=True))
         as_of = max((each.last_record for each in recent.values() if each.last_record), default=None)
         behind = [*_say_behind(ledger, query, sources, as_of, pool)]
 
-    def answer(form: Query, lists: Mapping[ListKey, List], elsewhere: int) -> Answer:
-        made = make_answer(form, scopes, lists, as_of)
+    def answer(form: Query, its: Mapping[ListKey, List], elsewhere: int) -> Answer:
+        made = make_answer(form, scopes, its, as_of)
         notes = *behind, *_say_left_out(form, sources, recent), *say_elsewhere(form, elsewhere)
         return replace(made, notes=(*made.notes, *notes))
 
     return [
         [answer(form, *its) for form, its in zip(forms, of_forms, strict=True)]
-        for forms, of_forms in zip(asked, found, strict=True)
+        for forms, of_forms in zip(asked, lists, strict=True)
     ]
 
 
