@@ -234,7 +234,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const [lacking, facts] = [shown.filter((notice) => notice.ToDo), shown.filter((notice) => !notice.ToDo)];
     const toDos = [...new Set(lacking.map((notice) => notice.ToDo))];
     const left = leftOut(data.questions.health);
-    fill($("fresh-notes"), left.length && make("li", {}, `Not by ${left.join(" and ")}: this is of all that was logged in that time.`),
+    fill($("fresh-notes"), left.length && make("li", { class: "not-held" }, `Not by ${left.join(" and ")}: this is of all that was logged in that time.`),
       items(lacking), toDos.map((text) => make("li", {}, sentence(text))), items(facts));
   }
 
@@ -266,7 +266,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const of = [answers["series-allowed"], answers["series-denied"]];
     if (!of.every(Boolean)) return;
     const failed = of.find((each) => each instanceof Error);
-    fill($("traffic-notes"), failed ? null : trafficNotes(of).map((each) => make("li", {}, each)));
+    fill($("traffic-notes"), failed ? null : trafficNotes(of).map((each) => make("li", { class: "not-held" }, each)));
     if (failed) { fill($("tiles"), fact("Flows", "unknown", failed.message, "bad")); return; }
     const tile = (title, place, name, form) => {
       const count = total(of[place].total, name), more = unknownOf(of[place], name);
@@ -436,9 +436,9 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     LastSeen: "Last seen", Since: "Since", LastPeriod: "Last period", GarbledBytes: "Garbled", Malformed: "Rejected", LastRecordTime: "Last record", LagSeconds: "Lag", Reason: "Reason", Rejects: "Rejected" };
 
   function filterLink(name, value, text) {
-    const kind = name === "ip" && !text.includes(":") ? "whole" : "";
-    if (report) return make("span", { class: kind }, text);
-    return make("button", { type: "button", class: `link ${kind}`, title: `Show ${text} alone`, onclick: () => { select({ ...selection, [name]: String(value) }); $("title").scrollIntoView(); } }, text);
+    const breaks = text.includes(":") ? "" : "whole";
+    if (report) return make("span", { class: breaks }, text);
+    return make("button", { type: "button", class: `link ${breaks}`, title: `Show ${text} alone`, onclick: () => { select({ ...selection, [name]: String(value) }); $("title").scrollIntoView(); } }, text);
   }
 
   /* A name that may be broken where its words end. */
@@ -476,7 +476,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const ways = { Inbound: "in", Outbound: "out" };
     if (has("Direction") && has("Status")) columns.push({ title: TITLES.Status, cell: (row) => make("span", { class: `status ${row.Status === "Denied" ? "denied" : ""}` }, `${row.Status.toLowerCase()} ${ways[row.Direction]}`) });
     else if (has("Direction")) columns.push({ title: "Way", class: question.key.length > 3 ? "least" : "", cell: (row) => ways[row.Direction] });
-    for (const name of question.times) columns.push({ title: TITLES[name], class: name === "FirstSeen" ? "when minor" : "when", cell: (row) => (row[name] ? make("span", { title: when(row[name], true) }, day(row[name])) : ""),
+    for (const name of question.times) columns.push({ title: TITLES[name], class: ["FirstSeen", "LastPeriod"].includes(name) ? "when minor" : "when", cell: (row) => (row[name] ? make("span", { title: when(row[name], true) }, day(row[name])) : ""),
       sub: (row) => name === "Since" && row.AtLatest && "at the latest" });
     columns.forEach((column, place) => {
       const { cell, sub } = column;
@@ -573,15 +573,16 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
       fill(section.querySelector("details ul"));
       return;
     }
-    fill(body, answer.rows.length ? table(panel, questionOf(panel), answer) : make("p", { class: "empty" }, sentence(answer.why_empty)), make("ul", { class: "notes" }));
+    const left = leftOut(questionOf(panel));
+    fill(body, left.length && make("p", { class: "not-held" }, `Not by ${left.join(" and ")}: that isn't kept here.`),
+      answer.rows.length ? table(panel, questionOf(panel), answer) : make("p", { class: "empty" }, sentence(answer.why_empty)), make("ul", { class: "notes" }));
     showNotes(panel, answer);
   }
 
-  /* What has to be known of a table: what isn't as it was selected under it, all else in its details. */
+  /* What has to be known of a table: what concerns the selection under it, all else in its details. */
   function showNotes(panel, answer) {
     const section = $(panel.id), question = questionOf(panel);
-    const left = leftOut(question), notes = left.length ? [`Not by ${left.join(" and ")}: that isn't kept here.`] : [];
-    if (selection.ip && question.parameters.includes("ip")) notes.push(...sideOf(question));
+    const notes = selection.ip && question.parameters.includes("ip") ? sideOf(question) : [];
     const lacks = Math.max(...answer.rows.map((row) => row.Missed || 0), 0);
     if (lacks && !answer.unfiltered) notes.push(`A row may lack up to ${formOf(question.unit === "Traffic" ? "Bytes" : question.unit)(lacks)}, counted among the others.`);
     const said = answer.notes.map(sentence).filter((each) => !shared.includes(each));
