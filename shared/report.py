@@ -16,15 +16,18 @@ from shared.views.query import REPORT_PARAMETERS, Given, read_parameters, read_t
 def make_report(stores: Stores, given: Given, now: datetime) -> str:
     """The document, of what ``given`` selects; ``BadRequest`` if that can't be."""
     values = read_parameters(REPORT_PARAMETERS, given, now)
+    scopes = given.get("scope", ())
     since, until = read_times(values, now, DAY)
-    given = {**given, "kind": [values.get("kind") or _kind(stores, given.get("scope", ()))]}
+    given = {**given, "kind": [values.get("kind") or _kind(stores, scopes)]}
     return page.render(
         {
             "made": plain(now),
             "selection": {"scope": [], "since": "24h"}
             | {name: texts if name == "scope" else ",".join(texts) for name, texts in given.items() if texts},
             "scopes": _fetched(http_api.scopes(stores.counts), {}, now)["rows"],
-            "status": _fetched(http_api.status(stores.flow_logs, stores.ledger, stores.counts), {}, now),
+            "status": _fetched(
+                http_api.status(stores.flow_logs, stores.ledger, stores.counts), {"scope": scopes}, now
+            ),
             "answers": {
                 panel.id: _answer(stores, panel, given, (until or now) - since, now) for panel in page.PANELS
             },

@@ -627,6 +627,22 @@ def test_what_is_too_much_for_some_is_no_invalid_selection(chromium: Browser, si
         assert shown.locator("[aria-invalid]").count() == 0
 
 
+def test_what_keeps_answers_from_being_complete_is_said(chromium: Browser, site: Shown) -> None:
+    problem = "counts of 13:05; ledger until 16:50: answers lack what was counted in between"
+
+    def add_problem(route: Route) -> None:
+        answered = route.fetch()
+        route.fulfill(response=answered, json=answered.json() | {"problems": [problem]})
+
+    with watched(chromium) as (context, slips):
+        context.route("**/status?*", add_problem)
+        shown = context.new_page()
+        shown.goto(f"{site.url}/api/dashboard?scope=flowlog-hub#code={KEY}")
+        settled(shown)
+        expect(shown.locator("#fresh-notes .bad")).to_have_text(f"{problem[0].upper()}{problem[1:]}.")
+    assert slips == []
+
+
 def test_each_panel_is_drawn_when_its_answer_is_there(chromium: Browser, site: Shown) -> None:
     with watched(chromium) as (context, slips):
         held: list[Route] = []
@@ -742,7 +758,8 @@ BEYOND = """() => [...document.querySelectorAll("main .card *")].filter((each) =
 RUN_OVER = """() => [...document.querySelectorAll("main td, main th")].filter((cell) => {
   const range = document.createRange();
   range.selectNodeContents(cell);
-  return cell.checkVisibility() && range.getBoundingClientRect().right > cell.getBoundingClientRect().right + 1;
+  const [text, place] = [range, cell].map((each) => each.getBoundingClientRect().right);
+  return cell.checkVisibility() && text > place + 1;
 }).map((each) => each.outerHTML.slice(0, 80))"""
 
 FAINT = """() => {

@@ -222,11 +222,11 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const lag = Math.max(...health.rows.map((row) => row.LagSeconds || 0), 0);
     facts.push(fact("Longest lag", health.rows.some((row) => row.LagSeconds !== null) ? duration(lag) : "–", "from a blob's last record to its count"));
     fill($("fresh-facts"), facts);
-    showNotices(status?.notices || []);
+    showNotices(status?.notices || [], status?.problems || []);
   }
 
-  /* What flow logs leave out: those of the scopes that are shown. */
-  function showNotices(notices) {
+  /* What keeps answers from being complete, and what flow logs leave out: those of the scopes that are shown. */
+  function showNotices(notices, problems) {
     const isShown = shownScopes();
     const shown = notices.map((notice) => ({ ...notice, names: notice.Scopes.filter(isShown).map(scopeName) })).filter((notice) => notice.names.length);
     const some = (names) => names.slice(0, 3).join(", ") + (names.length > 3 ? ` and ${whole.format(names.length - 3)} more` : "");
@@ -235,7 +235,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     const toDos = [...new Set(lacking.map((notice) => notice.ToDo))];
     const left = leftOut(data.questions.health);
     fill($("fresh-notes"), left.length && make("li", { class: "not-held" }, `Not by ${left.join(" and ")}: this is of all that was logged in that time.`),
-      items(lacking), toDos.map((text) => make("li", {}, sentence(text))), items(facts));
+      problems.map((text) => make("li", { class: "bad" }, sentence(text))), items(lacking), toDos.map((text) => make("li", {}, sentence(text))), items(facts));
   }
 
   /* The large figures */
@@ -737,7 +737,8 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     };
     const asked = data.panels.map(async (panel) => take(panel, await answerTo(panel, fresh).catch((error) => error)));
     asked.push((async () => {
-      status = report ? report.status : await fetchJson("status?since=24h", fresh).catch((error) => error);
+      const query = new URLSearchParams([["since", "24h"], ...selection.scope.map((text) => ["scope", text])]);
+      status = report ? report.status : await fetchJson(`status?${query}`, fresh).catch((error) => error);
       if (current() && answers.health && !waiting.length) showFreshness(answers.health, status);
     })());
     await Promise.all(asked);
