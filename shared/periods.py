@@ -39,6 +39,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
+from threading import Lock
 
 from shared.counts.health import Health, RejectTotals, add_rejects, rejects_of_blob
 from shared.counts.index import (
@@ -76,6 +77,9 @@ _OF_ALL = ("health",)
 
 _VERSION = 1
 """Part of every fingerprint: raise it when counts or rows are made differently, and all are made again."""
+
+MOST_KEPT_BYTES = 64 * 1024 * 1024
+"""So many bytes of packed counts are kept for all scopes together, at the most."""
 
 _MERGED_KEYS = 10_000
 _MOST_ATTEMPTS = 5
@@ -158,6 +162,34 @@ class _Begun:
         )
 
 
+class JustStored:
+    """The packed counts of hours of scopes that were stored a moment ago, so that all scopes together can be
+    merged of them without reading them; as many as have room in ``MOST_KEPT_BYTES``.
+    """
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[str, Period, str], Mapping[str, bytes]] = {}
+        self._bytes = 0
+        self._lock = Lock()
+
+    def keep(self, scope: str, period: Period, fingerprint: str, parts: Mapping[str, bytes]) -> None:
+        """Keep the parts of an hour's counts of this state, if there is room."""
+        size = sum(map(len, parts.values()))
+        with self._lock:
+            if self._bytes + size <= MOST_KEPT_BYTES:
+                self._parts[scope, period, fingerprint] = parts
+                self._bytes += size
+
+    def of(self, scope: str, period: Period, fingerprint: str) -> Mapping[str, bytes] | None:
+        """The parts of an hour's counts of this state, if they are kept."""
+        return self._parts.get((scope, period, fingerprint))
+
+    def forget(self) -> None:
+        """Keep nothing any more."""
+        with self._lock:
+            self._parts, self._bytes = {}, 0
+
+
 @dataclass(frozen=True, slots=True)
 class PeriodMaker:
     """Makes periods. ``now`` is the storage service's clock; ``marker`` that of ``flowstats``; with ``again``
@@ -170,6 +202,7 @@ class PeriodMaker:
     now: datetime
     marker: str
     again: bool
+    just_stored: JustStored = field(default_factory=JustStored)
 
     def make(self, scope: str, jobs: Sequence[Job]) -> Iterator[tuple[Period, Done | FlowtallyError]]:
         """Make periods of a scope; each is given with what came of it. One that fails doesn't hold up the
@@ -321,14 +354,20 @@ class PeriodMaker:
         health = Health()
         rejects: RejectTotals = {}
         for scope, its in scopes.items():
-            for name in its.sizes:
-                packed = next(self.counts.part(scope, name, period, period), None)
-                if packed is None:
-                    raise refuse_gone(scope, name, period)
-                counts.merge_scope(unpack_counts(scope, name, *packed))
+            kept = self.just_stored.of(scope, period, its.fingerprint)
+            for name, packed in self._parts(scope, its.sizes, period) if kept is None else kept.items():
+                counts.merge_scope(unpack_counts(scope, name, period, packed))
             health += its.health or Health()
             add_rejects(rejects, its.rejects)
         return _loaded(everyone, period, _OF_ALL, fingerprint, counts, health, rejects)
+
+    def _parts(self, scope: str, names: Iterable[str], period: Period) -> Iterator[tuple[str, bytes]]:
+        """The stored parts of a period's counts that have these names."""
+        for name in names:
+            _, packed = next(self.counts.part(scope, name, period, period), (period, None))
+            if packed is None:
+                raise refuse_gone(scope, name, period)
+            yield name, packed
 
     def _merge(self, into: HourCounts, scope: str, heads: Mapping[datetime, Head]) -> None:
         """Add the stored counts of these hours, part by part, each in the order of the hours."""
@@ -387,6 +426,8 @@ class PeriodMaker:
         if made and not trusted and not self.again:
             return Done(period, loaded.fingerprint, 0)  # who was faster has made it
         head = self._store(scope, period, before, loaded)
+        if period.grain == "hour" and not is_all(scope):
+            self.just_stored.keep(scope, period, loaded.fingerprint, loaded.parts)
         # What somebody who was overtaken may be about to write isn't known any more.
         kept = known.written.rows if trusted and known.written.marker == self.marker else {}
         # What is written, or is about to be, isn't kept: many hours may be made together.
@@ -503,7 +544,7 @@ def _loaded(
     rejects: RejectTotals,
 ) -> _Loaded:
     """What is to be written of merged counts. Rows are of what is stored: both lack what is beyond."""
-    counts.trim()
+    counts.trim(period.grain, of_all=is_all(scope))
     packed = pack_apart(counts)
     parts = {name: part_of(counts, name, len(its), _digest_of(its)) for name, its in packed.items()}
     lists = _lists(scope, period, views, counts, health, rejects)

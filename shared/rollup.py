@@ -199,6 +199,7 @@ class _Rollup:
                 at = min(first + (last + HOUR - first) * (number / len(scopes)), self.maker.now)
                 progress((at - began) / max(self.maker.now - began, HOUR))
             window.roll_all(done)
+            self.maker.just_stored.forget()
             if self.maker.again:
                 done.left += window.find_left(done)
         for kind in self.made.keys() - self.out:

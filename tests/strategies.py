@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.flowlog.records import Record, RecordReader
 from shared.flowlog.tuples import INT64_MAX, FlowTuple
-from shared.tally.families import FAMILIES
+from shared.tally.families import FAMILIES, Kept
 from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import Figures, add_figures, no_figures, to_figures, to_sums
@@ -545,7 +545,8 @@ def records_of(written: Sequence[Written]) -> list[Record]:
 def shrink_families(patch: pytest.MonkeyPatch, keys: int) -> None:
     """Let families overflow early."""
     for name, family in FAMILIES.items():
-        patch.setitem(FAMILIES, name, replace(family, keys=keys))
+        kept = Kept(keys, keys, keys, keys)
+        patch.setitem(FAMILIES, name, replace(family, keys=keys, kept=kept))
 
 
 # Counts as plain values, to compare and to print

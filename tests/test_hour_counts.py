@@ -4,8 +4,9 @@ import ipaddress
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from shared.flowlog.reasons import Reason
 from shared.flowlog.tuples import INT64_MAX
 from shared.tally import packing
-from shared.tally.families import FAMILIES
+from shared.tally.families import FAMILIES, Kept
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import PLAIN, Figures, no_figures, to_figures
 from shared.tally.packing import pack_apart, pack_within, unpack
@@ -538,7 +539,26 @@ def test_trimmed_hours_keep_what_is_stored_and_the_totals(monkeypatch: pytest.Mo
     counts = counted([one_record("nsg-v2", *(v2(HOUR_MS, src=f"10.0.0.{n}") for n in range(15)))])
     hour = counts.shares[0]
     assert len(hour.families["talkers"]) == 15
-    hour.trim()
+    hour.trim("hour", of_all=False)
     assert len(hour.families["talkers"]) == 10
     assert plain_family(hour.families["talkers"])["rest"] == [5, 5, 0, 0, 0, 0, 0, 0, *NO_RESTARTS]
     assert {name: family.capacity for name, family in hour.families.items()} == dict.fromkeys(FAMILIES, 10)
+
+
+@pytest.mark.parametrize(
+    ("grain", "of_all", "many"),
+    [("hour", False, 4), ("day", False, 5), ("hour", True, 2), ("day", True, 3)],
+)
+def test_of_each_level_as_many_keys_are_kept_as_are_declared(
+    monkeypatch: pytest.MonkeyPatch, grain: Literal["hour", "day"], many: int, *, of_all: bool
+) -> None:
+    monkeypatch.setitem(FAMILIES, "talkers", replace(FAMILIES["talkers"], kept=Kept(4, 5, 2, 3)))
+    counts = counted([one_record("nsg-v2", *(v2(HOUR_MS, src=f"10.0.0.{n}") for n in range(15)))])
+    hour = counts.shares[0]
+    hour.trim(grain, of_all=of_all)
+    assert (len(hour.families["talkers"]), len(hour.families["conversations"])) == (many, 15)
+
+
+def test_what_tells_which_interfaces_there_are_is_kept_everywhere() -> None:
+    for name in ("nics", "addresses"):
+        assert {*asdict(FAMILIES[name].kept).values()} == {10_000}

@@ -67,10 +67,8 @@ EMPTY: State = {WEB: blob_of()}
     ("before", "late", "newest", "dies", "step", "start"),
     [
         *(
-            pytest.param(
-                ONE, MANY, ONE, True, 3, start, id=f"of what is then as it was: {start}, {start + 3} …"
-            )
-            for start in range(3)
+            pytest.param(ONE, MANY, ONE, True, 5, start, id=f"of what is then as it was, from {start} on")
+            for start in range(5)
         ),
         pytest.param(ONE, MANY, ONE, False, 5, 0, id="of what is then as it was, and it goes on"),
         pytest.param({}, ONE, MANY, True, 5, 0, id="of what wasn't there, and grows"),
@@ -91,9 +89,9 @@ def test_a_rollup_that_is_frozen_before_any_of_its_requests(
 ) -> None:
     """Its request of each number in turn is held back until another rollup has ended, of a newer state.
 
-    In the hardest case each, in three tests; in the others each fifth, or with more effort each one, too.
+    In the hardest case each, in five tests; in the others each fifth, or with more effort each one, too.
     """
-    step = 1 if pytestconfig.getoption("--effort") > 100 and step > 3 else step
+    step = 1 if pytestconfig.getoption("--effort") > 100 else step
     # Notes are dropped at once: none helps the next rollup to look again.
     monkeypatch.setattr("shared.rollup.NOTES_KEPT", -HOUR)
     monkeypatch.setattr("shared.ledger.store.NOTE_GOOD_FOR", -HOUR)

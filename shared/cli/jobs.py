@@ -28,6 +28,7 @@ from shared.views.query import AT, STATUS_PARAMETERS, Given, read_parameters, re
 
 if TYPE_CHECKING:
     from shared.doctor import Finding
+    from shared.rollup import RolledUp
     from shared.stores import Stores
     from shared.sweep import Swept
 
@@ -114,11 +115,10 @@ def rollup(since: datetime | None, *, again: bool, output: Output) -> None:
         raise click.UsageError("--again makes all anew: leave --since out")
     stores = connect()
 
-    from shared import rollup as job
     from shared.output import print_rows
 
     stores.tables.create()
-    done = job.rollup(stores.ledger, stores.counts, stores.views, since, again=again)
+    done = _rollup_with_progress(stores, since, again=again)
     for scope, error in done.failed:
         say(f"failed, left to the next rollup: {scope}: {error}")
     for name in done.left:
@@ -126,6 +126,33 @@ def rollup(since: datetime | None, *, again: bool, output: Output) -> None:
     row = done.row()
     print_rows(tuple(row), [row], output)
     sys.exit(1 if done.failed else 0)
+
+
+def _rollup_with_progress(stores: "Stores", since: datetime | None, *, again: bool) -> "RolledUp":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from shared import rollup as job
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("rollup"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("rollup", total=1)
+        return job.rollup(
+            stores.ledger,
+            stores.counts,
+            stores.views,
+            since,
+            again=again,
+            progress=lambda done: progress.update(task, completed=done),
+        )
 
 
 @main.command()

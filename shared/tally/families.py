@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from shared.flowlog.tuples import FlowTuple
 from shared.tally.address_ranges import is_internet
@@ -18,7 +18,31 @@ if TYPE_CHECKING:  # see `shared/cli/__init__.py`: help doesn't wait for it
     from shared.tally.heavy_hitters import Key
 
 KEYS = 1_000
-"""How many keys a family keeps at least, if it has so many."""
+"""How many keys a family keeps at least of a blob, if it has so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How many keys a family keeps of merged counts: of an hour and a day of a scope, and of an hour and a
+    day of all scopes of a kind together.
+
+    What an answer may cost decides that (docs/tables.md): 24 hours are as many periods as 24 days.
+    """
+
+    hour: int = 1_000
+    day: int = 2_000
+    hour_of_all: int = 500
+    day_of_all: int = 2_000
+
+    def of(self, grain: Literal["hour", "day"], *, of_all: bool) -> int:
+        """How many keys are kept of a period."""
+        if grain == "hour":
+            return self.hour_of_all if of_all else self.hour
+        return self.day_of_all if of_all else self.day
+
+
+ALL_INTERFACES = Kept(10_000, 10_000, 10_000, 10_000)
+"""For what tells which interfaces there are: an answer finds by it which interface has an address."""
 
 OF_KIND = ("Direction", "Status", "L4Protocol", "Encryption", "AclGroup", "AclRule", "Mac")
 """Dimensions of few values, which many tuples share. ``Encryption`` is empty where the log has none."""
@@ -83,7 +107,8 @@ class Family:
     """One bounded group-by.
 
     - ``columns``: the dimensions of its keys, of ``DIMENSIONS``; at most two addresses and a port;
-    - ``weight``: what its keys are ranked by; ``keys``: how many it keeps at least;
+    - ``weight``: what its keys are ranked by; ``keys``: how many it keeps at least of a blob; ``kept``: how
+      many of merged counts;
     - ``where``: conditions, by dimension: a tuple counts if it fulfils all; ``counts``: the same in words;
     - ``times``: whether the first and last time of each key are kept;
     - ``ranked``: whether a view's rows are numbered by weight, and the small ones left to the rest;
@@ -98,6 +123,7 @@ class Family:
     where: Mapping[str, Predicate] = field(default_factory=dict)
     counts: str = "all tuples"
     keys: int = KEYS
+    kept: Kept = Kept()
     times: bool = False
     ranked: bool = True
 
@@ -218,6 +244,7 @@ FAMILIES = {
             "Which network interfaces see what.",
             ("An interface is its MAC address: the log doesn't name the machine.",),
             keys=10_000,
+            kept=ALL_INTERFACES,
             ranked=False,
         ),
         # Ranked by tuples: what is allowed and what is denied tells an address equally well.
@@ -230,6 +257,7 @@ FAMILIES = {
                 "An address that nothing came from or went to has no row.",
                 "An interface that forwards traffic, as a firewall's does, has the addresses of others, too.",
             ),
+            kept=ALL_INTERFACES,
             ranked=False,
         ),
         # Ranked by tuples: how often a port was reached; most that knocks at an open one moves no bytes.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Record
@@ -97,10 +97,10 @@ class HourCounts:
         for family in self.families.values():
             family.settle()
 
-    def trim(self) -> None:
-        """Keep no more keys than a family is to keep when it is stored."""
+    def trim(self, grain: Literal["hour", "day"], *, of_all: bool) -> None:
+        """Keep no more keys than a family is to keep of such a period when it is stored."""
         for name, family in self.families.items():
-            family.trim(FAMILIES[name].keys)
+            family.trim(FAMILIES[name].kept.of(grain, of_all=of_all))
 
     def totals(self) -> Figures:
         """The figures of everything counted in this hour."""

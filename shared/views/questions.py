@@ -5,7 +5,7 @@ offer the questions from it. Each family of ``tally/families.py`` is a question;
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from shared.counts.health import HEALTH_MEASURES
@@ -156,8 +156,8 @@ class Question:
 
 _BOTH: tuple[Grain, ...] = ("hour", "day")
 _KEPT = (
-    "Of an hour or a day {keys:,} are kept by name, the largest; what others there are is in the rest, "
-    "and answers say so."
+    "Of an hour {hour:,} are kept by name, of a day {day:,} (of all scopes together {hour_of_all:,} and "
+    "{day_of_all:,}), the largest; what others there are is in the rest, and answers say so."
 )
 
 
@@ -170,7 +170,7 @@ def question_of(family: Family) -> Question:
         family.weight.name if family.ranked else None,
         family.weight.name,
         _BOTH,
-        (*family.unknown, _KEPT.format(keys=family.keys)),
+        (*family.unknown, _KEPT.format(**asdict(family.kept))),
         extremes={"FirstSeen": min, "LastSeen": max} if family.times else {},
         beside=("Addresses",) if family.name == "nics" else (),
     )
