@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tools.bench.answering import answers
 from tools.bench.counting import bulk, floods, packing, restarts, small, windows
 from tools.bench.hosting import at_once, instance
 from tools.bench.logs import BUSY, FLOODED
@@ -37,6 +38,7 @@ SECTIONS: dict[str, Section] = {
     "instance": lambda given: instance(max(given.megabytes)),
     "processes": lambda given: processes(given.rounds, given.tuples, min(200, given.nics)),
     "rollup": lambda given: rolling(given.rounds, given.hours, given.tuples),
+    "answers": lambda given: answers(given.rounds, given.scopes, given.days),
     "scale": lambda given: scale(given.nics, min(40, 8 * given.rounds)),
 }
 
@@ -55,6 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--nics", type=int, default=10_000, help="interfaces to be known [%(default)s]")
     parser.add_argument("--hours", type=int, default=24, help="of the day to be rolled up [%(default)s]")
+    parser.add_argument("--scopes", type=int, default=300, help="scopes that are asked [%(default)s]")
+    parser.add_argument("--days", type=int, default=30, help="of these scopes [%(default)s]")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="[%(default)s]")
     given = parser.parse_args(arguments)
     if unknown := set(given.sections) - SECTIONS.keys():
