@@ -45,7 +45,8 @@ def put(stores: Stores, nic: Nic, hour: datetime, *ports: int) -> None:
 def ports_of(stores: Stores, everyone: str, period: Any) -> dict[int, tuple[int, int]]:
     """Of each allowed port the tuples and the scopes."""
     ((_, chosen),) = stores.counts.choose(everyone, "allowed-ports", period, period)
-    return {int(key[1]): (to_figures(sums)[0], chosen.scopes[key]) for key, sums in chosen.sums.items()}
+    rows = zip(chosen.keys, chosen.sums, chosen.scopes, strict=True)
+    return {int(key[1]): (to_figures(sums)[0], scopes) for key, sums, scopes in rows}
 
 
 def test_no_scope_is_taken_for_all_of_a_kind() -> None:

@@ -26,7 +26,7 @@ sorted. So equal counts are equal bytes, whatever they have been through.
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import reduce
 from itertools import accumulate, compress, pairwise, repeat
 from operator import not_
@@ -166,7 +166,7 @@ def _pack(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
 def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
     """A packing before it is compressed."""
     header: dict[str, Any] = {"packing": PACKING, "shares": {}}
-    texts = _Texts()
+    texts = Numbers[str]()
     keys: list[int] = []
     sums: list[Sums] = []
     missed: list[int] = []
@@ -205,11 +205,11 @@ def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
     return b"".join([len(encoded).to_bytes(4, "little"), encoded, *columns.planes, joined])
 
 
-class _Texts(dict[str, int]):
-    """Texts, each with a number, in the order of first use."""
+class Numbers[Item](dict[Item, int]):
+    """Items, each with a number, in the order of first use."""
 
-    def __missing__(self, text: str) -> int:
-        number = self[text] = len(self)
+    def __missing__(self, item: Item) -> int:
+        number = self[item] = len(self)
         return number
 
 
@@ -279,23 +279,24 @@ is true, of none. A part that has none of them may have those that tell them (``
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The rows of a part that were wanted, with what each has missed, and when it was first and last seen,
-    if that is kept; ``others``, what the other rows have together; the whole part's ``rest`` and ``floor``.
+    """The rows of a part that were wanted, in columns: their ``keys`` and ``sums``, what each has ``missed``,
+    in how many ``scopes`` it was found at least, when it was first and last ``seen``. These last three are
+    empty where nothing was missed, where the part is of one scope, where times aren't kept.
 
-    ``scopes``: in how many scopes each row was found at least, if the part is of all scopes of a kind.
+    ``others``: what the other rows have together; the whole part's ``rest`` and ``floor``.
     """
 
-    sums: dict[Key, Sums]
-    missed: dict[Key, int]
-    seen: dict[Key, tuple[Any, ...]]
-    others: Sums
-    rest: Sums
-    floor: int
-    scopes: dict[Key, int] = field(default_factory=dict)
+    keys: Sequence[Key] = ()
+    sums: Sequence[Sums] = ()
+    missed: Sequence[int] = ()
+    scopes: Sequence[int] = ()
+    seen: Sequence[tuple[Any, ...]] = ()
+    others: Sums = 0
+    rest: Sums = 0
+    floor: int = 0
 
 
-NOTHING = Chosen({}, {}, {}, 0, 0, 0)
-"""Not to be changed."""
+NOTHING = Chosen()
 
 
 def unpack(packed: bytes) -> dict[int, HourCounts]:
@@ -407,15 +408,15 @@ class _PackedPart:
             others = reduce(add_sums, compress(sums, map(not_, passing)), 0)
             sums, missed, scopes = ([*compress(each, passing)] for each in (sums, missed, scopes))
             seen = compress(seen, passing)
-        keys = self.keys(passing)
         return Chosen(
-            dict(zip(keys, sums, strict=True)),
-            {key: by for key, by in zip(keys, missed, strict=True) if by} if any(missed) else {},
-            dict(zip(keys, seen, strict=True)) if self.times else {},
+            self.keys(passing),
+            sums,
+            missed if any(missed) else (),
+            scopes if any(scopes) else (),
+            [*seen],
             others,
             self.rest,
             self.floor,
-            dict(zip(keys, scopes, strict=True)) if any(scopes) else {},
         )
 
     def _holds(self, wanted: Wanted) -> Sequence[bool]:

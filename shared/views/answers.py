@@ -31,15 +31,16 @@ NSG logs and VNet logs record the same traffic: they are never added up. Each ki
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import reduce
 from heapq import nsmallest
-from operator import itemgetter, neg
+from itertools import chain, repeat
+from operator import add, itemgetter, neg
 from typing import Any
 
 from shared.tally.heavy_hitters import Key
-from shared.tally.measures import Sums, add_sums, figure, logged
-from shared.tally.packing import Chosen
+from shared.tally.measures import Sums, add_sums, add_to, figure, logged
+from shared.tally.packing import Chosen, Numbers
 from shared.times import HOUR, to_moment
 from shared.views.explanations import explain_codes, explain_rules
 from shared.views.query import Query, Span
@@ -50,6 +51,7 @@ type LineKey = tuple[Any, ...]
 type ListKey = tuple[str, datetime | None]
 """The kind of logs that a list is of, and its period: ``None`` for a list of the whole time."""
 
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _FRESH = timedelta(hours=1)
 _FIVE_MINUTES = timedelta(minutes=5)
 
@@ -136,22 +138,26 @@ type Project = Callable[[Key], Key]
 
 
 class Merged:
-    """What some periods and scopes have of a question together, without a limit, by the columns asked for."""
+    """What some periods and scopes have of a question together, without a limit, by the columns asked for.
+
+    Each key has a place; what is known of it stands there in each of some lists.
+    """
 
     __slots__ = (
-        *("_query", "beyond", "bound_of_named", "bound_of_others", "first", "last", "named", "of_scopes"),
-        *("others", "rest_of_named", "rest_of_others", "seen", "sums"),
+        *("_query", "beyond", "bound_of_named", "bound_of_others", "first", "last", "many", "named"),
+        *("others", "places", "rest_of_named", "rest_of_others", "seen", "sums"),
     )
 
     def __init__(self, query: Query) -> None:
         self._query = query
-        self.sums: dict[Key, Sums] = {}
-        self.beyond: dict[Key, int] = {}  # missed, less the bound: periods that lack a key needn't visit it
-        self.seen: dict[Key, tuple[Any, ...]] = {}
-        self.first: dict[Key, datetime] = {}  # the first and the last period that has a key
-        self.last: dict[Key, datetime] = {}
-        self.of_scopes: dict[Key, int] = {}  # where it is more than one
-        self.named: set[Key] = set()
+        self.places = Numbers[Key]()
+        self.sums: list[Sums] = []
+        self.beyond: list[int] = []  # missed, less the bound: periods that lack a key needn't visit it
+        self.first: list[datetime] = []  # the first and the last period that has a key
+        self.last: list[datetime] = []
+        self.many: list[int] = []  # scopes, where they are known
+        self.seen: dict[int, tuple[Any, ...]] = {}
+        self.named: set[int] = set()
         self.rest_of_others = self.rest_of_named = self.others = 0
         self.bound_of_others = self.bound_of_named = 0
 
@@ -160,22 +166,20 @@ class Merged:
         whose own side is an address that the conditions name, and of no others.
         """
         chosen = projected(self._query, chosen)
-        sums, missed = self.sums, self.beyond
-        for key, more in chosen.sums.items():
-            known = sums.get(key)
-            sums[key] = more if known is None else add_sums(known, more)
+        places = self._admit(chosen.keys, period, period)
+        sums, beyond, last, many = self.sums, self.beyond, self.last, self.many
+        for place, more in zip(places, chosen.sums, strict=True):
+            sums[place] = add_sums(sums[place], more)
+            last[place] = period
         if chosen.floor:
-            for key in chosen.sums:
-                missed[key] = missed.get(key, 0) + chosen.missed.get(key, 0) - chosen.floor
-        for key, seen in chosen.seen.items():
-            self.seen[key] = self._widened(self.seen[key], seen) if key in self.seen else seen
-        self.first.update(dict.fromkeys(chosen.sums.keys() - self.first.keys(), period))
-        self.last.update(dict.fromkeys(chosen.sums, period))
-        for key, many in chosen.scopes.items():
-            self.of_scopes[key] = max(self.of_scopes.get(key, 1), many)
+            for place, missed in zip(places, chosen.missed or repeat(0), strict=False):
+                beyond[place] += missed - chosen.floor
+        for place, scopes in zip(places, chosen.scopes, strict=False):
+            many[place] = max(many[place], scopes)
+        self._see(zip(places, chosen.seen, strict=False))
         self.others = add_sums(self.others, chosen.others)
         if named:
-            self.named.update(chosen.sums)
+            self.named.update(places)
             self.rest_of_named = add_sums(self.rest_of_named, chosen.rest)
             self.bound_of_named += chosen.floor
         else:
@@ -184,29 +188,37 @@ class Merged:
 
     def join(self, other: "Merged", *, other_scopes: bool) -> None:
         """Add what was merged of other scopes, or of other periods."""
-        for key, more in other.sums.items():
-            known = self.sums.get(key)
-            many = other.scopes(key)
-            if known is None:
-                self.sums[key] = more
-            else:
-                self.sums[key] = add_sums(known, more)
-                many = many + self.scopes(key) if other_scopes else max(many, self.scopes(key))
-            if many > 1:
-                self.of_scopes[key] = many
-        for key, missed in other.beyond.items():
-            self.beyond[key] = self.beyond.get(key, 0) + missed
-        for key, seen in other.seen.items():
-            self.seen[key] = self._widened(self.seen[key], seen) if key in self.seen else seen
-        for key, first in other.first.items():
-            self.first[key] = min(first, self.first.get(key, first))
-            self.last[key] = max(other.last[key], self.last.get(key, first))
-        self.named |= other.named
+        places = self._admit(other.places, _LAST, _FIRST)
+        sums, beyond, many = self.sums, self.beyond, self.many
+        add_scopes = add if other_scopes else max
+        for its, place in enumerate(places):
+            sums[place] = add_sums(sums[place], other.sums[its])
+            beyond[place] += other.beyond[its]
+            many[place] = add_scopes(many[place], other.many[its] or 1)
+            self.first[place] = min(self.first[place], other.first[its])
+            self.last[place] = max(self.last[place], other.last[its])
+        self._see((places[its], seen) for its, seen in other.seen.items())
+        self.named.update(places[its] for its in other.named)
         self.rest_of_others = add_sums(self.rest_of_others, other.rest_of_others)
         self.rest_of_named = add_sums(self.rest_of_named, other.rest_of_named)
         self.others = add_sums(self.others, other.others)
         self.bound_of_others += other.bound_of_others
         self.bound_of_named += other.bound_of_named
+
+    def _admit(self, keys: Iterable[Key], first: datetime, last: datetime) -> list[int]:
+        """The places of these keys; those that are new are in no scope and have no sums yet."""
+        places = [*map(self.places.__getitem__, keys)]
+        new = len(self.places) - len(self.sums)
+        for column, value in ((self.sums, 0), (self.beyond, 0), (self.many, 0)):
+            column.extend(repeat(value, new))
+        self.first.extend(repeat(first, new))
+        self.last.extend(repeat(last, new))
+        return places
+
+    def _see(self, those: Iterable[tuple[int, tuple[Any, ...]]]) -> None:
+        """Widen what isn't summed."""
+        for place, seen in those:
+            self.seen[place] = self._widened(self.seen[place], seen) if place in self.seen else seen
 
     @property
     def rest(self) -> Sums:
@@ -225,22 +237,29 @@ class Merged:
         if not self._is_tight():
             return self._weigh_rest()
         bound = self.bound_of_named if named else max(self.bound_of_named, self.bound_of_others)
-        return bound + self.beyond.get(key, 0)
+        return bound + (self.beyond[self.places[key]] if key in self.places else 0)
 
     def is_named(self, key: Key) -> bool:
         """Whether a key is one of those that were read by themselves."""
-        return key in self.named
+        return self.places.get(key) in self.named
 
     def scopes(self, key: Key) -> int:
         """In how many scopes a key is, at least."""
-        return self.of_scopes.get(key, 1)
+        return max(1, self.many[self.places[key]] if key in self.places else 0)
 
     def extremes(self, key: Key) -> AnswerRow:
         """What isn't summed of a key."""
-        question = self._query.question
-        seen = self.seen.get(key, ()) if question.extremes else (self.first.get(key), self.last.get(key))
+        if key not in self.places:
+            return {}
+        question, place = self._query.question, self.places[key]
+        seen = self.seen.get(place, ()) if question.extremes else (self.first[place], self.last[place])
         values = map(to_moment, seen) if question.keeps_times else seen
         return dict(zip(self._query.extremes, values, strict=False))
+
+    def asked_sums(self) -> dict[Key, Sums]:
+        """The sums of each key as they are asked for."""
+        sums = map(logged, self.sums) if self._query.as_logged else self.sums
+        return dict(zip(self.places, sums, strict=True))
 
     def _is_tight(self) -> bool:
         """Whether floors bound what rows lack."""
@@ -261,25 +280,29 @@ def projected(query: Query, chosen: Chosen) -> Chosen:
     """The same, by the columns asked for."""
     if not query.by:
         return chosen
-    project = _projection(query.question.key, query.by)
+    keys = [*map(_projection(query.question.key, query.by), chosen.keys)]
+    if query.has_whole_keys:
+        return replace(chosen, keys=keys)
     sums: dict[Key, Sums] = {}
     seen: dict[Key, tuple[Any, ...]] = {}
     scopes: dict[Key, int] = {}
-    for key, more in chosen.sums.items():
-        by = project(key)
-        known = sums.get(by)
-        sums[by] = more if known is None else add_sums(known, more)
-    for key, many in chosen.scopes.items():
-        by = project(key)
-        scopes[by] = max(scopes.get(by, 1), many)
-    for key, (first, last) in chosen.seen.items():
-        by = project(key)
-        before = seen.get(by, (first, last))
-        seen[by] = min(before[0], first), max(before[1], last)
-    missed: dict[Key, int] = {}
-    if query.has_whole_keys:
-        missed = {project(key): by for key, by in chosen.missed.items()}
-    return replace(chosen, sums=sums, missed=missed, seen=seen, scopes=scopes)
+    for key, more in zip(keys, chosen.sums, strict=True):
+        known = sums.get(key)
+        sums[key] = more if known is None else add_sums(known, more)
+    for key, many in zip(keys, chosen.scopes, strict=False):
+        scopes[key] = max(scopes.get(key, 1), many)
+    for key, (first, last) in zip(keys, chosen.seen, strict=False):
+        before = seen.get(key, (first, last))
+        seen[key] = min(before[0], first), max(before[1], last)
+    return Chosen(
+        [*sums],
+        [*sums.values()],
+        scopes=[*scopes.values()],
+        seen=[*seen.values()],
+        others=chosen.others,
+        rest=chosen.rest,
+        floor=chosen.floor,
+    )
 
 
 def _projection(key: Sequence[str], by: Sequence[str]) -> Project:
@@ -304,18 +327,20 @@ def by_minutes(query: Query, span: Span, period: datetime, chosen: Chosen) -> Co
     """An hour's traffic, by direction and status, for each five minutes that lie in a time. A day's is in its
     first hour, as far as this can tell: where it is read as a day, that doesn't matter.
     """
-    found: dict[datetime, Chosen] = {}
-    for (bucket, *way), sums in sorted(chosen.sums.items()):
+    found: dict[datetime, dict[Key, Sums]] = {}
+    others: dict[datetime, Sums] = {}
+    for (bucket, *way), sums in sorted(zip(chosen.keys, chosen.sums, strict=True)):
         moment = period + _FIVE_MINUTES * int(bucket)
         if moment < span.since or (span.until and moment >= span.until):
             continue
-        its = found.setdefault(moment, Chosen({}, {}, {}, 0, 0, 0))
         key = tuple(way)
+        its = found.setdefault(moment, {})
         if query.holds(dict(zip(query.question.key, key, strict=True))):
-            its.sums[key] = sums
+            its[key] = sums
         else:
-            found[moment] = replace(its, others=add_sums(its.others, sums))
-    return found.items()
+            add_to(others, moment, sums)
+    for moment, its in found.items():
+        yield moment, Chosen([*its], [*its.values()], others=others.get(moment, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,15 +357,19 @@ def list_groups(query: Query, groups: Sequence[Group]) -> List:
     """A list of these groups' keys, those of both times, cut to the limit."""
     none = (0,) * (2 if query.compare else 1)
     sums: dict[LineKey, tuple[Sums, ...]] = {}
-    of: dict[LineKey, Group] = {}
     for group in groups:
+        of_times = [each.asked_sums() for each in group.merged]
         prefix = (group.scope,) if query.by_scope else ()
-        for key in {**group.merged[0].sums, **group.merged[-1].sums}:
-            line = (*prefix, *key)
-            sums[line] = tuple(_sums(query, each.sums.get(key, 0)) for each in group.merged)
-            of[line] = group
+        for key in dict.fromkeys(chain(*of_times)):
+            sums[*prefix, *key] = tuple(its.get(key, 0) for its in of_times)
+    of = {group.scope: group for group in groups}
     shown = _first(query, sums)
-    lines = {line: _line(query, of[line], line[1:] if query.by_scope else line, sums[line]) for line in shown}
+    lines = {
+        line: _line(query, of[line[0]], line[1:], sums[line])
+        if query.by_scope
+        else _line(query, of[""], line, sums[line])
+        for line in shown
+    }
     times = [*zip(*(group.merged for group in groups), strict=True)]
     return List(
         lines,

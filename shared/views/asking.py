@@ -367,13 +367,12 @@ def _of_health(said: Indexed) -> Chosen:
     columns = health.columns()
     sums = _to_sums(columns[name] for name in HEALTH_MEASURES)
     seen = tuple(columns.get(name) for name in QUESTIONS["health"].extremes)
-    return Chosen({(): sums}, {}, {(): seen}, 0, 0, 0) if sums else NOTHING
+    return Chosen([()], [sums], seen=[seen]) if sums else NOTHING
 
 
 def _of_rejects(said: Indexed) -> Chosen:
-    return Chosen(
-        {(str(reason),): _to_sums(total) for reason, total in said.rejects.items()}, {}, {}, 0, 0, 0
-    )
+    rejects = said.rejects
+    return Chosen([(str(reason),) for reason in rejects], [*map(_to_sums, rejects.values())])
 
 
 _OF_INDEX: Mapping[str, Callable[[Indexed], Chosen]] = {"health": _of_health, "rejects": _of_rejects}

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from itertools import chain
+from itertools import chain, compress
 from operator import itemgetter
 
 from shared.counts.index import is_all
@@ -255,19 +255,14 @@ class _Share:
 
 def _tuples_by_mac(addresses: Chosen) -> dict[str, int]:
     found: dict[str, int] = {}
-    for (mac, _), sums in addresses.sums.items():
+    for (mac, _), sums in zip(addresses.keys, addresses.sums, strict=True):
         found[str(mac)] = found.get(str(mac), 0) + figure(sums, _ADDRESSES.orders["Tuples"])
     return found
 
 
 def _beside(hour: Chosen, entry: Chosen) -> Chosen:
     """What an entry has of keys that its hour has dropped: the hour's rest and floor bound it."""
-    return replace(
-        entry,
-        sums={key: sums for key, sums in entry.sums.items() if key not in hour.sums},
-        missed={},
-        seen={key: seen for key, seen in entry.seen.items() if key not in hour.sums},
-        others=0,
-        rest=0,
-        floor=0,
-    )
+    known = {*hour.keys}
+    dropped = [key not in known for key in entry.keys]
+    keys, sums = [*compress(entry.keys, dropped)], [*compress(entry.sums, dropped)]
+    return Chosen(keys, sums, seen=[*compress(entry.seen, dropped)])

@@ -38,7 +38,8 @@ def list_addresses(merged: Merged) -> Addresses:
     """The addresses of interfaces, out of what was counted of ``addresses``."""
     tuples = _ADDRESSES.weigh("Tuples")
     by_mac: dict[str, list[str]] = {}
-    for mac, address in sorted(merged.sums, key=lambda key: (-tuples(merged.sums[key]), key)):
+    sums = merged.asked_sums()
+    for mac, address in sorted(sums, key=lambda key: (-tuples(sums[key]), key)):
         by_mac.setdefault(str(mac), []).append(str(address))
     return Addresses(by_mac, tuples(merged.rest))
 

@@ -54,12 +54,14 @@ def find_firsts(
         grain = stretch.periods.grain
         for begin, chosen in read(counts, query, span, stretch, conditions):
             its = projected(query, chosen)
-            for key in left & its.sums.keys():
+            for place, key in enumerate(its.keys):
+                if key not in left:
+                    continue
                 left.remove(key)
                 if grain == "day":
                     days.setdefault(begin, set()).add(key)
                 else:
-                    firsts.first[key] = _moment(query, its, key, begin), begin
+                    firsts.first[key] = _moment(query, its, place, begin), begin
         firsts.unsure += stretch.dropped(name)
 
     for stretch in stretches:
@@ -89,9 +91,9 @@ def say_since(firsts: Sequence[Firsts], key: Key) -> dict[str, Any]:
     return {"Since": moment, "AtLatest": not all(each.is_sure(moment) for each in firsts)}
 
 
-def _moment(query: Query, chosen: Chosen, key: Key, begin: datetime) -> datetime:
+def _moment(query: Query, chosen: Chosen, place: int, begin: datetime) -> datetime:
     """When a key was first seen in a period: to the second where that is kept, else when the hour began."""
-    return to_moment(chosen.seen[key][0]) if query.question.keeps_times else begin
+    return to_moment(chosen.seen[place][0]) if query.question.keeps_times else begin
 
 
 def _holding(query: Query, keys: Iterable[Key]) -> list[Condition]:
