@@ -49,9 +49,10 @@ Figures are summed over the time asked for: the last 24 hours, unless you say ot
 instead. What is counted is merged for each answer out of the counts of hours and days (`flowcounts`): filters
 hold for every key that was counted, and only `limit` cuts.
 
-- **Rows** stand for one key each, with the figures of all scopes that are asked for added up. `Scopes` says
-  in how many of them the key was counted: at least so many where all scopes are read together. `by-scope`
-  gives each scope rows of its own. A flow between two scopes is in both.
+- **Rows** stand for one key each, with the figures of all scopes that are asked for added up. `Scopes`
+  says in how many of them the key was counted: at least so many where all scopes are read together
+  (`traffic`, `health` and `rejects` don't know it). `by-scope` gives each scope rows of its own. A flow
+  between two scopes is in both.
 - **NSG logs and VNet logs are never added up**: they record the same traffic. Without `kind`, where both are
   there, each kind has a list of its own, and totals of its own.
 - **`by`** gives rows for some of a question's columns, `SrcIp,DestPort` say, or for `LocalIp` and `RemoteIp`
@@ -73,9 +74,10 @@ hold for every key that was counted, and only `limit` cuts.
   counted is read instead: a pair that was logged is found, unless its own blob had to drop it.
 - **`as_of`**: the time of the last record that was counted.
 - **`compare`** puts beside each row the same of the time before, of the same length: the columns that
-  begin with `Before`; and `Change`, of the measure that the rows are ordered by, also in per cent. Keys of
-  either time have a row; `Trend` says which are `new` or `gone`, or `may be` so, where the other time has
-  dropped keys. The hour that isn't over is left out, unless `until` says otherwise.
+  begin with `Before`; and `Change`, of the measure that the rows are ordered by, also in per cent. Keys
+  of either time have a row; `Trend` says which are `new` or `gone`, or `may be` so, where the other time
+  has dropped keys, or counting of a scope begins only in it or later. The hour that isn't over is left
+  out, unless `until` says otherwise.
 - **Filters** must all hold. One that is given more than once means *either*, and so does a list with commas
   (`port` takes `443,8000-8100`; addresses, protocols and MAC addresses, too; the name of a rule stands as
   it is). `not-` before its name leaves out what it finds: `not-ip` those with the address on either side.
@@ -179,7 +181,8 @@ def _section(question: Question) -> Iterator[str]:
     if question.looks_back:
         yield (
             f"| and | `Since`, when it was first seen: looked for in the last {LOOKS_BACK.days} days "
-            "(`look-back`); `AtLatest`: before it keys were dropped, or nothing is counted |"
+            "(`look-back`); `AtLatest`: before it keys were dropped, or nothing (or not every scope) is "
+            "counted |"
         )
     yield f"| measures | {_code(question.measures)} |"
     if question.extremes:

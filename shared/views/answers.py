@@ -382,11 +382,11 @@ def list_groups(query: Query, groups: Sequence[Group]) -> List:
 
 def _line(query: Query, group: Group, key: Key, sums: tuple[Sums, ...]) -> Line:
     named = any(each.is_named(key) for each in group.merged)
-    counts_scopes = query.question.name not in ("health", "rejects")
     return Line(
         sums,
         tuple(each.missed(key, named=named) for each in group.merged),
-        max(each.scopes(key) for each in group.merged) if counts_scopes else None,
+        # Of what isn't counted by keys, all scopes together don't know how many have it.
+        max(each.scopes(key) for each in group.merged) if query.question.bounded else None,
         group.merged[0].extremes(key),
     )
 
@@ -460,15 +460,22 @@ def make_answer(
 
 
 def _rows(query: Query, scopes: Sequence[AnswerRow], lists: Mapping[ListKey, List]) -> Iterator[AnswerRow]:
-    since, before = query.span().since, query.span().before.since
-    counted = {scope["Kind"] for scope in scopes if scope["FirstPeriod"] <= before}
+    since = query.span().since
+    late = {name for scope in _counted_late(query, scopes) for name in (scope["Kind"], scope["Scope"])}
     for (kind, period), its in sorted(lists.items(), key=lambda each: (each[0][0], each[0][1] or since)):
         for rank, (key, line) in enumerate(its.lines.items(), start=1):
-            yield _row(query, kind, period, rank, key, line, is_before_counted=kind in counted)
+            whose = key[0] if query.by_scope else kind
+            yield _row(query, kind, period, rank, key, line, is_before_counted=whose not in late)
         left = _left(query, its)
         if any(left):
             nobody = (None,) * (len(query.key) + query.by_scope)
             yield _row(query, kind, period, 0, nobody, Line(left, (0, 0)), is_before_counted=False)
+
+
+def _counted_late(query: Query, scopes: Sequence[AnswerRow]) -> list[AnswerRow]:
+    """Scopes that aren't counted from the beginning of the time before: what is new there may be older."""
+    since = query.span().before.since
+    return [scope for scope in scopes if scope["FirstPeriod"] > since]
 
 
 def _left(query: Query, its: List) -> tuple[Sums, ...]:
@@ -573,14 +580,14 @@ def _notes(
             yield f"the log itself tells whether they do: `{command}`"
         if compared_by(query) != question.unit:
             yield f"keys are kept by {question.unit}: by {compared_by(query)}, larger ones may have no row"
-    if query.compare and scopes:
-        first = min(scope["FirstPeriod"] for scope in scopes)
+    if query.compare and (late := _counted_late(query, scopes)):
+        first = min(scope["FirstPeriod"] for scope in late)
+        some = f" of {len(late):,} of {len(scopes):,} scopes" if len(late) < len(scopes) else ""
         since = query.span().before.since
-        if since < first:
-            yield (
-                f"the time before begins {since:%Y-%m-%d %H:%MZ}, but counting begins only "
-                f"{first:%Y-%m-%d %H:%MZ}: what looks new may be older"
-            )
+        yield (
+            f"the time before begins {since:%Y-%m-%d %H:%MZ}, but counting{some} begins only "
+            f"{first:%Y-%m-%d %H:%MZ}{' or later' if some else ''}: what looks new may be older"
+        )
     if as_of and as_of < query.span().end - _FRESH:
         yield f"nothing is counted after {as_of:%Y-%m-%d %H:%M:%SZ}"
 
@@ -617,7 +624,10 @@ def _why_empty(
     if query.conditions and (tuples := figure(everything, query.question.orders["Tuples"])):
         asked = ", ".join(f"{each.name} {each.text}" for each in query.conditions)
         nothing = "nothing that was kept fulfils" if dropped else "nothing fulfils"
-        return f"{nothing} {asked}, of {tuples:,} tuples that this question is about"
+        # Where an address is named, others may not have been read.
+        is_named = any(each.names_addresses for each in query.conditions)
+        of = "" if is_named else f", of {tuples:,} tuples that this question is about"
+        return f"{nothing} {asked}{of}"
     first = min(scope["FirstPeriod"] for scope in scopes)
     last = max(scope["LastPeriod"] for scope in scopes) + HOUR
     if span.since >= last:

@@ -15,7 +15,7 @@ from itertools import chain, groupby
 from operator import itemgetter
 
 from shared.counts.health import HEALTH_MEASURES, Health
-from shared.counts.index import Indexed, all_of
+from shared.counts.index import Indexed, all_of, is_all
 from shared.counts.store import Counts
 from shared.errors import BadRequest
 from shared.ledger.store import Ledger, Posted
@@ -35,6 +35,7 @@ from shared.views.answers import (
     make_answer,
 )
 from shared.views.descent import Descent, named_in
+from shared.views.formats import KIND_NAMES
 from shared.views.interfaces import (
     Addresses,
     list_addresses,
@@ -77,8 +78,12 @@ def ask_all(
     catalog, of_all = counts.catalogs()
     found = find_scopes(catalog, query.scopes)
     scopes = [row for row in found if not query.kind or row["Kind"] == query.kind]
-    if query.scopes and not scopes:
-        raise BadRequest(f"{', '.join(query.scopes)} has no {query.kind.upper()} flow logs", "kind")
+    if found and not scopes:
+        known = " and ".join(sorted({KIND_NAMES[row["Kind"]] for row in found}))
+        whose = ", ".join(query.scopes) or "what is watched"
+        raise BadRequest(
+            f"{whose} has no {KIND_NAMES[query.kind]} flow logs; there are {known} flow logs", "kind"
+        )
     sources = [
         source
         for kind in sorted({row["Kind"] for row in scopes})
@@ -101,8 +106,16 @@ def ask_all(
 
     def answer(form: Query, its: Mapping[ListKey, List], elsewhere: int) -> Answer:
         made = make_answer(form, scopes, its, as_of)
-        notes = *behind, *_say_left_out(form, sources, recent), *say_elsewhere(form, elsewhere)
-        return replace(made, notes=(*made.notes, *notes))
+        return replace(
+            made,
+            notes=(
+                *made.notes,
+                *behind,
+                *_say_unmerged(form, sources, scopes),
+                *_say_left_out(form, sources, recent),
+                *say_elsewhere(form, elsewhere),
+            ),
+        )
 
     return [
         [answer(form, *its) for form, its in zip(forms, of_forms, strict=True)]
@@ -142,7 +155,8 @@ def _names_of(row: AnswerRow) -> Iterator[str]:
 @dataclass(frozen=True, slots=True)
 class _Source:
     """Whose counts are read: ``name`` is a scope, or all scopes of a kind; ``scopes`` are those that it has
-    the counts of; ``first`` and ``last`` are the first and last hour that it has.
+    the counts of; ``first`` and ``last`` are the first and last hour that it has; ``began`` are the first
+    hours of its scopes.
     """
 
     name: str
@@ -150,6 +164,7 @@ class _Source:
     scopes: tuple[str, ...]
     first: datetime
     last: datetime
+    began: frozenset[datetime]
 
 
 def _sources(
@@ -159,19 +174,26 @@ def _sources(
     catalog: Mapping[str, AnswerRow],
     of_all: AnswerRow | None,
 ) -> list[_Source]:
-    """Where the counts of these scopes of a kind are read: all that there are are read together, as far as
-    they have been merged.
+    """Where the counts of these scopes of a kind are read: all that there are are read together, if all of
+    them have been merged, or if they are too many to be read side by side.
     """
     its = [row for row in scopes if row["Kind"] == kind]
     everyone = len(its) == sum(row["Kind"] == kind for row in catalog.values())
     if everyone and of_all and len(its) > 1 and not query.by_scope:
-        first, last = (
-            choose(row[name] for row in its) for choose, name in ((min, "FirstPeriod"), (max, "LastPeriod"))
+        first, last = _lasting(its)
+        is_merged = (
+            of_all["FirstPeriod"] <= first and last <= of_all["LastPeriod"] and of_all["Scopes"] >= len(its)
         )
-        is_merged = of_all["FirstPeriod"] <= first and last <= of_all["LastPeriod"]
         if is_merged or len(its) > MOST_SIDE_BY_SIDE:
             names = tuple(row["Scope"] for row in its)
-            return [_Source(all_of(kind), kind, names, of_all["FirstPeriod"], of_all["LastPeriod"])]
+            began = frozenset(row["FirstPeriod"] for row in its)
+            return [_Source(all_of(kind), kind, names, of_all["FirstPeriod"], of_all["LastPeriod"], began)]
+    if len(its) > MOST_SIDE_BY_SIDE and everyone and not query.by_scope:
+        raise BadRequest(
+            f"{len(its):,} scopes aren't merged together yet, and {MOST_SIDE_BY_SIDE} are read side by side "
+            "at the most: run `flowtally rollup`, or name fewer",
+            "scope",
+        )
     if len(its) > MOST_SIDE_BY_SIDE:
         raise BadRequest(
             f"{len(its):,} scopes are asked for, and {MOST_SIDE_BY_SIDE} are read side by side at the most: "
@@ -179,8 +201,21 @@ def _sources(
             "by-scope" if query.by_scope else "scope",
         )
     return [
-        _Source(row["Scope"], kind, (row["Scope"],), row["FirstPeriod"], row["LastPeriod"]) for row in its
+        _Source(
+            row["Scope"],
+            kind,
+            (row["Scope"],),
+            row["FirstPeriod"],
+            row["LastPeriod"],
+            frozenset([row["FirstPeriod"]]),
+        )
+        for row in its
     ]
+
+
+def _lasting(scopes: Sequence[AnswerRow]) -> tuple[datetime, datetime]:
+    """The first and the last hour that any of these scopes has."""
+    return min(row["FirstPeriod"] for row in scopes), max(row["LastPeriod"] for row in scopes)
 
 
 type _Piece = tuple[datetime, str, Chosen, bool]
@@ -241,12 +276,13 @@ class _Asking:
             return
 
         def find(source: _Source) -> Firsts:
-            return find_firsts(self.counts, query, source.name, source.first, since, keys)
+            return find_firsts(self.counts, query, source.name, source.first, source.began, since, keys)
 
         firsts = dict(zip((source.name for source in sources), self.pool.map(find, sources), strict=True))
         for key, line in its.lines.items():
             of_line = [firsts[key[0]]] if query.by_scope else [*firsts.values()]
-            line.extremes |= say_since(of_line, key[1:] if query.by_scope else key)
+            listed = line.extremes.get("FirstSeen") or line.extremes.get("FirstPeriod")
+            line.extremes |= say_since(of_line, key[1:] if query.by_scope else key, listed)
 
     def _lists_of(self, query: Query, sources: Sequence[_Source]) -> Iterator[tuple[datetime | None, List]]:
         """The lists that these sources make: of each period, or one of the whole time."""
@@ -437,6 +473,23 @@ def _say_left_out(query: Query, sources: Sequence[_Source], recent: Mapping[str,
     counted = {each.name: recent[each.name].states for each in sources if each.kind == "vnet"}
     notices = notice_left_out(counted, span.whole_hours.since, span.end, query.now)
     yield from to_lines([each for each in notices if each.to_do or question.unit == "FlowsDenied"])
+
+
+def _say_unmerged(query: Query, sources: Sequence[_Source], scopes: Sequence[AnswerRow]) -> Iterator[str]:
+    """That all scopes of a kind are read together though not all that they have is merged: they are too many
+    to be read side by side.
+    """
+    span = query.span()
+    for source in sources:
+        first, last = _lasting([row for row in scopes if row["Kind"] == source.kind])
+        lacks_first = span.since < source.first and first < source.first
+        lacks_last = source.last + HOUR < span.end and source.last < last
+        if is_all(source.name) and (lacks_first or lacks_last):
+            yield (
+                f"all {KIND_NAMES[source.kind]} flow logs together are merged from "
+                f"{source.first:%Y-%m-%d %H:%MZ} to {source.last + HOUR:%Y-%m-%d %H:%MZ}: what some of them "
+                "have before or after it may be missing here; `flowtally rollup` merges it"
+            )
 
 
 def _say_behind(

@@ -61,6 +61,7 @@ def named_in(query: Query) -> Named | None:
     if "LocalIp" not in query.question.projected:
         return None
     naming = [each for each in query.conditions if each.names_addresses and {*each.columns} != {"RemoteIp"}]
+    known = {*query.question.filtered}
     if not naming:
         return None
     tests = [each.test for each in naming]
@@ -73,7 +74,7 @@ def named_in(query: Query) -> Named | None:
     else:
         directions = ["Inbound"]  # exposed ports, and what has its own side as a column
     all_are = all(
-        any({*each.columns} <= _NAMES_SIDE[direction] for each in naming) for direction in directions
+        any({*each.columns} & known <= _NAMES_SIDE[direction] for each in naming) for direction in directions
     )
     return Named(inside, all_are)
 
@@ -141,8 +142,9 @@ class Descent:
         """What those scopes have whose interfaces may have such an address."""
         if len(self.scopes) > MOST_SCOPES:
             return self._of_run(stretch, span)
+        by_hour = stretch.periods.grain == "hour"  # a run of hours may be a whole day, and is still asked for
         with Workers(self.workers, thread_name_prefix="descent") as pool:
-            plans = [*pool.map(lambda scope: plan(self.counts, scope, span), self.scopes)]
+            plans = [*pool.map(lambda scope: plan(self.counts, scope, span, by_hour=by_hour), self.scopes)]
             if sum(each.keys(_ADDRESSES.name) for each in chain.from_iterable(plans)) > MOST_KEYS:
                 return self._of_run(stretch, span)
             may_have = [*pool.map(partial(self._may_have, span), plans)]

@@ -2,10 +2,10 @@
 
 The first hour that has a row's key is looked for from the time on that is asked for: in days where there are
 any, then in the hours of the day that was found. It is the first *at the latest* where counts have dropped
-keys before it, and where nothing is counted before it.
+keys before it, and where nothing is counted before it: of one of the scopes, where all are read together.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -23,29 +23,40 @@ from shared.views.reading import Stretch, check_keys, plan, read
 class Firsts:
     """When keys were first seen in a source, as far as is known: ``first`` has the moment, and the hour that
     it lies in; ``unsure`` has hours and days that have dropped keys; ``counted_from``: before it nothing is
-    counted.
+    counted; ``began``: the first hours of the scopes that are read.
     """
 
     counted_from: datetime
+    began: Collection[datetime] = ()
     first: dict[Key, tuple[datetime, datetime]] = field(default_factory=dict)
     unsure: list[datetime] = field(default_factory=list)
 
     def is_sure(self, moment: datetime) -> bool:
         """Whether a key that was first seen then, or in the hour that began then, was not there before."""
-        return self.counted_from < moment and not any(each < moment for each in self.unsure)
+        hour = floor(moment, "hour")
+        is_counted_before = self.counted_from < hour and hour not in self.began
+        return is_counted_before and not any(each < moment for each in self.unsure)
 
 
 def find_firsts(
-    counts: Counts, query: Query, source: str, counted_from: datetime, since: datetime, keys: Iterable[Key]
+    counts: Counts,
+    query: Query,
+    source: str,
+    counted_from: datetime,
+    began: Collection[datetime],
+    since: datetime,
+    keys: Iterable[Key],
 ) -> Firsts:
-    """When these keys of a query were first seen in a source, from ``since`` on."""
+    """When these keys of a query were first seen in a source, from ``since`` on. It is ``counted_from`` an
+    hour on, and its scopes ``began`` in these.
+    """
     wanted = {*keys}
     conditions = [*query.conditions, *_holding(query, wanted)]
     span = Span(floor(since, "hour"), query.span().until, query.now)
     stretches = plan(counts, source, span)
     name = query.question.reads
     check_keys(name, stretches)
-    firsts = Firsts(max(counted_from, span.since))
+    firsts = Firsts(max(counted_from, span.since), began)
     days: dict[datetime, set[Key]] = {}
     left = {*wanted}
 
@@ -82,12 +93,18 @@ def find_firsts(
     return firsts
 
 
-def say_since(firsts: Sequence[Firsts], key: Key) -> dict[str, Any]:
-    """The columns ``Since`` and ``AtLatest`` of a key, out of those of all sources."""
-    found = [each.first[key] for each in firsts if key in each.first]
-    if not found:
+def say_since(firsts: Sequence[Firsts], key: Key, listed: datetime | None) -> dict[str, Any]:
+    """The columns ``Since`` and ``AtLatest`` of a key, out of those of all sources; ``listed``: the first
+    time that the answer itself has of it.
+
+    What the answer has found further down than it was looked for here, it has found in an hour: a day that
+    has a key is found here, too.
+    """
+    moment = min((each.first[key][0] for each in firsts if key in each.first), default=None)
+    if listed and (moment is None or listed < floor(moment, "day")):
+        return {"Since": listed, "AtLatest": True}
+    if moment is None:
         return {}
-    moment, _ = min(found)
     return {"Since": moment, "AtLatest": not all(each.is_sure(moment) for each in firsts)}
 
 

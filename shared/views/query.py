@@ -735,6 +735,8 @@ def _read_order(question: Question, key: Sequence[str], text: str | None, *, com
         **{name.lower(): name for name in orders},
         **{short.lower(): name for short, name in SHORT_NAMES.items() if name in orders},
     }
+    if text.lower() == "change" and not compare:
+        raise BadRequest("Change is that of a comparison; ask for one with compare", "order-by")
     if text.lower() not in names:
         raise BadRequest(f"{text!r} is no measure; it must be one of {', '.join(orders)}", "order-by")
     return names[text.lower()]
