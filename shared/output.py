@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from shared.flowlog.blob_name import without_watcher
+from shared.flowlog.blob_name import readable, without_watcher
 from shared.layout import GAP, Column, Kind, fit, make_column, total
 from shared.terminal import line_width, wrap
 from shared.views.answers import BEFORE, Answer, AnswerRow, Totals, compared_by
@@ -145,6 +145,9 @@ def _for_people(answer: Answer, query: Query) -> tuple[Sequence[str], list[Answe
         {**{shown: row[name] for name, shown in names.items()}, "IsRest": row["IsRest"]}
         for row in answer.rows
     ]
+    for row in rows:
+        if "Scope" in row:
+            row["Scope"] = answer.names.get(row["Scope"], row["Scope"])
     if query.look_back:
         for shown, row in zip(rows, answer.rows, strict=True):
             shown["Since"] = _since(row)
@@ -215,7 +218,7 @@ def what_of(answer: Answer, query: Query) -> str:
     as_of = f"as of {for_people('as_of', answer.as_of)}" if answer.as_of else "nothing counted yet"
     form = "%Y-%m-%d %H:%M"
     until = f"{answer.until:{form}}" if query.until or query.compare else "now"
-    scopes = f"{len(answer.scopes)} scopes" if len(answer.scopes) != 1 else answer.scopes[0]
+    scopes = f"{len(answer.names)} scopes" if len(answer.names) != 1 else next(iter(answer.names.values()))
     return f"{scopes} · from {answer.since:{form}} to {until}, UTC · {as_of}"
 
 
@@ -371,6 +374,7 @@ def _cells(name: str, values: Sequence[object], *, fold: bool) -> list[str]:
     short: Mapping[str, str] = _SHORT.get(name, {})
     if name in _PATHS:
         short = _shortest(texts, _PATHS[name])
+        short = {path: readable(end) for path, end in short.items()} if name == "Scope" else short
     elif name == "AclRule" and fold:
         short = {rule: rule.removeprefix("DefaultRule_").removeprefix("UserRule_") for rule in texts}
         short = short if len({*short.values()}) == len(texts) else {}

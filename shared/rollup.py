@@ -503,7 +503,7 @@ def _description(first: datetime, newest: Posted, known: Columns | None) -> Colu
         "Scope": newest.scope,
         "Kind": blob.kind,
         "Name": blob.group,
-        "ResourceId": newest.entry.resource_id or blob.resource_id,
+        "ResourceId": newest.entry.resource_id or blob.written_id,
         "TargetResourceId": newest.entry.target_id,
         "FirstPeriod": first,
         "LastPeriod": newest.hour,

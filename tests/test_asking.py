@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime, timedelta
+from unicodedata import normalize
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
@@ -10,11 +11,12 @@ from shared.connection import count_requests
 from shared.counts.health import Health, RejectTotal
 from shared.counts.index import Head, Indexed, Period, day_period, hour_period, part_of
 from shared.counts.store import SCOPES as CATALOG
+from shared.flowlog.blob_name import as_written, parse_blob_name, readable
 from shared.flowlog.reasons import Reason
 from shared.record_types import first_hour_of_day
 from shared.tally.hour_counts import HourCounts
 from shared.tally.packing import pack_apart
-from shared.views.asking import ask
+from shared.views.asking import ask, find_scopes
 from shared.views.query import Given, read_query
 from shared.views.questions import QUESTIONS
 from tests.system import HOUR, NIGHT, Stores
@@ -78,6 +80,31 @@ def requests_of(written: tuple[Stores, Traffic], question: str, given: Given) ->
     for place in index[: len(given.get("scope", SCOPES))]:  # how fresh each is, and what its log leaves out
         filters[place] = ""
     return [each for each in filters if each]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("NSG-MÜNCHEN", "nsg-münchen", "Rg-München", "münchen~nsg", "nsg-m%C3%BCnchen", "NSG-M!C3!BCNCHEN"),
+        *(normalize(form, "rg-münchen") for form in ("NFC", "NFD", "NFKC", "NFKD")),
+        "/resourceGroups/RG-München/providers/",
+    ],
+)
+def test_a_scope_is_found_by_its_name_however_that_is_written(text: str) -> None:
+    path = (
+        "resourceId=/SUBSCRIPTIONS/S/RESOURCEGROUPS/{}/PROVIDERS/MICROSOFT.NETWORK/NETWORKSECURITYGROUPS/{}"
+    )
+    catalog = {}
+    for names in (("RG-MÜNCHEN", "NSG-MÜNCHEN"), ("RG-MUNCHEN", "NSG-MUNCHEN")):
+        blob = parse_blob_name(f"{path.format(*names)}/y=2026/m=11/d=01/h=00/m=00/PT1H.json")
+        catalog[blob.scope] = {"Scope": blob.scope, "Name": blob.group, "ResourceId": blob.resource_id}
+        assert as_written(blob.scope, blob.group, path.format(*names)) == "~".join(["nsg", "s", *names])
+    assert [row["Name"] for row in find_scopes(catalog, [text])] == ["NSG-MÜNCHEN"]
+
+
+def test_a_key_that_ends_in_a_digest_stays_as_it_is() -> None:
+    scope = parse_blob_name(f"resourceId=/{'ü' * 200}/y=2026/m=11/d=01/h=00/m=00/PT1H.json").scope
+    assert readable(scope) == scope
 
 
 @pytest.mark.parametrize("question", QUESTIONS)

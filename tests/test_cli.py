@@ -392,6 +392,33 @@ def test_a_scope_is_found_by_a_part_of_its_name(ask: Call) -> None:
     assert sum(row["Blobs"] for row in both["rows"]) == 4
 
 
+def test_a_scope_is_shown_as_azure_writes_it(stores: Stores, call: Call) -> None:
+    for names in (("RG-MÜNCHEN", "NSG-MÜNCHEN"), ("RG-KÖLN", "NSG-KÖLN")):
+        path = NICS[1].blob_name(NIGHT).replace("RG-DEMO", names[0]).replace("NSG-WEB", names[1])
+        stores.put_named(NSG_CONTAINER, path, blob_of(record(NIGHT, flow(NIGHT), "?")))
+    stores.sweep()
+    stores.rollup()
+    assert "NSG-MÜNCHEN" in call("scopes").stdout
+    by_scope = call("show", "rules", *SINCE, "--by-scope").stdout
+    assert {"NSG-MÜNCHEN", "NSG-KÖLN"} <= {*by_scope.split()}
+    one = call("show", "rules", *SINCE, "--scope", "rg-münchen")
+    assert "~RG-MÜNCHEN~NSG-MÜNCHEN · from" in one.stderr
+    assert "nsg-münchen" in call("status", *SINCE, *UNTIL).stdout
+    assert call("flows", "RG-MÜNCHEN", *SINCE, "-o", "json").exit_code == 0
+
+
+def test_rejects_counted_and_rejects_listed_name_each_other(stores: Stores, call: Call) -> None:
+    stores.put(NICS[1], NIGHT, blob_of(record(NIGHT, flow(NIGHT), "?")))
+    stores.sweep()
+    stores.rollup()
+    counted, listed = call("show", "rejects", *SINCE), call("rejects", "nsg-web", *SINCE)
+    (scope,) = re.findall("`flowtally rejects (.*)`", counted.stderr)
+    assert call("rejects", scope, *SINCE).stdout == listed.stdout
+    assert "`flowtally show rejects`" in listed.stderr
+    for name, help_text in (("show rejects", "flowtally rejects"), ("rejects", "flowtally show rejects")):
+        assert help_text in " ".join(call(*name.split(), "--help").stdout.split())
+
+
 def test_before_anything_was_counted_the_answer_says_what_to_do(call: Call) -> None:
     for command in (["show", "talkers"], ["scopes"]):
         done = call(*command)

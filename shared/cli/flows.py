@@ -93,7 +93,8 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
     """All that can't be counted of a scope, or of one blob: a row for each tuple and each stretch of bytes.
 
     Read again from the blobs of the hours asked for: where it stands, why it is rejected, and its beginning.
-    What is no whole record yet at the end of a blob is listed once its hour is over.
+    What is no whole record yet at the end of a blob is listed once its hour is over. `flowtally show rejects`
+    counts them by reason.
     """
     now = datetime.now(UTC)
     values = read_parameters(REJECTS_PARAMETERS, given, now)
@@ -109,6 +110,8 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
     if not number:
         nothing = f"nothing is rejected in {_log_of(looked)} of that time"
         say(nothing if looked.bytes else _nothing(wanted, blobs, looked))
+    else:
+        say("how many there are for each reason: `flowtally show rejects`")
     _end(wanted, looked, len(blobs))
 
 

@@ -255,6 +255,9 @@ def show(question: str, given: Given, watch: float | None, output: Output) -> No
         print_answer(answer, query, output)
         for line in left_out(answer, query):
             say(line)
+        if question == "rejects" and not answer.why_empty:
+            scope = answer.scopes[0] if len(answer.scopes) == 1 else "SCOPE"
+            say(f"each of them, with its place and its text: `flowtally rejects {scope}`")
 
     _repeat(show_once, watch)
 

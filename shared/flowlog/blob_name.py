@@ -61,6 +61,9 @@ _JOINED = re.compile(r"([^/_]+_[^/]+)/([^/]+)")
 _WATCHER_PREFIX = re.compile(r"^NETWORKWATCHER_[A-Z0-9]+_(?=.)", _IN_ANY_CASE)
 _KEY_SAFE = re.compile(r"[A-Za-z0-9._()\-]")
 _LONGEST_SCOPE = 300
+_ESCAPED = re.compile("(?:![0-9a-f]{2})+")
+_DIGEST = re.compile("![0-9a-f]{32}$")
+_GROUP = re.compile("/resourcegroups/([^/]+)/", _IN_ANY_CASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,12 @@ class BlobName:
     resource_id: str
     hour: datetime
     mac: str
+
+    @property
+    def written_id(self) -> str:
+        """``resource_id`` as the name writes it."""
+        found = _LAYOUT.fullmatch(self.name)
+        return "/" + found["path"] if found else self.resource_id
 
 
 def parse_blob_name(name: str, container: str = "") -> BlobName:
@@ -129,6 +138,25 @@ def kind_of(scope: str) -> Kind:
 def without_watcher(name: str) -> str:
     """A flow log's name where its watcher's and region's stand before it."""
     return _WATCHER_PREFIX.sub("", name, count=1)
+
+
+def readable(scope: str) -> str:
+    """A scope's key with the characters that a key can't hold, all in lower case."""
+    if _DIGEST.search(scope):
+        return scope
+    return _ESCAPED.sub(
+        lambda found: bytes.fromhex(found[0].replace("!", "")).decode(errors="replace"), scope
+    )
+
+
+def as_written(scope: str, name: str, resource_id: str) -> str:
+    """A scope's key with its name, and its resource group's, as Azure writes them."""
+    group = _GROUP.search(resource_id)
+    text = readable(scope)
+    for part, end in ((name, ""), (group[1] if group else "", "~")):
+        before, found, after = text.rpartition(part.lower() + end)
+        text = before + part + end + after if part and found else text
+    return text
 
 
 def key_join(parts: Iterable[str], longest: int = _LONGEST_SCOPE) -> str:

@@ -38,6 +38,7 @@ from itertools import chain, repeat
 from operator import add, itemgetter, neg
 from typing import Any
 
+from shared.flowlog.blob_name import as_written
 from shared.tally.heavy_hitters import Key
 from shared.tally.measures import Sums, add_sums, add_to, figure, logged
 from shared.tally.packing import Chosen, Numbers
@@ -86,7 +87,7 @@ class Answer:
     - ``columns``: the columns of ``rows``, in order. A row with ``IsRest`` true stands for all that has no
       row in its list, so that the rows of a list are its total.
     - ``lists``: totals, one for each kind of logs that there is, also where it has no rows.
-    - ``scopes``: those that it is of.
+    - ``scopes``: those that it is of; ``names``: each with names as Azure writes them.
     - ``since``, ``until``: the time that it is of; ``as_of`` the time of the last record that was counted.
     - ``notes``: what has to be known to read it rightly. ``why_empty``: why there are no rows, if so.
     - ``others``: how many tuples the question is about that don't fulfil the conditions.
@@ -95,6 +96,7 @@ class Answer:
     question: Question
     key: tuple[str, ...]
     scopes: tuple[str, ...]
+    names: Mapping[str, str]
     since: datetime
     until: datetime
     columns: tuple[str, ...]
@@ -444,6 +446,10 @@ def make_answer(
         question=question,
         key=query.key,
         scopes=tuple(scope["Scope"] for scope in scopes),
+        names={
+            scope["Scope"]: as_written(scope["Scope"], scope["Name"], scope.get("ResourceId") or "")
+            for scope in scopes
+        },
         since=span.since,
         until=span.end,
         columns=_columns(query),

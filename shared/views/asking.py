@@ -13,11 +13,14 @@ from functools import partial
 from heapq import merge as merge_sorted
 from itertools import chain, groupby
 from operator import itemgetter
+from unicodedata import normalize
+from urllib.parse import unquote
 
 from shared.counts.health import HEALTH_MEASURES, Health
 from shared.counts.index import Indexed, all_of, is_all
 from shared.counts.store import Counts
 from shared.errors import BadRequest
+from shared.flowlog.blob_name import readable
 from shared.ledger.store import Ledger, Posted
 from shared.record_types import first_hour_of_day, notice_left_out, to_lines
 from shared.tally.measures import MEASURES, Sums, to_sums
@@ -130,11 +133,11 @@ def find_scopes(catalog: Mapping[str, AnswerRow], wanted: Sequence[str]) -> list
     if not wanted:
         return [*catalog.values()]
     found: dict[str, AnswerRow] = {}
+    names = {key: [*map(_comparable, (key, readable(key), *_names_of(row)))] for key, row in catalog.items()}
     for text in wanted:
-        lower = text.lower()
-        names = {key: (key.lower(), *_names_of(row)) for key, row in catalog.items()}
-        fits = {key: catalog[key] for key, its in names.items() if lower in its} or {
-            key: catalog[key] for key, its in names.items() if any(lower in name for name in its)
+        name = _comparable(text)
+        fits = {key: catalog[key] for key, its in names.items() if name in its} or {
+            key: catalog[key] for key, its in names.items() if any(name in each for each in its)
         }
         found |= fits
         if not fits:
@@ -147,9 +150,14 @@ def find_scopes(catalog: Mapping[str, AnswerRow], wanted: Sequence[str]) -> list
 
 def _names_of(row: AnswerRow) -> Iterator[str]:
     """What Azure calls a scope: its name, and its resource's id."""
-    yield row["Name"].lower()
+    yield row["Name"]
     if resource := row.get("ResourceId"):
-        yield resource.lower()
+        yield resource
+
+
+def _comparable(name: str) -> str:
+    """A name without what may differ in how it is written: case, Unicode's forms, percent encoding."""
+    return normalize("NFKC", normalize("NFKC", unquote(name)).casefold())
 
 
 @dataclass(frozen=True, slots=True)

@@ -202,7 +202,8 @@ VIEWS = {
         ),
         Question(
             "rejects",
-            "What could not be counted, and why: rejected tuples and stretches of bytes, by reason.",
+            "What could not be counted, and why: rejected tuples and stretches of bytes, by reason; "
+            "`flowtally rejects` lists each.",
             ("Reason",),
             None,
             "Rejects",
