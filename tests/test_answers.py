@@ -434,7 +434,7 @@ def queries(draw: st.DrawFn, /, **fixed: list[str]) -> Query:
     return read_query(question.name, asked, NOW)
 
 
-few = settings(max_examples=80, deadline=None)
+few = settings(max_examples=40, deadline=None)
 
 
 @few
@@ -1116,7 +1116,7 @@ def filters(draw: st.DrawFn, question: Question) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("question", COUNTED, ids=lambda question: question.name)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(worlds, st.data())
 def test_what_filters_find_is_the_naive_count_filtered_on_the_command_line_and_over_http(
     question: Question, world: list[Event], data: st.DataObject
