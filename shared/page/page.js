@@ -285,8 +285,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   /* What large figures and charts are of, where it isn't just what is selected. */
   function trafficNotes(of) {
     const question = questionOf(data.panels.find((panel) => panel.id === "series-allowed"));
-    const left = leftOut(question), notes = [];
-    if (left.length) notes.push(`Not by ${left.join(" and ")}: figures and charts are of all that fits the rest.`);
+    const notes = leftOut(question).map((name) => `Not by ${name}: figures and charts are of any ${name}.`);
     if (of.some((each) => unknownOf(each, "Tuples"))) notes.push("Figures and charts may lack some: keys were dropped in counting, and what is selected can't be held against those.");
     return notes;
   }
