@@ -30,15 +30,8 @@ LOOKS_BACK = "7d"
 """How far the page looks for since when something is there: each time that it is shown."""
 
 LAYOUT = (
-    *(
-        "denied-sources",
-        "denied-ports",
-        "denied",
-        "denied-conversations",
-        "talkers",
-        "allowed-ports",
-        "conversations",
-    ),
+    *("denied-sources", "denied-ports", "denied-conversations", "denied"),
+    *("talkers", "allowed-ports", "conversations"),
     *("rules", "exposed-ports", "encryption", "nics", "addresses", "rejects"),
 )
 """The order of the tables; a question that isn't named here comes last."""
