@@ -512,6 +512,16 @@ def test_a_comparison_holds_both_times_to_the_truth(
         assert row["Change"] == weigh(order, figures(row)) - weigh(order, figures(row, "Before"))
 
 
+def test_a_comparison_is_of_hours_that_are_over_whatever_until_says() -> None:
+    """Else a part of a time would be compared with a whole one."""
+    now = NOW + timedelta(minutes=30)
+    for until in ("2026-11-02T00:20", "2026-11-02T01:00", "2026-11-03", None):
+        asked = {"since": ["2026-11-01"], "compare": ["true"], **({"until": [until]} if until else {})}
+        span = read_query("traffic", asked, now).span()
+        assert (span.since, span.until) == (NOW - DAY, NOW)
+        assert span.before.since == NOW - 2 * DAY
+
+
 @few
 @given(worlds, queries(), st.data(), capacities)
 def test_each_period_of_a_list_by_period_is_true_by_itself(

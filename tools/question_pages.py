@@ -77,7 +77,7 @@ hold for every key that was counted, and only `limit` cuts.
   begin with `Before`; and `Change`, of the measure that the rows are ordered by, also in per cent. Keys
   of either time have a row; `Trend` says which are `new` or `gone`, or `may be` so, where the other time
   has dropped keys, or counting of a scope begins only in it or later. The hour that isn't over is left
-  out, unless `until` says otherwise.
+  out.
 - **Filters** must all hold. One that is given more than once means *either*, and so does a list with commas
   (`port` takes `443,8000-8100`; addresses, protocols and MAC addresses, too; the name of a rule stands as
   it is). `not-` before its name leaves out what it finds: `not-ip` those with the address on either side.

@@ -128,7 +128,7 @@ class Query:
         finest: Grain = self.grain or self.question.grains[0]
         if not self.compare:
             return Span(floor(self.since, finest), self.until and ceil(self.until, finest), self.now)
-        until = ceil(self.until, "hour") if self.until else floor(self.now, "hour")
+        until = min(ceil(self.until or self.now, "hour"), floor(self.now, "hour"))
         return Span(floor(self.since, "hour"), until, self.now)
 
 
