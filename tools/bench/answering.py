@@ -2,7 +2,8 @@
 against fetching, the whole page.
 
 The scopes have full families, half of whose keys are their own. Their counts are merged as a rollup does it;
-written are those of all together and of one scope: nothing else is read by what is asked here.
+written are those of all together and of one scope, and of another that is usual: nothing else is read by what
+is asked here.
 """
 
 import random
@@ -16,7 +17,7 @@ from urllib.parse import urlencode
 import shared.counts.store
 from shared import http_api
 from shared.counts.health import Health
-from shared.counts.index import Head, Indexed, Period, all_of, day_period, hour_period, part_of
+from shared.counts.index import Head, Indexed, Period, all_of, day_period, hour_period, is_all, part_of
 from shared.counts.store import Counts
 from shared.ledger.store import Ledger
 from shared.page import PANELS, asks
@@ -29,26 +30,35 @@ from shared.times import DAY, HOUR, HOUR_MS
 from shared.views.asking import ask
 from shared.views.query import floor, read_query
 from shared.views.questions import QUESTIONS
-from tools.bench.measuring import CPU, WALL, Row, by_turns, ratios
-from tools.bench.storing import emulator
+from tools.bench.logs import HOUR as HOUR_OF_LOGS
+from tools.bench.logs import count
+from tools.bench.measuring import CPU, Clock, Row, by_turns, ratios
+from tools.bench.storing import cpu_seconds, emulator
+from tools.network_watcher import Nic, hour_of, whole_blob
 
-_EVERYONE, _ONE = all_of("vnet"), "vnet~subscription~group~scope-000"
+_EVERYONE = all_of("vnet")
+_ONE, _USUAL = "vnet~subscription~group~scope-000", "vnet~subscription~group~scope-001"
 _NOW = floor(datetime.now(UTC), "hour") + timedelta(minutes=30)
 _WORLDS = 2
 """So many hours and days that differ, by turns."""
 
-_RANKED = [name for name in QUESTIONS if name in FAMILIES]
+_RANKED = [name for name in QUESTIONS if name in FAMILIES and name not in ("nics", "addresses")]
+"""Without those that have an answer's way to interfaces, which have more keys the more scopes there are."""
+
+_FULL = 1_000
+"""Keys of each family of a scope's hour."""
+
 _WIDEST = "conversations"
 """The family of most bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """The counts that are asked, and how many periods are read as days."""
+    """The counts that are asked. ``clock``: the CPU seconds of who asks and of the emulator."""
 
     counts: Counts
     ledger: Ledger
-    days: int
+    clock: Clock
 
     def ask(self, name: str, since: str, **asked: str) -> None:
         """Ask a question of all scopes, or of those that are named."""
@@ -72,9 +82,10 @@ class _Written:
 
 def answers(rounds: int, scopes: int, days: int) -> Iterator[Row]:
     """What asking costs, of so many scopes and days."""
-    with emulator() as (_, at):
+    with emulator() as (storage, at):
         _write(at.counts, scopes, days)
-        yield from _rows(_Written(at.counts, at.ledger, days), rounds, scopes, days)
+        written = _Written(at.counts, at.ledger, lambda: CPU() + cpu_seconds(storage.process_id))
+        yield from _rows(written, rounds, scopes, days)
 
 
 def _rows(written: _Written, rounds: int, scopes: int, days: int) -> Iterator[Row]:
@@ -85,7 +96,7 @@ def _rows(written: _Written, rounds: int, scopes: int, days: int) -> Iterator[Ro
                 rounds,
                 lambda name=name, since=since: written.ask(name, since),  # type: ignore[misc]
                 lambda name=name, since=since: written.ask(name, since, **one),  # type: ignore[misc]
-                clock=WALL,
+                clock=written.clock,
             )
             for name in _RANKED
         }
@@ -104,13 +115,18 @@ def _rows(written: _Written, rounds: int, scopes: int, days: int) -> Iterator[Ro
                 "worst": max(sum(its[0]) / sum(its[1]) for its in times.values()),
             },
         )
-    for what, asked in ((f"{scopes} scopes together", {}), ("one scope", one)):
+    of_what: dict[str, dict[str, str]] = {
+        f"{scopes} scopes together": {},
+        "one full scope": {"scope": _ONE},
+        "a usual scope": {"scope": _USUAL},
+    }
+    for what, asked in of_what.items():
         requests = _requests_of(lambda asked=asked: written.ask_each("24h", **asked))  # type: ignore[misc]
         whole, bare = by_turns(
             rounds,
             lambda asked=asked: written.ask_each("24h", **asked),  # type: ignore[misc]
             lambda requests=requests: _repeat(requests),  # type: ignore[misc]
-            clock=WALL,
+            clock=written.clock,
         )
         yield Row(
             "answers",
@@ -121,20 +137,25 @@ def _rows(written: _Written, rounds: int, scopes: int, days: int) -> Iterator[Ro
             aside={"requests": len(requests) / len(_RANKED)},
         )
     for name in (_WIDEST, "talkers"):
-        yield _unpacking(written.counts, name, rounds)
+        yield _unpacking(written, name, rounds)
     (seconds,) = by_turns(rounds, written.show_page, clock=CPU)
     yield Row("answers", f"the whole page of {scopes} scopes together", "CPU s", seconds, 3)
 
 
-def _unpacking(counts: Counts, name: str, rounds: int) -> Row:
+def _unpacking(written: _Written, name: str, rounds: int) -> Row:
     first, last = hour_period(floor(_NOW, "hour") - 23 * HOUR), hour_period(floor(_NOW, "hour"))
-    fetched = [*counts.part(_EVERYONE, name, first, last)]
+    fetched = [*written.counts.part(_EVERYONE, name, first, last)]
     assert len(fetched) == 24
+    times = 20  # the emulator's clock ticks a hundred times a second
     unpacking, fetching = by_turns(
         rounds,
-        lambda: [unpack_part(packed, name) for _, packed in fetched],
-        lambda: [*counts.part(_EVERYONE, name, first, last)],
-        clock=WALL,
+        lambda: [unpack_part(packed, name) for _ in range(times) for _, packed in fetched],
+        lambda: [
+            len(packed)
+            for _ in range(times)
+            for _, packed in written.counts.part(_EVERYONE, name, first, last)
+        ],
+        clock=written.clock,
     )
     size = sum(len(packed) for _, packed in fetched) / 1000
     return Row(
@@ -143,7 +164,7 @@ def _unpacking(counts: Counts, name: str, rounds: int) -> Row:
         "× fetching them",
         ratios(unpacking, fetching),
         0.5,
-        aside={"kB": size, "ms": 1000 * sum(unpacking) / rounds},
+        aside={"kB": size, "ms": 1000 * sum(unpacking) / rounds / times},
     )
 
 
@@ -178,9 +199,12 @@ def _repeat(requests: _Requests) -> None:
 def _write(counts: Counts, scopes: int, days: int) -> None:
     """Write the hours of two days, and days before."""
     of_scope, of_all = zip(*(_hours(scopes, number) for number in range(_WORLDS)), strict=True)
+    usual = [_usual_hour(number) for number in range(_WORLDS)]
     hours = [hour_period(floor(_NOW, "hour") - number * HOUR) for number in range(48)]
-    for source, worlds in ((_ONE, of_scope), (_EVERYONE, of_all)):
-        whole_days = [_day(worlds[number:] + worlds[:number]) for number in range(_WORLDS)]
+    for source, worlds in ((_ONE, [*of_scope]), (_EVERYONE, [*of_all]), (_USUAL, usual)):
+        whole_days = [
+            _day(worlds[number:] + worlds[:number], of_all=is_all(source)) for number in range(_WORLDS)
+        ]
         for made, periods in (
             (worlds, hours),
             (whole_days, [day_period(_NOW - number * DAY) for number in range(1, days + 1)]),
@@ -214,16 +238,23 @@ def _hours(scopes: int, world: int) -> tuple[HourCounts, HourCounts]:
     first, everyone = _hour_of(0, world), HourCounts(keys=10_000)
     for number in range(scopes):
         everyone.merge_scope(_hour_of(number, world))
-    everyone.trim()
+    first.trim("hour", of_all=False)
+    everyone.trim("hour", of_all=True)
     return first, everyone
 
 
-def _day(hours: Iterable[HourCounts]) -> HourCounts:
+def _day(hours: Iterable[HourCounts], *, of_all: bool) -> HourCounts:
     counts = HourCounts(keys=10_000)
     for hour in hours:
         counts.merge(hour)
-    counts.trim()
+    counts.trim("day", of_all=of_all)
     return counts
+
+
+def _usual_hour(seed: int) -> HourCounts:
+    """An hour of a scope of one interface that has usual traffic."""
+    nic = Nic("vnet-v4", "000D3AF87856", "bench")
+    return count(whole_blob(hour_of(nic, HOUR_OF_LOGS, seed=seed, tuples_per_minute=40))[0]).shares[0]
 
 
 def _hour_of(scope: int, world: int) -> HourCounts:
@@ -235,7 +266,7 @@ def _hour_of(scope: int, world: int) -> HourCounts:
                 counts.traffic[bucket, direction, status] = _sums(rng)
     for name, family in FAMILIES.items():
         of_family = counts.families[name]
-        for number in range(family.keys):
+        for number in range(_FULL):
             owner = scope + 1 if number % 2 else 0
             key = tuple(_value(column, number, owner, world if owner else 0) for column in family.columns)
             of_family.add(key, _sums(rng))
