@@ -137,9 +137,7 @@ def test_a_pair_that_its_own_blob_has_dropped_may_be_there_and_the_log_itself_te
     time = {"since": f"{NIGHT:%Y-%m-%dT%H:%MZ}", "until": f"{UNTIL:%Y-%m-%dT%H:%MZ}"}
     answer = answers(stores, call, "conversations", {"from": smallest, "to": address_of(0), **time})
     assert answer["rows"] == []
-    assert answer["why_empty"].startswith(
-        f"nothing that was kept fulfils from {smallest}, to 10.0.0.1, of 2,101"
-    )
+    assert answer["why_empty"].startswith(f"nothing that was kept fulfils from {smallest}, to 10.0.0.1")
     assert "some of them may belong here" in answer["notes"][0]
     command = f"flowtally why --from {smallest} --to 10.0.0.1 --since {time['since']} --until {time['until']}"
     assert answer["notes"][1] == f"the log itself tells whether they do: `{command}`"
