@@ -280,7 +280,7 @@ def test_one_fault(stage: Stage, fault: Fault, asked: str) -> None:
 
 LISTS: dict[str, str] = {
     "the clock": r"comp=list&maxresults=1",
-    "what the last one found": r"/flowcounts.*'found~'",
+    "what the last one found": r"/flowcounts.*'found'",
     "the flow logs": r"&delimiter=",
     "blobs": r"&prefix=resourceId=[^&]*y=",
     "entries": r"/flowledger\(\)",
@@ -318,7 +318,7 @@ WRITES: dict[str, str] = {
     "rows": r"\$batch.*~rules~",
     "a row of the index": r"\$batch.*\"PartitionKey\":\"~2026103123\"",
     "a row of the catalog": r"\$batch.*~scopes",
-    "the health of all": r"\$batch.*all~health~hour",
+    "the health of all": r"\$batch.*all~nsg~health~hour",
     "how far it has come": r"\$batch.*~looked-at",
 }
 """What a rollup writes."""

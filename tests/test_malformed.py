@@ -405,7 +405,7 @@ def test_no_time_of_a_record_wedges_the_pipeline(stores: Stores, time: object) -
     entry = count(stores, blob_of(GOOD, record(NIGHT, flow(NIGHT), time=time), GOOD))
     assert figures(entry) == (3, 5, 0, 0)
     stores.rollup()
-    health = rows_of(stores, "flowstats")["all~health~hour", f"{NIGHT:%Y%m%d%H%M}~total"]
+    health = rows_of(stores, "flowstats")["all~nsg~health~hour", f"{NIGHT:%Y%m%d%H%M}~total"]
     assert abs(health["LastRecordTime"] - NIGHT) < timedelta(days=1)
     assert len([*stores.ledger.entries(next(stores.ledger.scopes()), NIGHT, NIGHT)]) == 1
 
