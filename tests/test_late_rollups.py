@@ -63,6 +63,7 @@ EMPTY: State = {WEB: blob_of()}
 
 
 @pytest.mark.usefixtures("few_views")
+@pytest.mark.timeout(1200)  # minutes, where other work is beside it
 @pytest.mark.parametrize(
     ("before", "late", "newest", "dies", "step", "start"),
     [
