@@ -76,20 +76,18 @@ class HourCounts:
 
     def merge(self, other: "HourCounts") -> None:
         """Count what ``other`` counted."""
-        for key, sums in other.traffic.items():
-            add_to(self.traffic, key, sums)
-        for name, family in other.families.items():
-            if not family.is_empty():
-                self.families[name].merge(family)
-        self.settle()
+        self._merge(other, HeavyHitters.merge)
 
     def merge_scope(self, other: "HourCounts") -> None:
         """Count what ``other`` counted of one more scope in the same time."""
+        self._merge(other, HeavyHitters.merge_scope)
+
+    def _merge(self, other: "HourCounts", merge: Callable[[HeavyHitters, HeavyHitters], None]) -> None:
         for key, sums in other.traffic.items():
             add_to(self.traffic, key, sums)
         for name, family in other.families.items():
             if not family.is_empty():
-                self.families[name].merge_scope(family)
+                merge(self.families[name], family)
         self.settle()
 
     def settle(self) -> None:

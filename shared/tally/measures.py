@@ -103,8 +103,9 @@ def to_columns(figures: Sequence[int]) -> dict[str, int]:
 
 def logged(sums: Sums) -> Sums:
     """The log's own sums: with what it states twice, and a restart as an end and a beginning."""
-    tuples, allowed, denied, ended, *counters = to_figures(sums)[: len(PLAIN)]
-    restarted, *restated = to_figures(sums)[len(PLAIN) : len(PLAIN) + 5]
+    figures = to_figures(sums)
+    tuples, allowed, denied, ended, *counters = figures[: len(PLAIN)]
+    restarted, *restated = figures[len(PLAIN) : len(PLAIN) + 5]
     stated = (
         *(tuples, allowed + restarted, denied, ended + restarted),
         *(counter + more for counter, more in zip(counters, restated, strict=True)),
@@ -125,6 +126,12 @@ def to_sums(figures: Iterable[int]) -> Sums:
     if sums & _TOP_BITS:
         raise ValueError("a figure is too large for a column")
     return sums
+
+
+def sums_of_first(figures: Iterable[int]) -> Sums:
+    """The same of the first figures; the others are zero."""
+    given = [*figures]
+    return to_sums([*given, *[0] * (len(MEASURES) - len(given))])
 
 
 def to_figures(sums: Sums) -> Figures:

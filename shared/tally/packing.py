@@ -46,8 +46,8 @@ from shared.tally.measures import (
     bytes_of_sums,
     measures_in,
     sums_of_bytes,
+    sums_of_first,
     to_figures,
-    to_sums,
 )
 
 PACKING = 1
@@ -256,7 +256,7 @@ def _to_list(sums: Sums) -> list[int]:
 
 def _of_list(numbers: list[int]) -> Sums:
     """What ``_to_list`` has made these of."""
-    return to_sums([*numbers, *[0] * (len(MEASURES) - len(numbers))]) if any(numbers) else 0
+    return sums_of_first(numbers) if any(numbers) else 0
 
 
 def _format_of(width: int) -> tuple[str, int]:
@@ -336,14 +336,20 @@ def unpack_part(packed: bytes, name: str, wanted: Sequence[Wanted] = ()) -> Chos
     return _read(packed, choose)
 
 
-def unpack_shares(packed: bytes, name: str, wanted: Sequence[Wanted] = ()) -> dict[int, Chosen]:
-    """The same of a part of each share of a blob's counts: of those that have it.
+def unpack_shares(packed: bytes, asked: Sequence[tuple[str, Sequence[Wanted]]]) -> dict[int, list[Chosen]]:
+    """The same of some parts of each share of a blob's counts, each by its name with what is wanted of it:
+    in their order, of the shares that have any of them.
 
     ``MalformedInput`` if these bytes are no packing that we know.
     """
 
-    def choose(_: Iterable[int], parts: Iterable[_PackedPart]) -> dict[int, Chosen]:
-        return {part.share: part.choose(wanted) for part in parts if part.name == name}
+    def choose(_: Iterable[int], parts: Iterable[_PackedPart]) -> dict[int, list[Chosen]]:
+        found: dict[int, list[Chosen]] = {}
+        for part in parts:
+            for place, (name, wanted) in enumerate(asked):
+                if part.name == name:
+                    found.setdefault(part.share, [NOTHING] * len(asked))[place] = part.choose(wanted)
+        return found
 
     return _read(packed, choose)
 

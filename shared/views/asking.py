@@ -23,7 +23,7 @@ from shared.errors import BadRequest
 from shared.flowlog.blob_name import readable
 from shared.ledger.store import Ledger, Posted
 from shared.record_types import first_hour_of_day, notice_left_out, to_lines
-from shared.tally.measures import MEASURES, Sums, to_sums
+from shared.tally.measures import sums_of_first
 from shared.tally.packing import NOTHING, TRAFFIC, Chosen
 from shared.tally.states import States
 from shared.times import DAY, HOUR
@@ -409,23 +409,17 @@ def _groups(query: Query, sources: Sequence[_Source], merged: Sequence[tuple[Mer
 def _of_health(said: Indexed) -> Chosen:
     health = said.health or Health()
     columns = health.columns()
-    sums = _to_sums(columns[name] for name in HEALTH_MEASURES)
+    sums = sums_of_first(columns[name] for name in HEALTH_MEASURES)
     seen = tuple(columns.get(name) for name in QUESTIONS["health"].extremes)
     return Chosen([()], [sums], seen=[seen]) if sums else NOTHING
 
 
 def _of_rejects(said: Indexed) -> Chosen:
     rejects = said.rejects
-    return Chosen([(str(reason),) for reason in rejects], [*map(_to_sums, rejects.values())])
+    return Chosen([(str(reason),) for reason in rejects], [*map(sums_of_first, rejects.values())])
 
 
 _OF_INDEX: Mapping[str, Callable[[Indexed], Chosen]] = {"health": _of_health, "rejects": _of_rejects}
-
-
-def _to_sums(figures: Iterable[int]) -> Sums:
-    """Figures as one number, those of measures that there are fewer of."""
-    given = [*figures]
-    return to_sums([*given, *[0] * (len(MEASURES) - len(given))])
 
 
 def _read_index(counts: Counts, name: str, sources: Sequence[_Source], span: Span) -> list[Iterator[_Piece]]:

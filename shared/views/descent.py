@@ -26,7 +26,7 @@ from shared.counts.store import Counts
 from shared.errors import MalformedInput
 from shared.ledger.store import Ledger, Posted
 from shared.tally.measures import figure
-from shared.tally.packing import NOTHING, Chosen, unpack_shares
+from shared.tally.packing import Chosen, unpack_shares
 from shared.times import HOUR
 from shared.views.query import LENGTHS, Condition, Query, Span
 from shared.views.questions import QUESTIONS, Grain
@@ -168,16 +168,16 @@ class Descent:
 
     def _of_run(self, stretch: Stretch, span: Span) -> Found:
         """What the counts themselves have of a run of periods."""
-        its = self._read_here(stretch, span)
-        return [each for each in its if span.since <= each[1] < span.end]
+        return self._read_here(stretch.within(span), span)
 
     def _read_entries(self, stretch: Stretch, span: Span) -> Found:
         """What the ledger's entries of such interfaces have, hour by hour; and what the hours themselves have
         whose entries aren't complete.
         """
         scope = stretch.source
-        interfaces = self._interfaces(plan(self.counts, scope, span, by_hour=True), span)
-        hours = [hour for hour in stretch.dropped(self._name) if span.since <= hour < span.end]
+        run = stretch.within(span)
+        interfaces = self._interfaces([run], span)
+        hours = run.dropped(self._name)
         of_hours = {hour: interfaces.get(hour, _Interfaces({}, may_be_more=True)) for hour in hours}
         entries = self._load(
             scope,
@@ -199,7 +199,7 @@ class Descent:
             else:
                 incomplete[hour] = below
         if incomplete:
-            for _, hour, chosen in self._of_run(stretch, span):
+            for _, hour, chosen in self._read_here(run, span):
                 if hour in incomplete:
                     found.append((scope, hour, chosen))
                     found += [(scope, hour, _beside(chosen, below)) for below in incomplete[hour]]
@@ -214,11 +214,10 @@ class Descent:
         conditions, inside = wanted_of(self._conditions), wanted_of([self.named.inside])
 
         def unpack(packed: bytes) -> dict[int, _Share]:
-            addresses = unpack_shares(packed, _ADDRESSES.name, inside)
-            chosen = unpack_shares(packed, self._name, conditions)
+            shares = unpack_shares(packed, [(_ADDRESSES.name, inside), (self._name, conditions)])
             return {
-                share: _Share(_tuples_by_mac(addresses.get(share, NOTHING)), chosen.get(share, NOTHING))
-                for share in addresses.keys() | chosen.keys()
+                share: _Share(_tuples_by_mac(addresses), chosen)
+                for share, (addresses, chosen) in shares.items()
             }
 
         def load(place: tuple[str, datetime]) -> list[dict[int, _Share]]:

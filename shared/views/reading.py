@@ -37,6 +37,11 @@ class Stretch:
         """How many keys of a part they have together."""
         return sum(head.parts[name].keys for head in self.heads.values() if name in head.parts)
 
+    def within(self, span: Span) -> "Stretch":
+        """Those of its periods that lie in a time, which begins and ends with one of them."""
+        heads = {begin: head for begin, head in self.heads.items() if span.since <= begin < span.end}
+        return Stretch(self.source, Range(self.periods.grain, span.since, span.end), heads)
+
     def dropped(self, name: str) -> set[datetime]:
         """Those periods that have dropped keys of a part."""
         parts = ((begin, head.parts.get(name)) for begin, head in self.heads.items())
