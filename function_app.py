@@ -3,17 +3,19 @@
 import logging
 import os
 from datetime import timedelta
+from itertools import product
 from urllib.parse import urlsplit
 
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as binding
 
 from shared import http_api
+from shared.blobs import FlowLogs
 from shared.errors import MalformedInput
-from shared.flowlog.blob_name import CONTAINERS, parse_blob_name
+from shared.flowlog.blob_name import CONTAINERS, Kind, parse_blob_name
 from shared.ingest import ingest
 from shared.rollup import rollup
-from shared.settings import read_settings
+from shared.settings import ingest_function, read_settings
 from shared.stores import open_stores
 from shared.summary import summary
 from shared.sweep import sweep
@@ -23,22 +25,36 @@ log = logging.getLogger("flowtally")
 logging.getLogger("azure").setLevel(logging.WARNING)
 
 settings = read_settings(os.environ)
-source = (
-    func.BlobSource.EVENT_GRID
-    if settings.trigger_source == "EventGrid"
-    else func.BlobSource.LOGS_AND_CONTAINER_SCAN
-)
 stores = open_stores(settings)
-flow_logs, ledger, counts, views = stores.flow_logs, stores.ledger, stores.counts, stores.views
+accounts, ledger, counts, views = stores.accounts, stores.ledger, stores.counts, stores.views
 
 app = func.FunctionApp()
 
 
-def ingest_named(name: str, container: str) -> None:
+def ingest_when_grown(account: FlowLogs, kind: Kind) -> None:
+    """Add the function that ingests a blob of this kind in this account when it has grown."""
+
+    # The binding hands over a client of its own; only its blob's name is used, so that the blob is read with
+    # the account's client, whose connections and tokens are kept.
+    def ingest_blob(blob: binding.BlobClient) -> None:
+        ingest_named(blob.blob_name, CONTAINERS[kind], account)
+
+    trigger = app.blob_trigger(
+        "blob",
+        path=CONTAINERS[kind] + "/{name}",
+        connection=account.connection,
+        source=func.BlobSource.EVENT_GRID
+        if settings.mode == "events"
+        else func.BlobSource.LOGS_AND_CONTAINER_SCAN,
+    )
+    app.function_name(ingest_function(account.connection, kind))(trigger(ingest_blob))
+
+
+def ingest_named(name: str, container: str, account: FlowLogs) -> None:
     """Ingest the blob that a trigger names. What is no flow log is passed over: trying again won't help."""
-    with summary("ingested", Blob=name) as line:
+    with summary("ingested", Blob=name, Account=account.account) as line:
         try:
-            done = ingest(parse_blob_name(name, container), flow_logs, ledger)
+            done = ingest(parse_blob_name(name, container), account, ledger)
         except MalformedInput as error:
             log.warning("passed over: %s", error)
             line.say(PassedOver=str(error))
@@ -46,20 +62,9 @@ def ingest_named(name: str, container: str) -> None:
         line.say(**done.row())
 
 
-# The binding hands over a client of its own; only its blob's name is used, so that the blob is read with the
-# clients above, whose connections and tokens are kept.
-@app.function_name("ingest_nsg")
-@app.blob_trigger("blob", path=CONTAINERS["nsg"] + "/{name}", connection="FLOW_LOGS", source=source)
-def ingest_nsg(blob: binding.BlobClient) -> None:
-    """An NSG flow log has grown."""
-    ingest_named(blob.blob_name, CONTAINERS["nsg"])
-
-
-@app.function_name("ingest_vnet")
-@app.blob_trigger("blob", path=CONTAINERS["vnet"] + "/{name}", connection="FLOW_LOGS", source=source)
-def ingest_vnet(blob: binding.BlobClient) -> None:
-    """A VNet flow log has grown."""
-    ingest_named(blob.blob_name, CONTAINERS["vnet"])
+if settings.mode != "schedule":
+    for each, kind in product(accounts, CONTAINERS):
+        ingest_when_grown(each, kind)
 
 
 @app.function_name("sweep")
@@ -67,9 +72,9 @@ def ingest_vnet(blob: binding.BlobClient) -> None:
 def sweep_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's signature
     """Count what events did not bring."""
     with summary("swept") as line:
-        now = flow_logs.now()
+        now = accounts[0].now()
         swept = sweep(
-            flow_logs, ledger, counts, floor_hour(now - settings.sweep_since), now + timedelta(hours=1)
+            accounts[0], ledger, counts, floor_hour(now - settings.sweep_since), now + timedelta(hours=1)
         )
         for name in swept.strangers:
             log.warning("not a flow log, passed over: %s", name)
@@ -138,7 +143,7 @@ def get_host(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("status", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_status(req: func.HttpRequest) -> func.HttpResponse:
     """What is stored against what was read."""
-    return respond(req, http_api.status(flow_logs, ledger, counts))
+    return respond(req, http_api.status(accounts[0], ledger, counts))
 
 
 @app.function_name("doctor")

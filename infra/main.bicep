@@ -371,7 +371,7 @@ resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
         { name: 'RESULTS__tableServiceUri', value: results.outputs.tableServiceUri }
         { name: 'RESULTS__credential', value: 'managedidentity' }
         { name: 'RESULTS__clientId', value: identity.properties.clientId }
-        { name: 'FLOWTALLY_TRIGGER_SOURCE', value: 'EventGrid' }
+        { name: 'FLOWTALLY_MODE', value: 'events' }
         { name: 'FLOWTALLY_SWEEP_SCHEDULE', value: sweepSchedule }
         { name: 'FLOWTALLY_SWEEP_SINCE', value: sweepSince }
         { name: 'FLOWTALLY_ROLLUP_SCHEDULE', value: rollupSchedule }

@@ -58,7 +58,9 @@ class ListedBlob:
 
 
 class FlowLogs:
-    """The storage account that Network Watcher writes to. Only ever read. ``account`` is its name."""
+    """A storage account that Network Watcher writes to. Only ever read. ``account`` is its name,
+    ``connection`` that of its settings.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._transport = Transport()
@@ -70,6 +72,7 @@ class FlowLogs:
             retry_policy=Patience(),
         )
         self.account = account_name(self.service.url)
+        self.connection = connection.name
 
     def read(
         self, blob: BlobName, start: int, *, most: int = 0, unless: str = "", only_if: str = ""

@@ -116,10 +116,10 @@ def _examine(environment: Mapping[str, str], where: Where) -> Iterator[Finding]:
     if not all(places):
         yield Finding("settings", "failed", _NO_ADDRESS, _SETTINGS)
         return
-    yield Finding("settings", "ok", ", ".join(map(_named, (settings.flow_logs, settings.results))))
-    reached, connections = {}, {FLOW_LOGS: settings.flow_logs, RESULTS: settings.results}
+    yield Finding("settings", "ok", ", ".join(map(_named, (settings.flow_logs[0], settings.results))))
+    reached, connections = {}, {FLOW_LOGS: settings.flow_logs[0], RESULTS: settings.results}
     for service, connection, url in (
-        (FLOW_LOGS, settings.flow_logs, stores.flow_logs.service.url),
+        (FLOW_LOGS, settings.flow_logs[0], stores.flow_logs.service.url),
         (RESULTS, settings.results, stores.tables.service.url),
     ):
         found = [*_examine_account(service, connection, url, where)]
@@ -147,7 +147,7 @@ def _examine(environment: Mapping[str, str], where: Where) -> Iterator[Finding]:
     by_identity = any(
         name.startswith(f"{HOST_BLOBS.connection}__") and environment[name] for name in environment
     )
-    if by_identity and not settings.flow_logs.connection_string:
+    if by_identity and not settings.flow_logs[0].connection_string:
         for step, service in _HOST_STEPS:
             yield _list_one(step, service, environment, where)
 
@@ -270,7 +270,7 @@ class _Stores:
 
     def __init__(self, settings: Settings, where: Where) -> None:
         self.where = where
-        self.flow_logs = FlowLogs(settings.flow_logs)
+        self.flow_logs = FlowLogs(settings.flow_logs[0])
         self.tables = Tables(settings.results)
         self.ledger = Ledger(self.tables)
         self.counts = Counts(self.tables)

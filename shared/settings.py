@@ -2,7 +2,8 @@
 function app and for the command line.
 
 A connection ``NAME`` is either ``NAME__blobServiceUri`` (or ``NAME__tableServiceUri``), used with an
-identity, or ``NAME`` with a connection string, for the Azurite emulator. docs/settings.md lists them all.
+identity, or ``NAME`` with a connection string, for the Azurite emulator. There is one for each storage
+account of flow logs: ``FLOW_LOGS`` and ``FLOW_LOGS_{NAME}``. docs/settings.md lists all settings.
 """
 
 import re
@@ -15,7 +16,15 @@ from urllib.parse import urlsplit
 from shared.errors import BadSettings
 from shared.times import parse_age
 
-TriggerSource = Literal["EventGrid", "Polling"]
+Mode = Literal["events", "schedule", "polling"]
+"""What begins the counting: an event for each update of a blob; a timer that looks what has grown; or the
+host's own polling of the containers, which is for Azurite alone, as that sends no events.
+"""
+
+FLOW_LOGS = "FLOW_LOGS"
+"""What the names of connections to flow logs begin with."""
+
+_FLOW_LOGS = re.compile(f"{FLOW_LOGS}(_[A-Za-z0-9]+)?")
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 """This machine, to which secrets may be sent without encryption."""
@@ -34,34 +43,76 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All settings, checked."""
+    """All settings, checked. ``flow_logs``: a connection for each account, in the order of their names;
+    ``sweep_since``: how far back the daily look goes; ``keep``: how long results are kept, ``None`` for ever.
+    """
 
-    flow_logs: Connection
+    flow_logs: tuple[Connection, ...]
     results: Connection
-    trigger_source: TriggerSource
+    mode: Mode
     sweep_schedule: str
     sweep_since: timedelta
     rollup_schedule: str
+    keep: timedelta | None
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
     """Read and check all settings; ``BadSettings`` names the one that is wrong and what it wants."""
-    source = environment.get("FLOWTALLY_TRIGGER_SOURCE", "EventGrid")
-    if source not in get_args(TriggerSource):
-        raise BadSettings(f"FLOWTALLY_TRIGGER_SOURCE is {source!r}; it must be EventGrid or Polling")
-    since = environment.get("FLOWTALLY_SWEEP_SINCE", "24h")
-    try:
-        age = parse_age(since)
-    except ValueError as mend:
-        raise BadSettings(f"FLOWTALLY_SWEEP_SINCE is {since!r}; {mend}") from None
+    mode = environment.get("FLOWTALLY_MODE", "events")
+    if mode not in get_args(Mode):
+        raise BadSettings(f"FLOWTALLY_MODE is {mode!r}; it must be events, schedule or polling")
     return Settings(
-        flow_logs=_connection(environment, "FLOW_LOGS", "blob"),
+        flow_logs=tuple(_connection(environment, name, "blob") for name in _names_of_flow_logs(environment)),
         results=_connection(environment, "RESULTS", "table"),
-        trigger_source=cast("TriggerSource", source),
-        sweep_schedule=_schedule(environment, "FLOWTALLY_SWEEP_SCHEDULE", "0 7,37 * * * *"),
-        sweep_since=age,
+        mode=cast("Mode", mode),
+        sweep_schedule=_schedule(
+            environment,
+            "FLOWTALLY_SWEEP_SCHEDULE",
+            "0 */5 * * * *" if mode == "schedule" else "0 7,37 * * * *",
+        ),
+        sweep_since=_age(environment, "FLOWTALLY_SWEEP_SINCE", "7d") or timedelta(),
         rollup_schedule=_schedule(environment, "FLOWTALLY_ROLLUP_SCHEDULE", "30 */5 * * * *"),
+        keep=_age(environment, "FLOWTALLY_KEEP", ""),
     )
+
+
+def ingest_function(connection: str, kind: str) -> str:
+    """The name of the app's function that ingests a kind of flow log of the account of this connection:
+    ``ingest_vnet``, or ``ingest_vnet_{name}`` for ``FLOW_LOGS_{NAME}``. Event subscriptions name it.
+    """
+    return f"ingest_{kind}{connection.removeprefix(FLOW_LOGS).lower()}"
+
+
+def _names_of_flow_logs(environment: Mapping[str, str]) -> list[str]:
+    """The connections to flow logs of which anything is set; ``FLOW_LOGS`` alone if nothing is."""
+    names = set()
+    for setting in environment:
+        name, _, _ = setting.partition("__")
+        if not environment[setting].strip() or not (name == FLOW_LOGS or name.startswith(f"{FLOW_LOGS}_")):
+            continue
+        if not _FLOW_LOGS.fullmatch(name):
+            raise BadSettings(
+                f"{setting} is no setting: behind {FLOW_LOGS}_ a name of letters and digits must stand, "
+                f"such as the storage account's: {FLOW_LOGS}_STFLOWLOGSWEU__blobServiceUri"
+            )
+        names.add(name)
+    folded: dict[str, str] = {}
+    for name in sorted(names):
+        other = folded.setdefault(name.lower(), name)
+        if other != name:
+            raise BadSettings(f"{other} and {name} differ in capital letters only; give one another name")
+    return sorted(names) or [FLOW_LOGS]
+
+
+def _age(environment: Mapping[str, str], name: str, default: str) -> timedelta | None:
+    """A time span; ``None`` where nothing is set and there is no default."""
+    text = environment.get(name, default)
+    if not default and not text.strip():
+        return None
+    try:
+        return parse_age(text)
+    except ValueError as mend:
+        raise BadSettings(f"{name} is {text!r}; {mend}") from None
 
 
 def _connection(environment: Mapping[str, str], name: str, service: str) -> Connection:

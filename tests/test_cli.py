@@ -84,7 +84,7 @@ def ask() -> Iterator[Call]:
         ({"RESULTS": "nonsense"}, "RESULTS", "connection string"),
         ({"RESULTS": "Nonsense=1;Other=2"}, "RESULTS", "connection"),
         ({"FLOW_LOGS__blobServiceUri": "account"}, "FLOW_LOGS__blobServiceUri", "address"),
-        ({"FLOWTALLY_TRIGGER_SOURCE": "eventgrid"}, "FLOWTALLY_TRIGGER_SOURCE", "EventGrid or Polling"),
+        ({"FLOWTALLY_MODE": "eventgrid"}, "FLOWTALLY_MODE", "events, schedule or polling"),
         ({"FLOWTALLY_SWEEP_SINCE": "a day"}, "FLOWTALLY_SWEEP_SINCE", "24h"),
         ({"FLOWTALLY_ROLLUP_SCHEDULE": "hourly"}, "FLOWTALLY_ROLLUP_SCHEDULE", "six fields"),
     ],

@@ -94,7 +94,7 @@ def test_the_host_keeps_what_each_function_says_about_itself() -> None:
 
 def test_source_and_schedules_are_settings() -> None:
     settings = {
-        "FLOWTALLY_TRIGGER_SOURCE": "Polling",
+        "FLOWTALLY_MODE": "polling",
         "FLOWTALLY_SWEEP_SCHEDULE": "0 0 * * * *",
         "FLOWTALLY_ROLLUP_SCHEDULE": "0 */2 * * * *",
     }

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.errors import BadSettings
 from shared.settings import Connection, Settings, read_settings
+from shared.stores import open_stores
 from shared.times import FIRST_YEAR, LAST_YEAR, YEARS, parse_age, parse_when
 
 BLOBS, TABLES = "https://logs.blob.core.windows.net", "https://results.table.core.windows.net"
@@ -27,12 +28,13 @@ def refused(environment: dict[str, str]) -> str:
 
 def test_two_addresses_are_enough() -> None:
     assert read_settings(IDENTITY) == Settings(
-        flow_logs=Connection("FLOW_LOGS", service_uri=BLOBS),
+        flow_logs=(Connection("FLOW_LOGS", service_uri=BLOBS),),
         results=Connection("RESULTS", service_uri=TABLES),
-        trigger_source="EventGrid",
+        mode="events",
         sweep_schedule="0 7,37 * * * *",
-        sweep_since=timedelta(hours=24),
+        sweep_since=timedelta(days=7),
         rollup_schedule="30 */5 * * * *",
+        keep=None,
     )
 
 
@@ -44,32 +46,81 @@ def test_every_setting_is_read() -> None:
             "FLOW_LOGS__clientId": "id-1",
             "RESULTS__credential": "managedidentity",
             "RESULTS__clientId": "id-2",
-            "FLOWTALLY_TRIGGER_SOURCE": "Polling",
+            "FLOWTALLY_MODE": "polling",
             "FLOWTALLY_SWEEP_SCHEDULE": "0 0 * * * *",
-            "FLOWTALLY_SWEEP_SINCE": "7d",
+            "FLOWTALLY_SWEEP_SINCE": "3d",
             "FLOWTALLY_ROLLUP_SCHEDULE": "0 */10 * * * *",
+            "FLOWTALLY_KEEP": "400d",
             "OTHER": "x",
         }
     )
     assert settings == Settings(
-        Connection("FLOW_LOGS", "", BLOBS, "managedidentity", "id-1"),
+        (Connection("FLOW_LOGS", "", BLOBS, "managedidentity", "id-1"),),
         Connection("RESULTS", "", TABLES, "managedidentity", "id-2"),
-        "Polling",
+        "polling",
         "0 0 * * * *",
-        timedelta(days=7),
+        timedelta(days=3),
         "0 */10 * * * *",
+        timedelta(days=400),
     )
+
+
+def test_a_schedule_looks_every_five_minutes() -> None:
+    settings = read_settings(IDENTITY | {"FLOWTALLY_MODE": "schedule"})
+    assert (settings.mode, settings.sweep_schedule) == ("schedule", "0 */5 * * * *")
+
+
+def test_each_account_has_a_connection_of_its_own_name() -> None:
+    """In any order; settings of other services don't make one, nor does what is empty."""
+    settings = read_settings(
+        {
+            "RESULTS": "UseDevelopmentStorage=true",
+            "FLOW_LOGS_WEU__blobServiceUri": "https://weu.blob.core.windows.net",
+            "FLOW_LOGS_WEU__queueServiceUri": "https://weu.queue.core.windows.net",
+            "FLOW_LOGS_WEU__credential": "managedidentity",
+            "FLOW_LOGS_eus2": AZURITE,
+            "FLOW_LOGS": "",
+            "FLOW_LOGSTASH": "not ours",
+        }
+    )
+    assert settings.flow_logs == (
+        Connection(
+            "FLOW_LOGS_WEU", service_uri="https://weu.blob.core.windows.net", credential="managedidentity"
+        ),
+        Connection("FLOW_LOGS_eus2", connection_string=AZURITE),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "named", "wanted"),
+    [
+        ({"FLOW_LOGS_A_B": AZURITE}, "FLOW_LOGS_A_B", "letters and digits"),
+        ({"FLOW_LOGS_WEST-EUROPE__blobServiceUri": BLOBS}, "FLOW_LOGS_WEST-EUROPE", "letters and digits"),
+        ({"FLOW_LOGS_A": AZURITE, "FLOW_LOGS_a": AZURITE}, "FLOW_LOGS_A and FLOW_LOGS_a", "another name"),
+        ({"FLOW_LOGS_WEU__credential": "managedidentity"}, "FLOW_LOGS_WEU__blobServiceUri", "not set"),
+    ],
+)
+def test_a_connection_that_cannot_be_one_is_named(given: dict[str, str], named: str, wanted: str) -> None:
+    message = refused(IDENTITY | given)
+    assert named in message
+    assert wanted in message
+
+
+def test_two_connections_to_one_account_are_refused() -> None:
+    settings = read_settings(IDENTITY | {"FLOW_LOGS_TWICE__blobServiceUri": f"{BLOBS}/"})
+    with pytest.raises(BadSettings, match="FLOW_LOGS and FLOW_LOGS_TWICE are the same account, logs"):
+        open_stores(settings)
 
 
 def test_a_connection_string_will_do_for_azurite() -> None:
     settings = read_settings({"FLOW_LOGS": f" {AZURITE} ", "RESULTS": "UseDevelopmentStorage=true"})
-    assert settings.flow_logs == Connection("FLOW_LOGS", connection_string=AZURITE)
+    assert settings.flow_logs == (Connection("FLOW_LOGS", connection_string=AZURITE),)
     assert settings.results == Connection("RESULTS", connection_string="UseDevelopmentStorage=true")
 
 
 def test_an_identity_goes_before_a_connection_string() -> None:
     settings = read_settings(IDENTITY | {"FLOW_LOGS": AZURITE})
-    assert settings.flow_logs == Connection("FLOW_LOGS", service_uri=BLOBS)
+    assert settings.flow_logs == (Connection("FLOW_LOGS", service_uri=BLOBS),)
 
 
 @pytest.mark.parametrize("empty", [None, "", " "])
@@ -106,8 +157,9 @@ def test_a_missing_connection_is_named_with_both_ways_to_give_it(
         ),
         ("FLOW_LOGS__credential", "clientsecret", "managedidentity, or not be set"),
         ("RESULTS__credential", "x", "managedidentity, or not be set"),
-        ("FLOWTALLY_TRIGGER_SOURCE", "eventgrid", "EventGrid or Polling"),
-        ("FLOWTALLY_TRIGGER_SOURCE", "", "EventGrid or Polling"),
+        ("FLOWTALLY_MODE", "Events", "events, schedule or polling"),
+        ("FLOWTALLY_MODE", "", "events, schedule or polling"),
+        ("FLOWTALLY_KEEP", "1y", "24h or 7d"),
         ("FLOWTALLY_SWEEP_SINCE", "yesterday", "24h or 7d"),
         ("FLOWTALLY_SWEEP_SINCE", "-1h", "24h or 7d"),
         ("FLOWTALLY_SWEEP_SINCE", "1w", "24h or 7d"),

@@ -64,7 +64,7 @@ def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     """
     now = datetime.now(UTC)
     values = read_parameters(RAW_PARAMETERS, given, now)
-    flow_logs = connect().flow_logs
+    flow_logs = connect().accounts[0]
 
     from shared.flows import COLUMNS, Progress, read_flows
 
@@ -98,7 +98,7 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
     """
     now = datetime.now(UTC)
     values = read_parameters(REJECTS_PARAMETERS, given, now)
-    flow_logs = connect().flow_logs
+    flow_logs = connect().accounts[0]
 
     from shared.flows import REJECT_COLUMNS, Progress, read_rejects
 
@@ -189,7 +189,7 @@ def why(given: Given, output: Output) -> None:
         if name not in values:
             raise BadRequest("is needed: an address such as 192.0.2.7, or a range such as 10.0.0.0/8", name)
     since, until = read_times(values, now, 3 * HOUR)
-    flow_logs = connect().flow_logs
+    flow_logs = connect().accounts[0]
 
     from shared.flows import (
         DECISION_COLUMNS,

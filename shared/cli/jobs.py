@@ -52,7 +52,7 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
     span = datetime.now(UTC) - since
     while True:
         try:
-            now = stores.flow_logs.now()
+            now = stores.accounts[0].now()
             first = now - span if watch else since
             swept = _sweep_with_progress(stores, floor_hour(first), until or now + HOUR)
         except Unavailable as error:
@@ -91,7 +91,7 @@ def _sweep_with_progress(stores: "Stores", since: datetime, until: datetime) -> 
     ) as progress:
         task = progress.add_task("sweep", total=None)
         return job.sweep(
-            stores.flow_logs,
+            stores.accounts[0],
             stores.ledger,
             stores.counts,
             since,
@@ -192,9 +192,9 @@ def _show_status(
 
     since, until = times
     scopes = values.get("scope", ())
-    now = stores.flow_logs.now()
+    now = stores.accounts[0].now()
     found = compute_status(
-        stores.flow_logs, stores.ledger, stores.counts, floor_hour(since), until, now, scopes
+        stores.accounts[0], stores.ledger, stores.counts, floor_hour(since), until, now, scopes
     )
     print_rows(
         COLUMNS,

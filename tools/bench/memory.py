@@ -53,7 +53,7 @@ def memory(megabytes: int, tuples_per_minute: int = BUSY) -> Iterator[Row]:
 def main() -> None:
     """Ingest the blob that is named, and print bytes counted and the most memory that it took."""
     settings = read_settings(os.environ)
-    flow_logs, ledger = FlowLogs(settings.flow_logs), Ledger(Tables(settings.results))
+    flow_logs, ledger = FlowLogs(settings.flow_logs[0]), Ledger(Tables(settings.results))
     before = _most_memory()
     done = ingest(parse_blob_name(sys.argv[1]), flow_logs, ledger)
     more = _most_memory() - before
