@@ -1,13 +1,17 @@
 """The bench itself: turns, noise, verdicts, and that it measures what it says, on tiny sizes."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from azure.data.tables import TableServiceClient
+from azure.storage.blob import BlobServiceClient
 
 from tools.bench import __main__ as bench
 from tools.bench.logs import keys_of, shares_with
 from tools.bench.measuring import Row, Verdict, by_turns, ratios, table
+from tools.bench.metering import metered_azurite
 
 
 def row(*figures: float, target: float | None = 2.0, at_least: bool = False) -> Row:
@@ -110,6 +114,28 @@ def test_the_sections_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert code == any(each["verdict"] == "missed" for each in rows)
     shown = capsys.readouterr().out
     assert all(each["what"] in shown for each in rows)
+
+
+def test_an_emulators_clock_is_moved_and_what_it_was_asked_is_counted() -> None:
+    with (
+        metered_azurite("anotheraccount") as metered,
+        BlobServiceClient.from_connection_string(metered.connection_string) as blobs,
+        TableServiceClient.from_connection_string(metered.connection_string) as tables,
+    ):
+        now = datetime(2024, 2, 29, 12, 5, tzinfo=UTC)
+        metered.set_clock(now)
+        container = blobs.create_container("things")
+        container.upload_blob("a", bytes(10_000))
+        written = container.get_blob_client("a").get_blob_properties().last_modified
+        assert abs(written - now) < timedelta(minutes=1)
+        assert [*container.list_blob_names()] == ["a"]
+        assert len(container.download_blob("a").readall()) == 10_000
+        tables.create_table("things").create_entity({"PartitionKey": "a", "RowKey": "b"})
+        taken = metered.taken()
+        assert taken.requests == {"blob writes": 2, "blob reads": 2, "listings": 1, "table requests": 2}
+        assert min(taken.received, taken.sent) > 10_000
+        assert metered.taken().made == 0
+        container.close()
 
 
 def test_the_typical_entity_has_exactly_its_keys() -> None:

@@ -1,14 +1,20 @@
 """The stand-in for the host: it starts the worker, routes, invokes, and says what went wrong."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from tests.system import wait_until
 from tests.worker import WorkerFailed, worker
+from tools.azurite import azurite
+from tools.storage_queue import Queue
 
+SECOND = timedelta(seconds=1)
 APP = """
 import logging, os, time
+from typing import List  # the worker code refuses `func.Out[list[str]]`
 import azure.functions as func
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
@@ -37,6 +43,19 @@ def wait(req: func.HttpRequest) -> str:
 @app.timer_trigger("timer", schedule="0 0 * * * *")
 def fails(timer: func.TimerRequest) -> None:
     raise OSError("out of order")
+
+
+@app.timer_trigger("timer", schedule="0 0 * * * *")
+@app.queue_output("messages", queue_name="work", connection="AzureWebJobsStorage")
+@app.queue_output("another", queue_name="work", connection="AzureWebJobsStorage")
+def hands_out(timer: func.TimerRequest, messages: func.Out[List[str]], another: func.Out[str]) -> None:
+    messages.set(["one", "two"])
+    another.set("three")
+
+
+@app.queue_trigger("message", queue_name="work", connection="AzureWebJobsStorage")
+def takes(message: func.QueueMessage) -> None:
+    logging.getLogger("app").warning("%s, %s", message.get_body().decode(), message.dequeue_count)
 
 
 @app.timer_trigger("timer", schedule="0 0 * * * *")
@@ -81,6 +100,31 @@ def test_a_function_that_fails_is_a_failed_invocation_and_one_that_dies_takes_th
             running.invoke_timer("dies")
         with pytest.raises(WorkerFailed, match="gone"):
             running.invoke_timer("fails")
+
+
+def test_what_is_put_on_a_queue_is_taken_from_it(tmp_path: Path) -> None:
+    with azurite() as storage, worker({}, make_app(tmp_path, APP)) as running:
+        queue = Queue(storage.connection_string, "work")
+        queue.create()
+        queue.create()
+        for texts in running.invoke_timer("hands_out").outputs.values():
+            for text in texts:
+                queue.put(text)
+        queue.put("later", hidden_seconds=100)
+        first = queue.take(hidden_seconds=1)
+        assert first
+        wait_until(lambda: datetime.now(UTC) > first.next_visible + SECOND, "the message is seen again")
+        taken = list(iter(queue.take, None))
+        assert (queue.take(), queue.length()) == (None, 4)
+        for message in taken:
+            assert running.invoke_queue("takes", message).succeeded
+            assert message.inserted < message.next_visible < message.expires
+            queue.delete(message)
+        said = [log.message for log in running.logs if log.category == "app"]
+        tries = {first.text: 2}
+        assert sorted(said) == sorted(f"{text}, {tries.get(text, 1)}" for text in ("one", "two", "three"))
+        assert queue.length() == 1
+        queue.close()
 
 
 def test_an_app_that_cannot_be_indexed_says_why(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
     with worker({"FLOW_LOGS": …, "RESULTS": …}) as running:
         running.functions["sweep"].bindings
         running.invoke_blob("ingest_nsg", container, name)
-        running.invoke_timer("sweep")
+        running.invoke_timer("sweep").outputs
+        running.invoke_queue("work", message)
         running.request("GET", "/api/status?since=24h")
 
 What stands in for the host is this file: it starts the process, lets it index and load the app, and sends
@@ -30,6 +31,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.worker_process import Wire, load_protocol
+from tools.storage_queue import Message
 
 ROOT = Path(__file__).parents[1]
 PROTOCOL = ROOT / ".venv/worker-protocol"
@@ -81,12 +83,15 @@ class HttpAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """How an invocation ended: if it failed, ``error`` is the exception's message."""
+    """How an invocation ended: if it failed, ``error`` is the exception's message. ``outputs``: by the name
+    of an output binding, the texts that it was given.
+    """
 
     id: str
     succeeded: bool
     error: str
     returned: Any = field(repr=False)
+    outputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 class Worker:
@@ -152,6 +157,24 @@ class Worker:
         timer = {"Schedule": {"AdjustForDST": True}, "ScheduleStatus": None, "IsPastDue": False}
         return self.invoke(function, _protocol().TypedData(json=json.dumps(timer)))
 
+    def invoke_queue(self, function: str, message: Message) -> Invocation:
+        """A message has been taken from a queue."""
+        about = {
+            "DequeueCount": message.dequeue_count,
+            "InsertionTime": message.inserted.isoformat(),
+            "ExpirationTime": message.expires.isoformat(),
+            "NextVisibleTime": message.next_visible.isoformat(),
+        }
+        return self.invoke(
+            function,
+            _protocol().TypedData(string=message.text),
+            {
+                "Id": _protocol().TypedData(string=message.id),
+                "PopReceipt": _protocol().TypedData(string=message.pop_receipt),
+                **{name: _protocol().TypedData(json=json.dumps(value)) for name, value in about.items()},
+            },
+        )
+
     def request(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> HttpAnswer:
@@ -208,7 +231,11 @@ class Worker:
             )
         ).invocation_response
         return Invocation(
-            invocation_id, _succeeded(answer), answer.result.exception.message, answer.return_value
+            invocation_id,
+            _succeeded(answer),
+            answer.result.exception.message,
+            answer.return_value,
+            {each.name: _texts(each.data) for each in answer.output_data},
         )
 
     def logs_of(self, invocation: Invocation) -> list[Log]:
@@ -299,6 +326,13 @@ def _protocol() -> Any:
 
 def _succeeded(response: Any) -> bool:
     return bool(response.result.status == _protocol().StatusResult.Success)
+
+
+def _texts(data: Any) -> tuple[str, ...]:
+    """What an output binding was given: a text, or a list of texts."""
+    if data.WhichOneof("data") == "json":
+        return tuple(json.loads(data.json))
+    return (data.string,)
 
 
 def _pattern_of(route: str) -> str:

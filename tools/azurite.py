@@ -107,22 +107,41 @@ def azurite(location: Path | None = None, certificate: Path | None = None) -> It
 
     Raises FileNotFoundError if Node or Azurite is missing, RuntimeError if Azurite does not start.
     """
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            _command(location, certificate),
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{ACCOUNT_KEY};{OTHER_ACCOUNT}:{ACCOUNT_KEY}"},
-            process_group=0,  # Ctrl-C is for Python, which then stops the emulator in its own time
-        )
-        try:
-            yield _wait_until_listening(process, output)
-        finally:
-            _stop(process)
+    with (
+        tempfile.TemporaryFile() as output,
+        start(output, location=location, certificate=certificate) as (running, _),
+    ):
+        yield running
 
 
-def _command(location: Path | None, certificate: Path | None) -> list[str]:
+@contextmanager
+def start(
+    output: IO[bytes],
+    *,
+    location: Path | None = None,
+    certificate: Path | None = None,
+    preload: Path | None = None,
+    accounts: str = f"{ACCOUNT}:{ACCOUNT_KEY};{OTHER_ACCOUNT}:{ACCOUNT_KEY}",
+) -> Iterator[tuple[Azurite, subprocess.Popen[bytes]]]:
+    """Run an emulator that writes to the file `output`, with these accounts, as `name:key`.
+
+    `preload` is a JavaScript module that its process loads first. Raises what `azurite` does.
+    """
+    process = subprocess.Popen(
+        _command(location, certificate, preload),
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "AZURITE_ACCOUNTS": accounts},
+        process_group=0,  # Ctrl-C is for Python, which then stops the emulator in its own time
+    )
+    try:
+        yield _wait_until_listening(process, output), process
+    finally:
+        _stop(process)
+
+
+def _command(location: Path | None, certificate: Path | None, preload: Path | None) -> list[str]:
     node = shutil.which("node")
     if node is None:
         raise FileNotFoundError("Azurite needs Node.js 20 or later: no `node` on the PATH")
@@ -135,7 +154,8 @@ def _command(location: Path | None, certificate: Path | None) -> list[str]:
         tokens = ["--oauth", "basic", "--cert", f"{certificate}/cert.pem", "--key", f"{certificate}/key.pem"]
     quiet = ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     # Node itself, not a shell in between: the process that we stop is the one that serves.
-    return [node, "--import", _EXIT_WITH_PARENT, str(_ENTRY.resolve()), *data, *ports, *tokens, *quiet]
+    modules = ["--import", _EXIT_WITH_PARENT, *(["--import", str(preload)] if preload else [])]
+    return [node, *modules, str(_ENTRY.resolve()), *data, *ports, *tokens, *quiet]
 
 
 def _wait_until_listening(process: subprocess.Popen[bytes], output: IO[bytes]) -> Azurite:
