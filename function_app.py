@@ -72,14 +72,12 @@ if settings.mode != "schedule":
 def sweep_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's signature
     """Count what events did not bring."""
     with summary("swept") as line:
-        now = accounts[0].now()
+        now = counts.now()
         swept = sweep(
-            accounts[0], ledger, counts, floor_hour(now - settings.sweep_since), now + timedelta(hours=1)
+            accounts, ledger, counts, floor_hour(now - settings.sweep_since), now + timedelta(hours=1)
         )
-        for name in swept.strangers:
-            log.warning("not a flow log, passed over: %s", name)
-        for name, error in swept.failed:
-            log.error("failed, left to the next sweep: %s: %s", name, error)
+        for problem in swept.problems():
+            log.warning("%s", problem)
         line.say(**swept.row())
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,10 +16,13 @@ from shared.connection import Patience, Transport, connect, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, KINDS, BlobName, key_join, parse_blob_name
 from shared.settings import Connection
-from shared.times import DAY, HOUR, check_year, floor_hour
+from shared.times import DAY, HOUR, check_year, day_of, floor_hour
 
 WINDOW = 4 * 1024 * 1024
 """Bytes read in one request at the most."""
+
+_IMPATIENT: dict[str, Any] = {"retry_total": 0, "connection_timeout": 5, "read_timeout": 10}
+"""How an account is asked whether it answers at all."""
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>[0-9]+)-[0-9]+|\*)/(?P<length>[0-9]{1,18})")
 _ETAG = re.compile(r'"?([!#-~]{1,200})"?')  # in lists it has no quotes
@@ -49,12 +53,15 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class ListedBlob:
-    """A flow log's blob as a listing shows it: the version that was written at ``modified``."""
+    """A flow log's blob as a listing shows it: the version that was written at ``modified``. One that is
+    ``archived`` can't be read.
+    """
 
     blob: BlobName
     length: int
     etag: str
     modified: datetime
+    archived: bool = False
 
 
 class FlowLogs:
@@ -135,10 +142,13 @@ class FlowLogs:
             raise ValueError(f"Content-Range is {text[:60]!r}")
         return int(found["length"])
 
-    def now(self) -> datetime:
-        """The storage service's clock."""
-        with storage_errors("asking the flow logs' account for its time"):
-            next(iter(self.service.list_containers(results_per_page=1).by_page()))
+    def now(self, *, patient: bool = True) -> datetime:
+        """The storage service's clock; ``Unavailable``, after some seconds if not ``patient``, if the account
+        doesn't answer, or doesn't allow it.
+        """
+        options: dict[str, Any] = {} if patient else _IMPATIENT
+        with storage_errors(f"asking the account {self.account} for its time"):
+            next(iter(self.service.list_containers(results_per_page=1, **options).by_page()))
         return self._transport.server_time()
 
     def server_time(self) -> datetime:
@@ -148,9 +158,11 @@ class FlowLogs:
     def list_blobs(
         self, since: datetime, until: datetime, logs: "Iterable[FlowLog | str] | None" = None
     ) -> Iterator[ListedBlob | str]:
-        """All blobs of the hours from ``since`` to ``until``, both included: of these flow logs, or of all.
+        """All blobs of the hours from ``since`` to ``until``, both included: of these flow logs, or of all;
+        of each in order of hour.
 
-        What is found there and is none is given by its name.
+        What is found there and is none is given by its name; but folders, which accounts with a hierarchical
+        namespace list among the blobs, are passed over.
         """
         for log in self.logs() if logs is None else logs:
             if isinstance(log, str):
@@ -159,7 +171,10 @@ class FlowLogs:
             client = self.service.get_container_client(log.container)
             with storage_errors(f"listing {log.container}"):
                 for prefix in hour_prefixes(since, until):
-                    for found in client.list_blobs(name_starts_with=log.prefix + prefix):
+                    name = log.prefix + prefix
+                    for found in client.list_blobs(name_starts_with=name, include=["metadata"]):
+                        if _is_folder(found):
+                            continue
                         listed = _listed(found, log.container)
                         if isinstance(listed, str) or since <= listed.blob.hour <= until:
                             yield listed
@@ -177,6 +192,30 @@ class FlowLogs:
                     raise
             yield from found
 
+    def days(self, log: "FlowLog", since: datetime, until: datetime) -> list[datetime]:
+        """The days from that of ``since`` to that of ``until`` of which a flow log has a folder, in order: a
+        request for each of its years and months.
+        """
+        client = self.service.get_container_client(log.container)
+        first, last = day_of(since), day_of(until)
+        folders = [(log.prefix, "", "%Y")]
+        with storage_errors(f"listing the days of {log.prefix}"):
+            for name, form in (("y", "%Y"), ("m", "%Y-%m"), ("d", "%Y-%m-%d")):
+                begins = (first.strftime(form), last.strftime(form))
+                found = []
+                for prefix, date, _ in folders:
+                    for each in client.walk_blobs(name_starts_with=f"{prefix}{name}=", delimiter="/"):
+                        number = each.name.removeprefix(f"{prefix}{name}=").removesuffix("/")
+                        its = f"{date}-{number}".lstrip("-")
+                        if isinstance(each, BlobPrefix) and begins[0] <= its <= begins[1]:
+                            found.append((each.name, its, form))
+                folders = found
+        days = []
+        for _, date, form in folders:
+            with suppress(ValueError):  # a folder of no day
+                days.append(check_year(datetime.strptime(f"{date}+0000", f"{form}%z")))
+        return sorted(days)
+
     def has_containers(self) -> bool:
         """Whether there is a container that Network Watcher writes flow logs to."""
         with storage_errors("looking for the containers of flow logs"):
@@ -187,10 +226,12 @@ class FlowLogs:
         waiting = [""]
         while waiting:
             known: set[str] = set()
-            for found in client.walk_blobs(name_starts_with=waiting.pop(), delimiter="/"):
+            prefix = waiting.pop()
+            for found in client.walk_blobs(name_starts_with=prefix, include=["metadata"], delimiter="/"):
                 year = _YEAR_FOLDER.fullmatch(found.name)
                 if not isinstance(found, BlobPrefix):
-                    yield str(found.name)
+                    if not _is_folder(found):
+                        yield str(found.name)
                 elif not year:
                     waiting.append(found.name)
                 elif year[1] not in known:
@@ -263,6 +304,11 @@ def split_url(url: str) -> tuple[str, str, str]:
     return account_name(f"{address.scheme}://{address.netloc}/{first}"), container, name
 
 
+def _is_folder(found: BlobProperties) -> bool:
+    """Whether this is a folder: accounts with a hierarchical namespace list them as empty blobs."""
+    return str((found.metadata or {}).get("hdi_isfolder", "")).lower() == "true"
+
+
 def _listed(found: BlobProperties, container: str) -> ListedBlob | str:
     try:
         blob = parse_blob_name(found.name, container)
@@ -270,7 +316,8 @@ def _listed(found: BlobProperties, container: str) -> ListedBlob | str:
         return str(found.name)
     if not isinstance(found.size, int):
         raise ValueError(f"the list doesn't say how long {found.name} is")  # noqa: TRY004 -- a wrong answer
-    return ListedBlob(blob, found.size, _read_etag(found.etag), _read_time(found.last_modified))
+    archived = str(found.blob_tier or "").lower() == "archive"
+    return ListedBlob(blob, found.size, _read_etag(found.etag), _read_time(found.last_modified), archived)
 
 
 def _read_etag(etag: object) -> str:

@@ -1,13 +1,13 @@
 """Was an hour complete? Told from the index alone, so also when its blobs are long gone.
 
 Two things are known of each hour and scope: what the last sweep found that had anything new to say (how many
-blobs, how many of them behind), and what the rollup made. And of each hour, when a sweep looked at it first
-after it was over: since then a finding is final until another one takes its place, and a scope without one
-had no blob. What no sweep has looked at isn't known, and is called so.
+blobs, how many of them behind), and what the rollup made. A finding is final once it was made after the hour
+was over. And of each hour and account, that its flow logs were looked for after that: so none is missing.
+What no sweep has looked at isn't known, and is called so.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -36,6 +36,7 @@ class State(StrEnum):
     NOT_ROLLED_UP = "not rolled up"
     NOT_LOOKED_AT = "not looked at"
     NOT_OVER = "not over"
+    ARCHIVED = "archived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,11 @@ class Hour:
     state: State
     found: SweepFinding | None
     made: Indexed | None
-    looked_at: datetime | None
+
+    @property
+    def is_anything(self) -> bool:
+        """Whether there is anything to say of it: not where a sweep has looked, and there was no blob."""
+        return self.state is not State.COMPLETE or bool(self.made or (self.found and self.found.listed))
 
     def row(self) -> dict[str, Any]:
         """By ``COLUMNS``; what isn't known is ``None``."""
@@ -59,7 +64,7 @@ class Hour:
             "Listed": found.listed if found else None,
             "Bytes": found.bytes if found else None,
             "Behind": found.bytes_behind if found else None,
-            "LookedAt": self.looked_at,
+            "LookedAt": found.looked_at if found else None,
             "Blobs": health.blobs if health else None,
             "Tuples": health.tuples if health else None,
             "Malformed": health.malformed if health else None,
@@ -99,12 +104,13 @@ class Completeness:
         name = self.period.since.strftime(form)
         states = Counter(each.state for each in self.hours)
         behind, apart = states[State.BEHIND], states[State.NOT_ROLLED_UP]
+        archived, unseen = states[State.ARCHIVED], states[State.NOT_LOOKED_AT]
         found = "not over yet"
         if self.is_complete:
             found = "complete" if self.hours else "complete: sweeps have looked, and there was no blob"
-        elif behind or apart:
+        elif behind or apart or archived:
             found = "not complete"
-        elif self.unknown:
+        elif self.unknown or unseen:
             found = "not known to be complete"
         yield f"{name}: {found}"
         if behind:
@@ -117,12 +123,22 @@ class Completeness:
                 f"counted, but not merged since it ended, so that answers may lack some: "
                 f"{_plural(apart, 'hour')} of a scope; run `flowtally rollup --since {name}`"
             )
+        if archived:
+            yield (
+                f"archived before it was counted: {_plural(archived, 'hour')} of a scope; bring the blobs "
+                f"back to the cool or hot tier, then `flowtally sweep --since {name}` counts them"
+            )
+        if unseen:
+            yield (
+                f"not looked at since it ended: {_plural(unseen, 'hour')} of a scope; "
+                f"`flowtally sweep --since {name}` looks at what is still stored"
+            )
         if self.unknown:
             first, last = min(self.unknown), max(self.unknown)
             when = f"{first:%H:%M}" if first == last else f"{first:%H:%M} to {last:%H:%M}"
             yield (
-                f"no sweep has looked at {_plural(len(self.unknown), 'hour')} ({when}) after the end, so it "
-                f"isn't known what was logged; `flowtally sweep --since {name}` looks at what is still there"
+                f"in {_plural(len(self.unknown), 'hour')} ({when}) not all accounts were searched for flow "
+                f"logs after the end; `flowtally sweep --since {name}` looks at what is still there"
             )
 
 
@@ -130,31 +146,57 @@ def _plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def examine(counts: Counts, wanted: Sequence[str], period: Range, now: datetime) -> Completeness:
+def examine(
+    counts: Counts, accounts: Sequence[str], wanted: Sequence[str], period: Range, now: datetime
+) -> Completeness:
     """Find out all that is known of a period's hours, of some scopes (by name, key or a part of either) or of
-    all: those of the catalog, and those that so far only a sweep has seen.
+    all: those of the catalog, and those that so far only a sweep has seen. ``accounts``: where there may be
+    flow logs.
     """
     last = period.until - HOUR
-    findings, looked = counts.findings_and_looks(period.since, last)
-    found = {key: its for key, (its, _) in findings.items()}
+    found: dict[tuple[str, datetime], list[SweepFinding]] = {}
+    looked: dict[datetime, set[str]] = {}
+    for key, (its, _) in counts.findings(period.since, last).items():
+        if key.scope:
+            found.setdefault((key.scope, key.hour), []).append(its)
+        else:
+            looked.setdefault(key.hour, set()).add(key.account)
     made = {(scope, hour): its for scope, hour, its in counts.indexed_hours(period.since, last)}
     seen = {
         scope: {"Scope": scope, "Name": scope.rpartition("~")[2], "FirstPeriod": hour, "LastPeriod": hour}
         for scope, hour in found
     }
-    return judge(find_scopes(seen | counts.catalog(), wanted), period, now, looked, found, made)
+    sure = {hour for hour, its in looked.items() if its >= {*accounts}}
+    scopes = find_scopes(seen | counts.catalog(), wanted)
+    return judge(scopes, period, now, sure, {key: _together(its) for key, its in found.items()}, made)
+
+
+def _together(found: Sequence[SweepFinding]) -> SweepFinding:
+    """What was found of an hour of a scope in all accounts; ``looked_at`` is when the last of them was looked
+    at, if all were.
+    """
+    looks = [each.looked_at for each in found]
+    return SweepFinding(
+        sum(each.listed for each in found),
+        sum(each.bytes for each in found),
+        sum(each.behind for each in found),
+        sum(each.bytes_behind for each in found),
+        sum(each.archived for each in found),
+        min((look for look in looks if look), default=None) if all(looks) else None,
+    )
 
 
 def judge(
     scopes: Iterable[Columns],
     period: Range,
     now: datetime,
-    looked: Mapping[datetime, datetime],
+    looked: Container[datetime],
     found: Mapping[tuple[str, datetime], SweepFinding],
     made: Mapping[tuple[str, datetime], Indexed],
 ) -> Completeness:
-    """Judge each hour of each scope that has, or may have, a blob of it: ``looked`` says when a sweep looked
-    at an hour first after it was over, ``found`` what one found, ``made`` what the rollup made.
+    """Judge each hour of each scope that has, or may have, a blob of it: ``looked`` are the hours after whose
+    end the flow logs of all accounts were looked for, ``found`` what sweeps found, ``made`` what the rollup
+    made.
     """
     times = [period.since + number * HOUR for number in range((period.until - period.since) // HOUR)]
     hours = []
@@ -162,32 +204,24 @@ def judge(
         for hour in times:
             key = scope["Scope"], hour
             its, index = found.get(key), made.get(key)
-            may_have = scope["FirstPeriod"] <= hour <= scope["LastPeriod"] and hour not in looked
-            if its or index or may_have:
-                state = _judge(hour, now, is_looked_at=hour in looked, found=its, made=index)
-                looks = [moment for moment in (looked.get(hour), its and its.looked_at) if moment]
-                hours.append(Hour(*key, state, its, index, max(looks, default=None)))
+            if its or index or scope["FirstPeriod"] <= hour <= scope["LastPeriod"]:
+                judged = Hour(*key, _judge(hour, now, its, index), its, index)
+                if judged.is_anything:
+                    hours.append(judged)
     unknown = [hour for hour in times if hour not in looked and now >= hour + HOUR + OVER_AFTER]
     return Completeness(period, now, hours, unknown)
 
 
-def _judge(
-    hour: datetime,
-    now: datetime,
-    *,
-    is_looked_at: bool,
-    found: SweepFinding | None,
-    made: Indexed | None,
-) -> State:
+def _judge(hour: datetime, now: datetime, found: SweepFinding | None, made: Indexed | None) -> State:
     over = hour + HOUR + OVER_AFTER
     if now < over:
         return State.NOT_OVER
-    if not is_looked_at:
+    if not found or not found.looked_at or found.looked_at < over:
         return State.NOT_LOOKED_AT
-    if found and found.behind:
+    if found.behind:
         return State.BEHIND
     health = made.health if made else None
     blobs = health.blobs if health else 0
-    if found and (blobs < found.listed or not made or not made.as_of or made.as_of < over):
+    if blobs < found.listed - found.archived or (blobs and (not made or not made.as_of or made.as_of < over)):
         return State.NOT_ROLLED_UP
-    return State.COMPLETE
+    return State.ARCHIVED if found.archived else State.COMPLETE

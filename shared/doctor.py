@@ -345,7 +345,7 @@ class _Stores:
         behind = [each for each in compared if each.behind]
         lateness = Lateness()
         for each in compared:
-            lateness.add(each, now)
+            lateness.add(each, self.flow_logs.account, now)
         size = sum(each.behind for each in behind)
         said = f"{len(behind):,} of {len(compared):,} blobs behind, by {human_bytes(size)} in all"
         if lateness.late:

@@ -104,11 +104,19 @@ class _Update:
     at_end: bool
 
 
-def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bool = False) -> Ingested:
+def ingest(
+    blob: BlobName,
+    flow_logs: FlowLogs,
+    ledger: Ledger,
+    *,
+    look_back: bool = False,
+    ahead: "ReadAhead | None" = None,
+) -> Ingested:
     """Bring a blob's entry up to the blob's present end.
 
     Whatever called for it is only a hint: the blob is read as it is now, and nothing new is a normal outcome.
-    ``look_back``: see whether the blob has begun with what the hour before ended with, too.
+    ``look_back``: see whether the blob has begun with what the hour before ended with, too. ``ahead``: what
+    has been read of the blob already.
     ``MalformedInput`` if the ledger's entry is another blob's or of an unknown version; ``Unavailable`` if
     storage fails: what has been committed stays committed, and a later call goes on from there.
     """
@@ -121,8 +129,9 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bo
             raise MalformedInput(
                 f"{blob.name} can't be counted: its place is taken by {loaded.entry.blob_name}"
             )
+        first, ahead = ahead.of(loaded.entry) if ahead else None, None
         try:
-            update = _read_update(blob, loaded, flow_logs, ledger, look_back=look_back)
+            update = _read_update(blob, loaded, flow_logs, ledger, look_back=look_back, first=first)
             if update is None:
                 entry = loaded.entry
                 break
@@ -149,6 +158,30 @@ def ingest(blob: BlobName, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bo
     if look_ahead:
         done += replace(_mend_next(blob, entry, flow_logs, ledger), lag=None)
     return replace(done, conflicts=conflicts)
+
+
+def ingest_known(blob: BlobName, known: Entry, flow_logs: FlowLogs, ledger: Ledger) -> Ingested:
+    """Bring a blob's entry up to the blob's present end, if there is anything new.
+
+    ``known``: what a query has shown of its entry; an empty one if there is none. The blob is read before its
+    entry is loaded: if it is as it was, or isn't there, that is the only request.
+    """
+    first = flow_logs.read(blob, _reads_from(known), unless=known.blob_etag)
+    if first is None:
+        return Ingested()
+    return ingest(blob, flow_logs, ledger, ahead=ReadAhead(known, first))
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAhead:
+    """What was read of a blob from where its entry, as it was ``known``, had been read to."""
+
+    known: Entry
+    first: Stretch
+
+    def of(self, entry: Entry) -> Stretch | None:
+        """What was read, if it goes on from where ``entry`` ends."""
+        return self.first if self.known.read_to == entry.read_to else None
 
 
 def _commit(blob: BlobName, ledger: Ledger, loaded: Loaded, update: _Update) -> datetime:
@@ -198,16 +231,22 @@ def _mend_next(blob: BlobName, entry: Entry, flow_logs: FlowLogs, ledger: Ledger
 
 
 def _read_update(
-    blob: BlobName, loaded: Loaded, flow_logs: FlowLogs, ledger: Ledger, *, look_back: bool
+    blob: BlobName,
+    loaded: Loaded,
+    flow_logs: FlowLogs,
+    ledger: Ledger,
+    *,
+    look_back: bool,
+    first: Stretch | None,
 ) -> _Update | None:
-    """Read on from the entry's offset, and count; ``None`` if the blob has nothing new."""
+    """Read on from the entry's offset, and count; ``None`` if the blob has nothing new. ``first``: what has
+    been read from there already.
+    """
     entry, before, afresh = loaded.entry, None, not loaded.etag
     if look_back or afresh:
         before = _hour_before(blob, flow_logs, ledger)
         afresh = afresh or (before is not None and before.pending != entry.carried_in)
-    # The beginning is read again as long as it is short, and else the bytes of the tail.
-    start = 0 if entry.offset <= HEAD_BYTES else entry.offset - len(entry.tail)
-    first = flow_logs.read(blob, start, unless="" if afresh else entry.blob_etag)
+    first = first or flow_logs.read(blob, _reads_from(entry), unless="" if afresh else entry.blob_etag)
     if first is None:
         return None
     rewritten = not _same_before(blob, entry, first, flow_logs)
@@ -267,6 +306,11 @@ def _read_update(
         first.server_time,
         at_end,
     )
+
+
+def _reads_from(entry: Entry) -> int:
+    """Where reading on begins: at the blob's beginning as long as that is short, and else at the tail."""
+    return 0 if entry.offset <= HEAD_BYTES else entry.offset - len(entry.tail)
 
 
 def _same_before(blob: BlobName, entry: Entry, first: Stretch, flow_logs: FlowLogs) -> bool:

@@ -39,6 +39,11 @@ def floor_hour(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
+def day_of(moment: datetime) -> datetime:
+    """The day that ``moment`` lies in."""
+    return moment.replace(hour=0, minute=0, second=0, microsecond=0)
+
+
 def hour_key(hour: datetime) -> str:
     """``yyyymmddHH``."""
     return hour.strftime("%Y%m%d%H")

@@ -3,7 +3,8 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import copy_context
+from contextlib import suppress
+from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -29,44 +30,53 @@ def work_on[Item, Result](
     """Each item with what came of it, as it comes; so many at a time. An item that fails doesn't hold up the
     others, whatever its exception is.
 
+    Items are taken as they are worked on, two for each worker at the most: what finds them, in the caller's
+    thread, is never far ahead, and memory doesn't grow with their number.
+
     If the caller is interrupted, what waits is not begun, and what has begun is not waited for. When the
     process ends, that ends with it, as in any process that dies.
     """
-    # In copies of this context: what the threads log and request is the invocation's.
-    jobs = [(copy_context().run, item) for item in items]
-    waiting = SimpleQueue[int]()
+    waiting = SimpleQueue[tuple[Context, Item] | None]()
     done = SimpleQueue[tuple[Item, Result | FlowtallyError | BaseException]]()
-    for number in range(len(jobs)):
-        waiting.put(number)
 
     def work_on_next() -> None:
-        for number in _taken_from(waiting):
-            run, item = jobs[number]
+        while job := waiting.get():
+            context, item = job
             try:
-                done.put((item, run(attempt, partial(work, item), name)))
+                done.put((item, context.run(attempt, partial(work, item), name)))
             except BaseException as error:  # noqa: BLE001 -- it is raised where results are taken
                 done.put((item, error))
 
-    for number in range(min(workers, len(jobs))):
-        Thread(target=work_on_next, name=f"{name}_{number}", daemon=True).start()
+    threads = at_work = 0
     try:
-        for _ in jobs:
-            item, result = done.get()
-            if isinstance(result, BaseException) and not isinstance(result, FlowtallyError):
-                raise result
-            yield item, result
+        for item in items:
+            # In a copy of this context: what the threads log and request is the invocation's.
+            waiting.put((copy_context(), item))
+            at_work += 1
+            if threads < workers:
+                Thread(target=work_on_next, name=f"{name}_{threads}", daemon=True).start()
+                threads += 1
+            while at_work and (at_work >= 2 * workers or not done.empty()):
+                yield _checked(done.get())
+                at_work -= 1
+        for _ in range(at_work):
+            yield _checked(done.get())
     finally:
-        for _ in _taken_from(waiting):
-            pass
+        with suppress(Empty):
+            while True:
+                waiting.get_nowait()
+        for _ in range(threads):
+            waiting.put(None)
 
 
-def _taken_from(queue: SimpleQueue[int]) -> Iterator[int]:
-    """What is in a queue, until it is empty."""
-    while True:
-        try:
-            yield queue.get_nowait()
-        except Empty:
-            return
+def _checked[Item, Result](
+    item: tuple[Item, Result | FlowtallyError | BaseException],
+) -> tuple[Item, Result | FlowtallyError]:
+    """An item with what came of it; what ends the process is raised."""
+    its, result = item
+    if isinstance(result, BaseException) and not isinstance(result, FlowtallyError):
+        raise result
+    return its, result
 
 
 def attempt[Result](work: Callable[[], Result], name: str) -> Result | FlowtallyError:

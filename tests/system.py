@@ -87,7 +87,7 @@ class Stores:
 
     def sweep(self, since: datetime = NIGHT - 24 * HOUR, until: datetime = NIGHT + 24 * HOUR) -> Swept:
         """Sweep the days around the night, with nothing failing."""
-        swept = sweep(self.flow_logs, self.ledger, self.counts, since, until)
+        swept = sweep([self.flow_logs], self.ledger, self.counts, since, until)
         assert swept.failed == [], swept.failed[:3]
         return swept
 

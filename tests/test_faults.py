@@ -367,14 +367,14 @@ def test_one_fault_of_a_sweep(stage: Stage, fault: Fault, asked: str) -> None:
     met = meet_always(stage, fault, LISTS[asked])
     with suppress(Unavailable):
         at.flow_logs.now()
-        assert sweep(at.flow_logs, at.ledger, at.counts, NIGHT, NIGHT).listed == 1
+        assert sweep([at.flow_logs], at.ledger, at.counts, NIGHT, NIGHT).listed == 1
         assert_counted(stage.quiet, nic, blob, data)
     assert met
     stage.traffic.fault = None
-    assert sweep(at.flow_logs, at.ledger, at.counts, NIGHT, NIGHT).failed == []
+    assert sweep([at.flow_logs], at.ledger, at.counts, NIGHT, NIGHT).failed == []
     assert_counted(stage.quiet, nic, blob, data)
     stage.put(nic, data + b" ")
-    assert sweep(at.flow_logs, at.ledger, at.counts, NIGHT, NIGHT).failed == []
+    assert sweep([at.flow_logs], at.ledger, at.counts, NIGHT, NIGHT).failed == []
     ((finding, _),) = stage.quiet.counts.findings(NIGHT, NIGHT).values()
     assert (finding.listed, finding.bytes, finding.behind) == (1, len(data) + 1, 0)
 
@@ -574,5 +574,5 @@ def live_and_roll_up(stage: Stage, plan: Plan, number: int, patch: pytest.Monkey
 
 def count_and_roll_up(stores: Stores) -> None:
     with suppress(Unavailable):
-        sweep(stores.flow_logs, stores.ledger, stores.counts, NIGHT - HOUR, NIGHT + HOUR)
+        sweep([stores.flow_logs], stores.ledger, stores.counts, NIGHT - HOUR, NIGHT + HOUR)
     rollup(stores.ledger, stores.counts, stores.views)

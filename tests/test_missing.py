@@ -184,8 +184,9 @@ def test_again_and_since_are_not_asked_for_together(call: Call) -> None:
 
 
 def findings(stores: Stores) -> dict[tuple[str, datetime], SweepFinding]:
-    """What the index says that sweeps have found."""
-    return {key: its for key, (its, _) in stores.counts.findings(NIGHT - 24 * HOUR, NIGHT + HOUR).items()}
+    """What the index says that sweeps have found, by scope (none for the account) and hour."""
+    found = stores.counts.findings(NIGHT - 24 * HOUR, NIGHT + HOUR)
+    return {(key.scope, key.hour): its for key, (its, _) in found.items()}
 
 
 def test_what_a_sweep_has_found_of_an_hour_stays_when_its_blobs_are_gone(stores: Stores) -> None:
@@ -222,7 +223,7 @@ def test_what_is_behind_is_said_until_it_is_counted(stores: Stores, monkeypatch:
         return commit(*arguments)
 
     monkeypatch.setattr(stores.ledger, "commit", fail_once)
-    assert len(sweep(stores.flow_logs, stores.ledger, stores.counts, NIGHT, NIGHT).failed) == 1
+    assert len(sweep([stores.flow_logs], stores.ledger, stores.counts, NIGHT, NIGHT).failed) == 1
     its = findings(stores)[SCOPE, NIGHT]
     assert (its.listed, its.behind) == (2, 1)
     assert 0 < its.bytes_behind < its.bytes

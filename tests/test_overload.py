@@ -80,10 +80,10 @@ def test_many_interfaces_at_once_and_storage_that_takes_a_trickle(
         failed: set[str] = set()
         for _ in range(100):
             try:
-                swept = sweep(unlucky.flow_logs, unlucky.ledger, unlucky.counts, NIGHT, NIGHT)
+                swept = sweep([unlucky.flow_logs], unlucky.ledger, unlucky.counts, NIGHT, NIGHT)
             except Unavailable:  # not even the listing
                 continue
-            assert swept.behind == len(swept.ingested) + len(swept.failed)
+            assert swept.behind == swept.ingested + len(swept.failed)
             assert all(isinstance(error, Unavailable) for _, error in swept.failed)
             failed |= {name for name, _ in swept.failed}
             if not swept.behind:
@@ -111,8 +111,8 @@ def test_a_blob_that_always_fails_does_not_hold_up_the_others(
     with forwarded(storage) as (connection_string, traffic), host(connection_string) as unlucky:
         traffic.fault = fails
         for ingested in (WORKERS, 0):
-            swept = sweep(unlucky.flow_logs, unlucky.ledger, unlucky.counts, NIGHT, NIGHT)
-            assert (len(swept.ingested), len(swept.failed)) == (ingested, WORKERS)
+            swept = sweep([unlucky.flow_logs], unlucky.ledger, unlucky.counts, NIGHT, NIGHT)
+            assert (swept.ingested, len(swept.failed)) == (ingested, WORKERS)
         tried = Counter(request.path for request in traffic.requests if request.reads_blob)
         assert all(times == 1 for times in tried.values())
     stores.sweep()
@@ -152,7 +152,7 @@ def test_a_service_that_asks_for_an_hours_patience_is_not_given_it(
 def memory_of_a_sweep(connection_string: str, many: int) -> int:
     """Sweep so many blobs in this process; the most memory that it ever took, in kB."""
     with host(connection_string) as at:
-        assert len(sweep(at.flow_logs, at.ledger, at.counts, NIGHT, NIGHT).ingested) == many
+        assert sweep([at.flow_logs], at.ledger, at.counts, NIGHT, NIGHT).ingested == many
     most: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most
 

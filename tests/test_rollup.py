@@ -326,10 +326,10 @@ def test_a_log_that_moves_to_another_account_within_the_hour_is_counted_whole(
         items += [record(NIGHT + HOUR - SECOND, flow(NIGHT + HOUR - SECOND, port=443))] * 12
         moved.upload_blob(blob_of(*items), overwrite=True)
         for flow_logs in (other_account, stores.flow_logs, other_account):
-            assert sweep(flow_logs, stores.ledger, stores.counts, NIGHT, NIGHT).failed == []
+            assert sweep([flow_logs], stores.ledger, stores.counts, NIGHT, NIGHT).failed == []
             stores.rollup()
     for flow_logs in (other_account, stores.flow_logs):
-        assert sweep(flow_logs, stores.ledger, stores.counts, NIGHT, NIGHT).behind == 0
+        assert sweep([flow_logs], stores.ledger, stores.counts, NIGHT, NIGHT).behind == 0
     assert {key[1] for key in rows_of(stores, "flowledger") if key[0] != LATE} == {ACCOUNT, OTHER_ACCOUNT}
     stats = rows_of(stores, "flowstats")
     tuples = {

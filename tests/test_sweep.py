@@ -8,7 +8,7 @@ import pytest
 from azure.data.tables import UpdateMode
 
 from shared.blobs import ListedBlob
-from shared.counts.index import SweepFinding
+from shared.counts.index import FlowLogHour, SweepFinding
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.ingest import ingest
@@ -33,7 +33,7 @@ from tests.system import (
     wait_until,
 )
 from tools.azurite import ACCOUNT
-from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics, hour_of, whole_blob
+from tools.network_watcher import CLOSER, NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics, hour_of, whole_blob
 
 WEB, DATA, LEGACY = (Nic("nsg-v2", f"00000000000{number}", f"nsg-{number}") for number in range(3))
 
@@ -56,7 +56,7 @@ def test_it_counts_what_no_event_told_of(stores: Stores) -> None:
             )
     swept = stores.sweep()
     stores.rollup()
-    assert (swept.listed, swept.behind, len(swept.ingested)) == (12, 12, 12)
+    assert (swept.listed, swept.behind, swept.ingested) == (12, 12, 12)
     assert_views_say(results(stores).stats, naive.count(stores.blobs()))
 
 
@@ -64,7 +64,7 @@ def test_it_reads_on_where_events_left_off(stores: Stores) -> None:
     items = [record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT), flow(NIGHT))]
     ingest(stores.put(WEB, NIGHT, blob_of(items[0])), stores.flow_logs, stores.ledger)
     stores.put(WEB, NIGHT, blob_of(*items))
-    (done,) = stores.sweep().ingested
+    done = stores.sweep().counted
     assert (done.records, done.tuples, done.bytes) == (1, 2, len(items[1]) + 1)
 
 
@@ -110,13 +110,16 @@ def test_late_is_what_no_event_has_brought(blobs: list[tuple[int, str | None, in
     lateness, now = Lateness(), NIGHT + 3 * HOUR
     name = parse_blob_name(WEB.blob_name(NIGHT), WEB.container)
     other = replace(name, kind="vnet")
-    for _ in blobs:  # the other kind's events arrive, and hide nothing
-        lateness.add(Compared(ListedBlob(other, 9, "same", now), Entry("", blob_etag="same"), now), now)
+    for _ in blobs:  # the events of the other kind, and of another account, arrive, and hide nothing
+        lateness.add(Compared(ListedBlob(name, 9, "same", now), Entry("", blob_etag="same"), now), "b", now)
+        lateness.add(Compared(ListedBlob(other, 9, "same", now), Entry("", blob_etag="same"), now), "a", now)
     for ago, counted, before in blobs:
         modified = now - timedelta(minutes=ago)
         entry = replace(Entry(name.name), blob_etag=counted or "other")
         lateness.add(
-            Compared(ListedBlob(name, 9, "same", modified), entry, modified - timedelta(minutes=before)), now
+            Compared(ListedBlob(name, 9, "same", modified), entry, modified - timedelta(minutes=before)),
+            "a",
+            now,
         )
     assert lateness.late == late
 
@@ -152,7 +155,7 @@ def test_names_that_are_no_flow_logs_are_reported_and_the_others_done(stores: St
     stores.put(WEB, NIGHT, one_record())
     swept = stores.sweep()
     assert sorted(swept.strangers) == sorted(name for names in strangers.values() for name in names)
-    assert (swept.listed, len(swept.ingested)) == (1, 1)
+    assert (swept.listed, swept.ingested) == (1, 1)
 
 
 def test_a_blob_whose_name_does_not_say_the_interface_is_counted_by_what_its_records_say(
@@ -167,7 +170,7 @@ def test_a_blob_whose_name_does_not_say_the_interface_is_counted_by_what_its_rec
     data = blob_of(record(NIGHT, properties=properties), *[one_record_of_nobody()] * 300)
     name = WEB.blob_name(NIGHT).replace(f"/macAddress={WEB.mac}", "")
     blob = stores.put_named(NSG_CONTAINER, name, data)
-    assert (len(stores.sweep().ingested), stores.sweep().behind) == (1, 0)
+    assert (stores.sweep().ingested, stores.sweep().behind) == (1, 0)
     assert [key[0] for key in results(stores).ledger] == [f"{blob.scope}~{NIGHT:%Y%m%d%H}~unknown"]
     stores.rollup()
     assert {(row["Mac"], row["Tuples"]) for row in named_rows(stores, "nics")} == {
@@ -197,7 +200,7 @@ def test_the_container_tells_the_kind_of_log_whatever_the_name_begins_with(
 ) -> None:
     name += f"/{NIGHT:y=%Y/m=%m/d=%d/h=%H}/m=00/macAddress=000D3A000001/PT1H.json"
     stores.put_named(container, name, one_record())
-    assert (len(stores.sweep().ingested), stores.sweep().behind) == (1, 0)
+    assert (stores.sweep().ingested, stores.sweep().behind) == (1, 0)
     stores.rollup()
     (row,) = stores.counts.catalog().values()
     assert row["Scope"].startswith(scope)
@@ -218,23 +221,25 @@ def test_tables_that_are_not_there_yet_are_made(stores: Stores) -> None:
         stores.tables.service.delete_table(table.name)
     for nic in (WEB, DATA, LEGACY):
         stores.put(nic, NIGHT, one_record())
-    assert len(stores.sweep().ingested) == 3
+    assert stores.sweep().ingested == 3
 
 
 def test_progress_ends_at_all_of_it(stores: Stores) -> None:
     for nic in (WEB, DATA, LEGACY):
         stores.put(nic, NIGHT, one_record())
-    said: list[tuple[int, int]] = []
+    said: list[tuple[float, int]] = []
     sweep(
-        stores.flow_logs,
+        [stores.flow_logs],
         stores.ledger,
         stores.counts,
         NIGHT,
         NIGHT,
-        lambda done, total: said.append((done, total)),
+        lambda part, swept: said.append((part, swept.counted.bytes)),
     )
-    size = 3 * len(one_record())
-    assert said == [(size // 3, size), (2 * size // 3, size), (size, size)]
+    size = len(one_record()) - len(CLOSER)
+    assert [done for _, done in said] == [size, 2 * size, 3 * size]
+    assert said == sorted(said)
+    assert 0 <= said[0][0] < said[-1][0] == 1
 
 
 # What it leaves behind
@@ -252,26 +257,32 @@ def test_what_it_found_of_an_hour_is_kept_and_stays_when_the_blobs_are_gone(stor
 
     size = len(one_record())
     other = blob.scope.replace(WEB.group, other_scope.group)
+    here, there = (
+        FlowLogHour(ACCOUNT, blob.scope, NIGHT),
+        FlowLogHour(ACCOUNT, other, NIGHT + HOUR),
+    )
     found = stores.counts.findings(NIGHT - HOUR, NIGHT + HOUR)
-    assert {key: replace(its, looked_at=None) for key, (its, _) in found.items()} == {
-        (blob.scope, NIGHT): SweepFinding(2, 2 * size, 0, 0),
-        (other, NIGHT + HOUR): SweepFinding(1, size, 1, size),
+    assert {key: replace(its, looked_at=None) for key, (its, _) in found.items() if its.listed} == {
+        here: SweepFinding(2, 2 * size, 0, 0),
+        there: SweepFinding(1, size, 1, size),
     }
+    assert FlowLogHour(ACCOUNT, "", NIGHT) in found, "all flow logs of the account were looked for"
+    assert replace(here, hour=NIGHT + HOUR) in found, "there was no blob"
     for its, _ in found.values():
         assert its.looked_at
         assert abs(datetime.now(UTC) - its.looked_at) < timedelta(minutes=5)
 
     sweep_all(stores)
     again = stores.counts.findings(NIGHT, NIGHT + HOUR)
-    assert again[blob.scope, NIGHT] == found[blob.scope, NIGHT], "complete as it was: not written once more"
-    assert again[other, NIGHT + HOUR][1] != found[other, NIGHT + HOUR][1], "behind: looked at once more"
+    assert again[here] == found[here], "complete as it was: not written once more"
+    assert again[there][1] != found[there][1], "behind: looked at once more"
     for nic in (WEB, same_scope):
         stores.flow_logs.service.get_blob_client(WEB.container, nic.blob_name(NIGHT)).delete_blob()
     stores.put(other_scope, NIGHT, b"")
     sweep_all(stores)
     last = stores.counts.findings(NIGHT, NIGHT)
-    assert last[blob.scope, NIGHT] == found[blob.scope, NIGHT]
-    assert replace(last[other, NIGHT][0], looked_at=None) == SweepFinding(1, 0, 0, 0)
+    assert last[here] == found[here]
+    assert replace(last[replace(there, hour=NIGHT)][0], looked_at=None) == SweepFinding(1, 0, 0, 0)
 
 
 def test_a_finding_that_was_edited_or_that_another_sweep_has_written_costs_nothing(
@@ -279,8 +290,10 @@ def test_a_finding_that_was_edited_or_that_another_sweep_has_written_costs_nothi
 ) -> None:
     blob = stores.put(WEB, NIGHT, one_record())
     stores.sweep()
-    ((key, (finding, _)),) = stores.counts.findings(NIGHT, NIGHT).items()
-    table, row = stores.tables.table("flowcounts"), (f"~{NIGHT:%Y%m%d%H}", f"found~{blob.scope}")
+    key = FlowLogHour(ACCOUNT, blob.scope, NIGHT)
+    finding, _ = stores.counts.findings(NIGHT, NIGHT)[key]
+    table = stores.tables.table("flowcounts")
+    row = f"~{NIGHT:%Y%m%d%H}", f"found~{blob.scope}~{ACCOUNT}"
     table.upsert_entity({"PartitionKey": row[0], "RowKey": row[1], "Listed": "many"}, mode=UpdateMode.REPLACE)
     assert stores.counts.findings(NIGHT, NIGHT)[key][0] == SweepFinding()
     stores.sweep()
@@ -310,7 +323,7 @@ def spoil_entry(stores: Stores, blob: BlobName) -> None:
 
 def sweep_all(stores: Stores) -> Swept:
     """Sweep, whatever fails."""
-    return sweep(stores.flow_logs, stores.ledger, stores.counts, NIGHT - 24 * HOUR, NIGHT + 24 * HOUR)
+    return sweep([stores.flow_logs], stores.ledger, stores.counts, NIGHT - 24 * HOUR, NIGHT + 24 * HOUR)
 
 
 # What can't be counted does not hold up the others
@@ -328,12 +341,12 @@ def test_an_entry_of_a_newer_version_is_refused_and_left_alone_and_the_others_ar
     stores.put(same_scope, NIGHT, one_record())
     stores.put(DATA, NIGHT, one_record())
 
-    swept = sweep(other_host.flow_logs, other_host.ledger, other_host.counts, NIGHT, NIGHT + 24 * HOUR)
+    swept = sweep([other_host.flow_logs], other_host.ledger, other_host.counts, NIGHT, NIGHT + 24 * HOUR)
     ((name, error),) = swept.failed
     assert name == WEB.blob_name(NIGHT)
     assert isinstance(error, MalformedInput)
     assert "version 2" in str(error)
-    assert len(swept.ingested) == 3
+    assert swept.ingested == 3
     assert rows_of(stores, "flowledger")[key, ACCOUNT] == newer
 
     done = rollup(other_host.ledger, other_host.counts, other_host.views)
@@ -353,9 +366,9 @@ def test_two_names_of_one_entry_are_not_counted_into_each_other(stores: Stores) 
     twin = WEB.blob_name(NIGHT).replace("RG-DEMO", "rg-demo")
     stores.put_named(NSG_CONTAINER, twin, blob_of(*[record(NIGHT, flow(NIGHT))] * 2))
     stores.put(DATA, NIGHT, one_record())
-    swept = sweep(stores.flow_logs, stores.ledger, stores.counts, NIGHT, NIGHT)
+    swept = sweep([stores.flow_logs], stores.ledger, stores.counts, NIGHT, NIGHT)
     ((name, error),) = swept.failed
-    assert (name, len(swept.ingested)) == (twin, 1)
+    assert (name, swept.ingested) == (twin, 1)
     assert WEB.blob_name(NIGHT) in str(error)
 
 

@@ -51,9 +51,9 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
     stores.tables.create()
     span = datetime.now(UTC) - since
     while True:
+        now = datetime.now(UTC)
+        first = now - span if watch else since
         try:
-            now = stores.accounts[0].now()
-            first = now - span if watch else since
             swept = _sweep_with_progress(stores, floor_hour(first), until or now + HOUR)
         except Unavailable as error:
             if not watch:
@@ -61,10 +61,8 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
             say(f"flowtally: {error}")
             time.sleep(watch)
             continue
-        for name in swept.strangers:
-            say(f"not a flow log, passed over: {name}")
-        for name, failure in swept.failed:
-            say(f"failed, left to the next sweep: {name}: {failure}")
+        for problem in swept.problems():
+            say(problem)
         if swept.behind or not watch:
             row = swept.row()
             print_rows(tuple(row), [row], output)
@@ -75,7 +73,7 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
 
 def _sweep_with_progress(stores: "Stores", since: datetime, until: datetime) -> "Swept":
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     from shared import sweep as job
 
@@ -83,21 +81,20 @@ def _sweep_with_progress(stores: "Stores", since: datetime, until: datetime) -> 
     with Progress(
         TextColumn("sweep"),
         BarColumn(),
-        DownloadColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[said]}"),
         TimeRemainingColumn(),
         console=console,
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        task = progress.add_task("sweep", total=None)
-        return job.sweep(
-            stores.accounts[0],
-            stores.ledger,
-            stores.counts,
-            since,
-            until,
-            lambda done, total: progress.update(task, completed=done, total=total),
-        )
+        task = progress.add_task("sweep", total=1, said="")
+
+        def show(part: float, swept: "Swept") -> None:
+            said = f"{swept.ingested:,} of {swept.listed:,} blobs, {human_bytes(swept.counted.bytes)}"
+            progress.update(task, completed=part, said=said)
+
+        return job.sweep(stores.accounts, stores.ledger, stores.counts, since, until, show)
 
 
 @main.command()
@@ -228,9 +225,9 @@ def _show_completeness(stores: "Stores", values: Mapping[str, Any], output: Outp
     from shared.completeness import COLUMNS, KEY, examine
     from shared.output import print_rows
 
-    stores.counts.looked_at()  # the answer tells the service's time
-    now = stores.tables.server_time()
-    found = examine(stores.counts, values.get("scope", ()), values["at"], now)
+    now = stores.counts.now()
+    accounts = [each.account for each in stores.accounts]
+    found = examine(stores.counts, accounts, values.get("scope", ()), values["at"], now)
     hours = found.incomplete() if values.get("behind") else found.hours
     print_rows(
         COLUMNS,

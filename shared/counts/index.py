@@ -18,7 +18,7 @@ from shared.flowlog.reasons import Reason
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import to_figures
 from shared.tally.packing import TRAFFIC
-from shared.times import DAY, HOUR, check_year, day_key, hour_key
+from shared.times import DAY, HOUR, check_year, day_key, day_of, hour_key
 
 ALL = "all~"
 """What the names of all scopes of a kind begin with."""
@@ -56,7 +56,7 @@ def hour_period(hour: datetime) -> Period:
 
 def day_period(moment: datetime) -> Period:
     """The period of the day that a moment lies in."""
-    return Period(moment.replace(hour=0, minute=0, second=0, microsecond=0), "day")
+    return Period(day_of(moment), "day")
 
 
 def read_partition(partition: str) -> Period:
@@ -260,12 +260,24 @@ def _to_json(document: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SweepFinding:
-    """What a sweep found of an hour of a scope: so many blobs, of so many bytes, of which so many blobs and
-    bytes were behind; when it looked.
+    """What a sweep found of an hour of a flow log: so many blobs, of so many bytes, of which so many blobs
+    and bytes were behind, and so many were archived before they were counted to their end; when it looked.
     """
 
     listed: int = 0
     bytes: int = 0
     behind: int = 0
     bytes_behind: int = 0
+    archived: int = 0
     looked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FlowLogHour:
+    """What a finding is of: an hour of a scope's flow log in a storage account. Without a scope: of the
+    account as a whole, which says that its flow logs were looked for.
+    """
+
+    account: str
+    scope: str
+    hour: datetime

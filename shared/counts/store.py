@@ -10,16 +10,16 @@ Everything here can be made again from the ledger.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import batched
-from typing import Any
+from itertools import batched, groupby
 
 from shared.counts.health import HEALTH_COLUMNS, HEALTH_MEASURES, Health
 from shared.counts.index import (
     HEAD_TYPES,
+    FlowLogHour,
     Head,
     Indexed,
     Period,
@@ -41,15 +41,15 @@ from shared.tables import END, Columns, Found, Tables, query
 from shared.tally import packing
 from shared.tally.hour_counts import HourCounts
 from shared.tally.packing import Chosen, Wanted
-from shared.times import day_key, hour_key
+from shared.times import HOUR, day_key, hour_key
 from shared.transactions import MOST_OPERATIONS, Put, transact
 
 SCOPES = "~scopes"
 """PartitionKey of the catalog; RowKey is the scope, or what stands for all scopes of a kind."""
 
 _HEAD = "head"
-_FOUND = "found"
-"""RowKey of what a sweep found of an hour; with the scope behind it and ``~`` between them, of a scope."""
+_FOUND = "found~"
+"""What the RowKeys of sweeps' findings begin with: ``found~{scope}~{account}``, or ``found~~{account}``."""
 _LOOKED_AT = "~looked-at"
 _MADE_ANEW = "then run `flowtally rollup --again`: it is made anew"
 
@@ -74,7 +74,7 @@ _OF_ALL_TYPES: dict[str, type] = {
     "Scopes": int,
 }
 _FOUND_TYPES: dict[str, type] = {
-    **dict.fromkeys(("Listed", "Bytes", "Behind", "BytesBehind"), int),
+    **dict.fromkeys(("Listed", "Bytes", "Behind", "BytesBehind", "Archived"), int),
     "LookedAt": datetime,
 }
 
@@ -97,6 +97,11 @@ class Counts:
     def create_tables(self) -> None:
         """Create the tables that aren't there."""
         self._tables.create()
+
+    def now(self) -> datetime:
+        """The storage service's clock, by a request of its own."""
+        self._get(_LOOKED_AT, "rollup")
+        return self._tables.server_time()
 
     # Counts
 
@@ -273,78 +278,59 @@ class Counts:
     # What sweeps found
 
     def findings(
-        self, since: datetime, until: datetime
-    ) -> dict[tuple[str, datetime], tuple[SweepFinding, str]]:
-        """What the last sweep found of each scope and hour from ``since`` to ``until``, both included, with
-        the row's ETag.
+        self, since: datetime, until: datetime, flow_log: tuple[str, str] | None = None
+    ) -> dict[FlowLogHour, tuple[SweepFinding, str]]:
+        """What the last sweep found of the hours from ``since`` to ``until``, both included, with each row's
+        ETag: of all flow logs, by one query, or of one (its account and scope), by one request an hour.
         """
-        return self.findings_and_looks(since, until)[0]
-
-    def looked_hours(self, since: datetime, until: datetime) -> dict[datetime, datetime]:
-        """Which hours from ``since`` to ``until``, both included, a sweep has looked at after they were over,
-        and when one did so first.
-        """
-        return self.findings_and_looks(since, until)[1]
-
-    def findings_and_looks(
-        self, since: datetime, until: datetime
-    ) -> tuple[dict[tuple[str, datetime], tuple[SweepFinding, str]], dict[datetime, datetime]]:
-        """Both of these, by one query."""
-        found: dict[tuple[str, datetime], tuple[SweepFinding, str]] = {}
-        looked: dict[datetime, datetime] = {}
-        for row in query(
-            self._counts,
-            "PartitionKey ge @first and PartitionKey le @last and RowKey ge @found and RowKey lt @end",
-            {
-                "first": f"~{hour_key(since)}",
-                "last": f"~{hour_key(until)}",
-                "found": _FOUND,
-                "end": f"{_FOUND}~{END}",
-            },
-        ):
+        rows: Iterable[Found | None]
+        if flow_log:
+            key = _found_key(*flow_log)
+            hours = [since + number * HOUR for number in range((until - since) // HOUR + 1)]
+            rows = (self._get(hour_period(hour).index, key) for hour in hours)
+        else:
+            ends = {"first": f"~{hour_key(since)}", "last": f"~{hour_key(until)}"}
+            rows = query(
+                self._counts,
+                "PartitionKey ge @first and PartitionKey le @last and RowKey ge @found and RowKey lt @end",
+                {**ends, "found": _FOUND, "end": f"{_FOUND}{END}"},
+            )
+        found = {}
+        for row in rows:
+            if row is None:
+                continue
             columns = row.columns
+            scope, _, account = columns["RowKey"].removeprefix(_FOUND).rpartition("~")
             try:
                 hour = read_partition(columns["PartitionKey"]).begin
             except ValueError:
                 continue  # nobody's; nothing needs it
-            scope = columns["RowKey"].removeprefix(f"{_FOUND}~")
-            if scope == _FOUND:
-                if isinstance(columns.get("LookedAt"), datetime):
-                    looked[hour] = columns["LookedAt"]
-                continue
             try:
                 check_columns("flowcounts", columns, _FOUND_TYPES, mend="the next sweep makes it anew")
                 its = SweepFinding(*(columns[name] for name in _FOUND_TYPES))
             except MalformedInput:
                 its = SweepFinding()
-            found[scope, hour] = its, row.etag
-        return found, looked
+            found[FlowLogHour(account, scope, hour)] = its, row.etag
+        return found
 
-    def keep_findings(
-        self,
-        hour: datetime,
-        found: Mapping[str, tuple[SweepFinding, str]],
-        looked_at: datetime | None = None,
-    ) -> None:
-        """Write what a sweep found of an hour, scope by scope, each in the place of the row that has this
-        ETag; and ``looked_at``, if it was the first to look after the hour was over. Where another sweep has
+    def keep_findings(self, found: Mapping[FlowLogHour, tuple[SweepFinding, str]]) -> None:
+        """Write what a sweep found, each in the place of the row that has this ETag. Where another sweep has
         written, its finding stays.
         """
-        partition = hour_period(hour).index
-        puts = []
-        if looked_at:
-            puts.append(Put({"PartitionKey": partition, "RowKey": _FOUND, "LookedAt": looked_at}, ""))
-        for scope, (its, etag) in found.items():
-            values: tuple[Any, ...] = its.listed, its.bytes, its.behind, its.bytes_behind, its.looked_at
-            keys = {"PartitionKey": partition, "RowKey": f"{_FOUND}~{scope}"}
-            puts.append(Put({**keys, **dict(zip(_FOUND_TYPES, values, strict=True))}, etag))
-        for some in batched(puts, MOST_OPERATIONS, strict=False):
-            try:
-                transact(self._counts, partition, some)
-            except Conflict:
-                for put in some:
-                    with suppress(Conflict):
-                        transact(self._counts, partition, [put])
+        by_hour = groupby(sorted(found.items()), key=lambda item: hour_period(item[0].hour).index)
+        for partition, items in by_hour:
+            puts = []
+            for key, (its, etag) in items:
+                values = its.listed, its.bytes, its.behind, its.bytes_behind, its.archived, its.looked_at
+                keys = {"PartitionKey": partition, "RowKey": _found_key(key.account, key.scope)}
+                puts.append(Put({**keys, **dict(zip(_FOUND_TYPES, values, strict=True))}, etag))
+            for some in batched(puts, MOST_OPERATIONS, strict=False):
+                try:
+                    transact(self._counts, partition, some)
+                except Conflict:
+                    for put in some:
+                        with suppress(Conflict):
+                            transact(self._counts, partition, [put])
 
     # The catalog
 
@@ -472,6 +458,10 @@ def _is_sound(row: Columns) -> bool:
     except MalformedInput:
         return False
     return True
+
+
+def _found_key(account: str, scope: str) -> str:
+    return f"{_FOUND}{scope}~{account}"
 
 
 def _is_scope(row_key: str) -> bool:

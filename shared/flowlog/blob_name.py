@@ -21,7 +21,7 @@ Source: Microsoft Learn, "Flow logging for network security groups" and "Virtual
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -88,6 +88,14 @@ class BlobName:
         """``resource_id`` as the name writes it."""
         found = _LAYOUT.fullmatch(self.name)
         return "/" + found["path"] if found else self.resource_id
+
+    def at(self, hour: datetime) -> "BlobName":
+        """The blob of the same interface in another hour."""
+        found = _LAYOUT.fullmatch(self.name)
+        if not found:  # it was made from a name that has the layout
+            raise ValueError(f"not a flow log's name: {self.name!r}")
+        before, after = self.name[: found.start("y") - 2], self.name[found.end("h") + 1 :]
+        return replace(self, name=f"{before}{hour.strftime(HOUR_FOLDER)}{after}", hour=hour)
 
 
 def parse_blob_name(name: str, container: str = "") -> BlobName:

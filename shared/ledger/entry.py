@@ -72,6 +72,11 @@ class Entry:
     restarts: bytes = b""
     packed: bytes = b""
 
+    @property
+    def read_to(self) -> tuple[int, str, bytes, bytes]:
+        """Up to where the blob has been read, and of which version."""
+        return self.offset, self.blob_etag, self.head, self.tail
+
     def follows(self, before: "Entry | None") -> bool:
         """Whether this has begun with what ``before``, the hour before, has ended with, as far as that is
         there and could be read.
@@ -244,5 +249,5 @@ RESTARTS = "Restarts"
 _NO_RESTARTS = b"not binary"
 
 RESTARTS_COLUMNS = tuple(to_chunks(bytes(MOST_PACKED), RESTARTS))
-READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name not in ("Head", "Tail", "Rejects"))
+READABLE = tuple(name for name in to_columns(Entry(""), "", "") if name != "Rejects")
 """The columns to ask for where the counts aren't wanted."""

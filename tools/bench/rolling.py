@@ -151,9 +151,9 @@ def _backfill(at: Host, results: tuple[_Results, _Results], size: _Size, rounds:
             each.empty()
         ledger = Ledger(at.tables)  # which remembers no notes
         began = CPU()
-        swept = sweep(at.flow_logs, ledger, results[0].counts, hours[0], hours[-1])
+        swept = sweep([at.flow_logs], ledger, results[0].counts, hours[0], hours[-1])
         ingested.append(CPU() - began)
-        assert len(swept.ingested) == len(hours) * len(NICS), swept.failed[:3]
+        assert swept.ingested == len(hours) * len(NICS), swept.failed[:3]
         tuples = swept.row()["Tuples"]
         pairs = [*zip(results, rolled_up, spent, strict=True)]
         for each, times, its in pairs if turn % 2 == 0 else pairs[::-1]:

@@ -287,9 +287,9 @@ def sweeping(storage: Azurite, at: Host) -> Iterator[Row]:
     """A sweep such as the timer's over blobs of which none has changed: what it asks for, and its time."""
     until = this_hour() + _HOUR
     since = until - 25 * _HOUR
-    sweep(at.flow_logs, at.ledger, at.counts, since, until)  # writes down what it finds, as it is the first
+    sweep([at.flow_logs], at.ledger, at.counts, since, until)  # writes down what it finds, as it is the first
     with forwarded(storage) as (connection_string, traffic), host(connection_string) as through:
-        swept = sweep(through.flow_logs, through.ledger, through.counts, since, until)
+        swept = sweep([through.flow_logs], through.ledger, through.counts, since, until)
     assert not swept.behind
     assert not swept.failed
     what = f"{swept.listed:,} quiet blobs"
@@ -307,7 +307,9 @@ def sweeping(storage: Azurite, at: Host) -> Iterator[Row]:
     ):
         yield Row("sweep", what, each, (figure,), target)
     for clock, unit in ((WALL, "s"), (CPU, "CPU s")):
-        (taken,) = by_turns(1, partial(sweep, at.flow_logs, at.ledger, at.counts, since, until), clock=clock)
+        (taken,) = by_turns(
+            1, partial(sweep, [at.flow_logs], at.ledger, at.counts, since, until), clock=clock
+        )
         yield Row("sweep", what, unit, taken)
 
 
