@@ -6,6 +6,8 @@
 # another is given). NAME=VALUE are more parameters of infra/events.bicep, for example nsgFlowLogs=false.
 # Without RESOURCE_GROUP the outputs of that deployment are taken from the environment, where azd puts them.
 # The script waits until the app runs, and can be repeated at any time. events.sh is the same for a POSIX shell.
+# It deletes the subscriptions of accounts that are no longer given to infra/main.bicep, and with mode=schedule those
+# of all: an event for a function that isn't there is dropped, and paid for.
 #
 # For Windows PowerShell 5.1 and PowerShell 7. az is a batch file on Windows: no argument may hold a parenthesis,
 # and its messages are not redirected, because 5.1 would take them for errors of its own.
@@ -13,9 +15,6 @@ $ErrorActionPreference = 'Stop'
 $PSNativeCommandUseErrorActionPreference = $false
 Set-StrictMode -Version 2.0
 
-# What events.bicep subscribes. Event Grid takes any name, and drops the events for a function that isn't there
-# without a word: so the names are compared here.
-$functions = 'ingest_nsg', 'ingest_vnet'
 $tries = 40 # ten seconds apart, and some for az: about ten minutes
 
 function Say([string]$Message) {
@@ -28,7 +27,7 @@ function Stop-Here([string]$Message) {
     exit 1
 }
 
-# Part N of a resource id: 2 is its subscription, 4 its resource group, 8 its name.
+# Part N of a resource id: 2 is its subscription, 4 its resource group, 8 its name. In accountTopics 0 is the account.
 function Get-Part([string]$Id, [int]$N) {
     return $Id.Split('/')[$N]
 }
@@ -48,6 +47,8 @@ function Read-Output([string]$Name) {
     return $value
 }
 
+# Event Grid takes any function's name, and drops the events for one that isn't there without a word: so the names
+# that events.bicep subscribes are compared here.
 function Test-Functions {
     $found = @(az functionapp function list --subscription $subscription --resource-group $appGroup `
         --name $app --query '[].name' --output tsv)
@@ -56,7 +57,8 @@ function Test-Functions {
     foreach ($name in $functions) {
         if (-not ($found -match "^(.*/)?$name`$")) {
             Stop-Here ("app $app has no function $name, but: $found. " +
-                'Publish this version of the code (the second command of docs/deploy.md), then repeat this one.')
+                'An app has the functions of those accounts that it knew when it was published. Publish this ' +
+                'version of the code (the second command of docs/deploy.md), then repeat this one.')
         }
     }
     return $true
@@ -81,6 +83,44 @@ function Wait-For([string]$Check, [string]$What, [string]$Why) {
     }
 }
 
+# Delete this app's subscriptions at the topics that are no account's any more. Topics that infra/main.bicep has made
+# are known by their names; one that was there before is known as long as its account is given.
+function Remove-Others {
+    $topics = @(-split $accountTopics)
+    $ours = @($topics | ForEach-Object { $_.Substring($_.IndexOf('/')) })
+    foreach ($each in @(@($functionAppId) + $topics | ForEach-Object { Get-Part $_ 2 } | Sort-Object -Unique)) {
+        $found = @(az resource list --subscription $each --resource-type Microsoft.EventGrid/systemTopics `
+            --query '[].id' --output tsv)
+        if ($LASTEXITCODE -ne 0) {
+            Stop-Here "the system topics of subscription $each could not be listed: see the message of az above."
+        }
+        foreach ($topic in $found) {
+            $isGiven = $ours -contains $topic
+            if (-not $isGiven -and (Get-Part $topic 8) -notlike "$app-*") { continue }
+            if ($isGiven -and $countingMode -ne 'schedule') { continue }
+            Remove-At $topic
+        }
+    }
+}
+
+function Remove-At([string]$Topic) {
+    $topicName = Get-Part $Topic 8
+    $names = @(az eventgrid system-topic event-subscription list --subscription (Get-Part $Topic 2) `
+        --resource-group (Get-Part $Topic 4) --system-topic-name $topicName --query '[].name' --output tsv)
+    if ($LASTEXITCODE -ne 0) {
+        Stop-Here "the event subscriptions at $topicName could not be listed: see the message of az above."
+    }
+    foreach ($name in "$app-nsg", "$app-vnet") {
+        if ($names -notcontains $name) { continue }
+        Say "deleting $name at $topicName, whose events are not wanted any more"
+        az eventgrid system-topic event-subscription delete --subscription (Get-Part $Topic 2) `
+            --resource-group (Get-Part $Topic 4) --system-topic-name $topicName --name $name --yes
+        if ($LASTEXITCODE -ne 0) {
+            Stop-Here "event subscription $name could not be deleted: see the message of az above."
+        }
+    }
+}
+
 $group = ''
 $deployment = 'main'
 $more = @($args)
@@ -92,9 +132,10 @@ if ($more.Count -gt 0 -and $more[0] -notlike '*=*') {
         $more = @($more | Select-Object -Skip 1)
     }
 }
-elseif (-not ($env:functionAppId -and $env:resultsAccountId -and $env:systemTopicIds)) {
+elseif (-not ($env:functionAppId -and $env:resultsAccountId -and $env:accountTopics -and $env:countingMode)) {
     Stop-Here ('usage: infra/events.ps1 RESOURCE_GROUP [DEPLOYMENT] [NAME=VALUE ...] ' +
-        '(without RESOURCE_GROUP functionAppId, resultsAccountId and systemTopicIds must be in the environment)')
+        '(without RESOURCE_GROUP functionAppId, resultsAccountId, accountTopics and countingMode must be in the ' +
+        'environment)')
 }
 
 if (-not (Get-Command az -ErrorAction SilentlyContinue)) {
@@ -106,12 +147,14 @@ if ($LASTEXITCODE -ne 0) { Stop-Here 'the Azure CLI is not signed in. Run: az lo
 if ($group) {
     $functionAppId = Read-Output functionAppId
     $resultsAccountId = Read-Output resultsAccountId
-    $systemTopicIds = Read-Output systemTopicIds
+    $accountTopics = Read-Output accountTopics
+    $countingMode = Read-Output countingMode
 }
 else {
     $functionAppId = $env:functionAppId
     $resultsAccountId = $env:resultsAccountId
-    $systemTopicIds = $env:systemTopicIds
+    $accountTopics = $env:accountTopics
+    $countingMode = $env:countingMode
 }
 $subscription = Get-Part $functionAppId 2
 $appGroup = Get-Part $functionAppId 4
@@ -123,6 +166,15 @@ if ($LASTEXITCODE -ne 0) {
         'az login --tenant TENANT')
 }
 
+if ($countingMode -eq 'schedule') {
+    Remove-Others
+    'With mode=schedule there are no events: the app looks every five minutes what has grown, and has'
+    'no subscriptions any more. To see whether all is well: flowtally doctor'
+    exit
+}
+
+$functions = @(-split $accountTopics | ForEach-Object { "ingest_nsg_$(Get-Part $_ 0)"; "ingest_vnet_$(Get-Part $_ 0)" })
+
 Wait-For Test-Functions 'its functions' (
     'Either publishing failed: repeat the second command of docs/deploy.md, and read its last lines. Or the app ' +
     "can't load its code: the remote build took another Python than 3.13, or a setting is wrong; the app's own " +
@@ -132,18 +184,20 @@ Wait-For Test-Key 'its key for events (blobs_extension)' (
     'The app makes it when it has started with its code: the portal shows at the app under Log stream why it ' +
     "doesn't start. If az says above that something isn't allowed, that is the reason.")
 
-foreach ($topic in (-split $systemTopicIds)) {
+foreach ($topic in (-split $accountTopics)) {
+    $account = Get-Part $topic 0
     $name = Get-Part $topic 8
     Say "subscribing at $name"
     az deployment group create --subscription (Get-Part $topic 2) --resource-group (Get-Part $topic 4) `
         --name flowtally-events --template-file (Join-Path $PSScriptRoot 'events.bicep') --output none `
-        --parameters "systemTopicName=$name" "functionAppId=$functionAppId" `
-        "resultsAccountId=$resultsAccountId" @more
+        --parameters "flowLogAccountName=$account" "systemTopicName=$name" `
+        "functionAppId=$functionAppId" "resultsAccountId=$resultsAccountId" @more
     if ($LASTEXITCODE -ne 0) {
         Stop-Here ("the subscriptions at $name could not be deployed: see the message of az above, and " +
             '"When something fails" in docs/deploy.md. If it is a failed handshake, repeat this command in a minute.')
     }
 }
+Remove-Others
 
 'The app is subscribed. Flow logs grow every minute: within about two minutes table flowledger has rows, and'
 'flowstats about five minutes later. To see whether all is well: flowtally doctor'

@@ -1,16 +1,23 @@
-// Everything but the code and the events: what Flowtally runs on, next to a flow-log account that exists.
-// First of three steps: this file, `func azure functionapp publish`, events.sh. See docs/deploy.md.
+// Everything but the code and the events: what Flowtally runs on, next to flow-log accounts that exist.
+// First of three steps: this file, `func azure functionapp publish`, events.sh. With mode=schedule the first two are
+// enough. See docs/deploy.md.
 
 targetScope = 'resourceGroup'
 
 import { flowLogAccountType, skuType, tagsType, zoneIdsType } from 'types.bicep'
 
-@description('The storage account that Network Watcher writes the flow logs to: its name and resource group; its subscription, if it is another one; the system topic that it has already, if it has one. It gets an event topic and role assignments, and is not changed otherwise.')
+@description('The storage accounts that Network Watcher writes flow logs to, of any region and subscription of the tenant. Of each its name and resource group; its subscription, if it is another one; the system topic that it has already, if it has one. Each gets role assignments, and with mode=events an event topic, and is not changed otherwise.')
 @minLength(1)
-@maxLength(1)
 param flowLogAccounts flowLogAccountType[]
 
-@description('Region of everything that is made here. The region of the flow-log account saves transfer.')
+@description('What begins the counting: events, an event for each update of a blob, some seconds later; or schedule, a look every five minutes at what has grown, for a fraction of the price (docs/cost.md).')
+@allowed([
+  'events'
+  'schedule'
+])
+param mode string = 'events'
+
+@description('Region of everything that is made here. The region of most flow logs saves transfer.')
 param location string = resourceGroup().location
 
 @description('Tags of everything that is made here.')
@@ -34,14 +41,17 @@ param instanceMemoryMB int = 2048
 @maxValue(1000)
 param maximumInstanceCount int = 40
 
-@description('When the sweep timer runs: NCRONTAB of six fields, UTC.')
-param sweepSchedule string = '0 7,37 * * * *'
+@description('When the sweep timer runs: NCRONTAB of six fields, UTC; empty for every five minutes with mode=schedule, every half hour with mode=events.')
+param sweepSchedule string = ''
 
-@description('How far back the sweep timer looks: 90m, 24h, 7d.')
-param sweepSince string = '24h'
+@description('How far back the daily look goes: 90m, 24h, 7d; empty for 7d.')
+param sweepSince string = ''
 
-@description('When the rollup timer runs: NCRONTAB of six fields, UTC.')
-param rollupSchedule string = '30 */5 * * * *'
+@description('When the rollup timer runs, with mode=events: NCRONTAB of six fields, UTC; empty for every five minutes.')
+param rollupSchedule string = ''
+
+@description('How long the results are kept, such as 400d; empty to keep them for ever.')
+param keep string = ''
 
 @description('Resource id of the Log Analytics workspace that telemetry goes to; empty to make one.')
 param workspaceId string = ''
@@ -71,7 +81,7 @@ param deployerReads bool = true
 @description('Whether whoever deploys may write the results, too, which `flowtally sweep` and `flowtally rollup` need.')
 param deployerBackfills bool = false
 
-@description('What the app may do with the blobs of the flow logs: owner, as Microsoft documents for the blob trigger, or reader, which is all that the trigger was seen to use.')
+@description('What the app may do with the blobs of the flow logs, with mode=events: owner, as Microsoft documents for the blob trigger, or reader, which is all that the trigger was seen to use. With mode=schedule there is no trigger, and the app is a reader.')
 @allowed([
   'owner'
   'reader'
@@ -96,7 +106,7 @@ param endpointsSubnetPrefix string = ''
 @description('Resource ids of the private DNS zones that are there, by service: blob, queue, table. What is missing is made and linked to the network; a zone that is given has to be linked already.')
 param privateDnsZoneIds zoneIdsType = {}
 
-@description('Private endpoints to the flow-log account: none; approved, by whoever deploys; or requested, of whoever owns the account.')
+@description('Private endpoints to the flow-log accounts: none; approved, by whoever deploys; or requested, of whoever owns the accounts.')
 @allowed([
   'none'
   'approved'
@@ -112,6 +122,7 @@ param alertEmails string[] = []
 
 // A parameter that would have no effect is a mistake, and is said before anything is made.
 var givesSubnets = !empty(functionsSubnetId) || !empty(endpointsSubnetId)
+var bySchedule = mode == 'schedule'
 var mistakes = filter(
   [
     empty(functionsSubnetId) != empty(endpointsSubnetId) ? 'functionsSubnetId and endpointsSubnetId go together' : ''
@@ -124,6 +135,9 @@ var mistakes = filter(
     telemetryDailyCapGb != 1 && !empty(workspaceId) ? 'telemetryDailyCapGb is the existing workspace\'s own: leave it out' : ''
     deployerBackfills && !deployerReads ? 'deployerBackfills needs deployerReads=true' : ''
     !empty(alertEmails) && !alerts ? 'alertEmails needs alerts=true' : ''
+    bySchedule && !empty(rollupSchedule) ? 'rollupSchedule needs mode=events: with mode=schedule each sweep rolls up what it has counted' : ''
+    bySchedule && flowLogBlobRole != 'owner' ? 'flowLogBlobRole needs mode=events: with mode=schedule the app is a reader anyway' : ''
+    length(union(map(flowLogAccounts, account => toLower(account.name)), [])) < length(flowLogAccounts) ? 'flowLogAccounts names an account twice' : ''
   ],
   mistake => !empty(mistake)
 )
@@ -139,7 +153,15 @@ var resultsAccountName = '${namePrefix}results${suffix}'
 var deployers = deployerReads ? [toLower(deployer().objectId)] : []
 var readers = union(map(readerObjectIds, reader => toLower(reader)), deployers)
 
-// Names and ids are worked out here, not asked of what makes them: `what-if` can't see through that.
+// Settings and functions are named after the account, so that the order of accounts doesn't matter:
+// FLOW_LOGS_STFLOWLOGSWEU, ingest_vnet_stflowlogsweu.
+var connections = [for account in flowLogAccounts: 'FLOW_LOGS_${toUpper(account.name)}']
+
+// The accounts whose events are wanted.
+var eventAccounts = filter(flowLogAccounts, account => !bySchedule)
+
+// Names and ids are worked out here, not asked of what makes them: `what-if` can't see through that. With
+// mode=schedule no topic is made, but events.sh has to find those that an earlier deployment made.
 var topics = [
   for account in flowLogAccounts: {
     name: account.?systemTopicName ?? '${functionAppName}-${account.name}'
@@ -169,7 +191,8 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
   tags: tags
 }
 
-// What the host needs: the published package, its locks, keys and queues.
+// What the host needs: the published package, its locks, keys and queues, among them the app's own queue of work.
+// The host would make that one when the first message is put; made here, it can be polled before.
 module host 'modules/storage.bicep' = {
   params: {
     accountName: hostAccountName
@@ -177,6 +200,9 @@ module host 'modules/storage.bicep' = {
     tags: tags
     containerNames: [
       'packages'
+    ]
+    queueNames: [
+      'flowtally-work'
     ]
     privateOnly: privateNetworking
   }
@@ -221,6 +247,8 @@ var flowLogEndpoints = flatten(map(
       request: flowLogPrivateEndpoints == 'requested' ? 'Flowtally ${functionAppName} reads flow logs' : ''
     })
 ))
+// The queues of the flow logs' accounts are what the blob trigger needs.
+var neededEndpoints = filter(flowLogEndpoints, endpoint => endpoint.service == 'blob' || !bySchedule)
 
 module network 'modules/network.bicep' = if (privateNetworking) {
   params: {
@@ -232,7 +260,7 @@ module network 'modules/network.bicep' = if (privateNetworking) {
     functionsSubnetPrefix: empty(functionsSubnetPrefix) ? '10.77.0.0/25' : functionsSubnetPrefix
     endpointsSubnetPrefix: empty(endpointsSubnetPrefix) ? '10.77.0.128/27' : endpointsSubnetPrefix
     zoneIds: privateDnsZoneIds
-    endpoints: concat(ownEndpoints, flowLogEndpoints)
+    endpoints: concat(ownEndpoints, neededEndpoints)
   }
   dependsOn: [
     host
@@ -241,7 +269,7 @@ module network 'modules/network.bicep' = if (privateNetworking) {
 }
 
 module systemTopics 'modules/system-topic.bicep' = [
-  for (account, i) in flowLogAccounts: {
+  for (account, i) in eventAccounts: {
     scope: resourceGroup(topics[i].subscriptionId, topics[i].resourceGroup)
     params: {
       name: topics[i].name
@@ -288,7 +316,7 @@ module roles 'modules/roles.bicep' = {
   params: {
     appId: identity.id
     appPrincipalId: identity.properties.principalId
-    topicIds: topicIds
+    topicIds: bySchedule ? [] : topicIds
     topicPrincipalIds: map(systemTopics, topic => topic.outputs.principalId)
     hostAccountName: hostAccountName
     resultsAccountName: resultsAccountName
@@ -309,11 +337,51 @@ module flowLogRoles 'modules/flow-log-roles.bicep' = [
       appId: identity.id
       appPrincipalId: identity.properties.principalId
       flowLogAccountName: account.name
-      blobRole: flowLogBlobRole
+      blobRole: bySchedule ? 'reader' : flowLogBlobRole
+      hasTrigger: !bySchedule
       readerObjectIds: readers
     }
   }
 ]
+
+var ownSettings = [
+  // The host's own storage.
+  { name: 'AzureWebJobsStorage__blobServiceUri', value: host.outputs.blobServiceUri }
+  { name: 'AzureWebJobsStorage__queueServiceUri', value: host.outputs.queueServiceUri }
+  { name: 'AzureWebJobsStorage__tableServiceUri', value: host.outputs.tableServiceUri }
+  { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
+  { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
+  // The results.
+  { name: 'RESULTS__tableServiceUri', value: results.outputs.tableServiceUri }
+  { name: 'RESULTS__credential', value: 'managedidentity' }
+  { name: 'RESULTS__clientId', value: identity.properties.clientId }
+  { name: 'FLOWTALLY_MODE', value: mode }
+  // Telemetry. The connection string only says where to: without a role nothing is taken in.
+  { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: applicationInsights.properties.ConnectionString }
+  { name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING', value: 'ClientId=${identity.properties.clientId};Authorization=AAD' }
+]
+// What is empty is not set: the app's own default depends on its mode.
+var givenSettings = filter(
+  [
+    { name: 'FLOWTALLY_SWEEP_SCHEDULE', value: sweepSchedule }
+    { name: 'FLOWTALLY_SWEEP_SINCE', value: sweepSince }
+    { name: 'FLOWTALLY_ROLLUP_SCHEDULE', value: rollupSchedule }
+    { name: 'FLOWTALLY_KEEP', value: keep }
+  ],
+  setting => !empty(setting.value)
+)
+var flowLogSettings = flatten(map(accounts, (account, i) => [
+  { name: '${connections[i]}__blobServiceUri', value: account.properties.primaryEndpoints.blob }
+  { name: '${connections[i]}__credential', value: 'managedidentity' }
+  { name: '${connections[i]}__clientId', value: identity.properties.clientId }
+]))
+// Where there is a blob trigger, the host does not start without the queue service.
+var flowLogQueueSettings = bySchedule
+  ? []
+  : map(accounts, (account, i) => {
+      name: '${connections[i]}__queueServiceUri'
+      value: account.properties.primaryEndpoints.queue
+    })
 
 resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   // checkov:skip=CKV_AZURE_225: not every region has zones; while the app is down nothing is lost, the sweep catches up
@@ -355,30 +423,7 @@ resource functionApp 'Microsoft.Web/sites@2025-03-01' = {
       minTlsVersion: '1.2'
       scmMinTlsVersion: '1.2'
       http20Enabled: true
-      appSettings: [
-        // The host's own storage.
-        { name: 'AzureWebJobsStorage__blobServiceUri', value: host.outputs.blobServiceUri }
-        { name: 'AzureWebJobsStorage__queueServiceUri', value: host.outputs.queueServiceUri }
-        { name: 'AzureWebJobsStorage__tableServiceUri', value: host.outputs.tableServiceUri }
-        { name: 'AzureWebJobsStorage__credential', value: 'managedidentity' }
-        { name: 'AzureWebJobsStorage__clientId', value: identity.properties.clientId }
-        // The flow logs. Without the queue service the host does not start.
-        { name: 'FLOW_LOGS__blobServiceUri', value: accounts[0].properties.primaryEndpoints.blob }
-        { name: 'FLOW_LOGS__queueServiceUri', value: accounts[0].properties.primaryEndpoints.queue }
-        { name: 'FLOW_LOGS__credential', value: 'managedidentity' }
-        { name: 'FLOW_LOGS__clientId', value: identity.properties.clientId }
-        // The results.
-        { name: 'RESULTS__tableServiceUri', value: results.outputs.tableServiceUri }
-        { name: 'RESULTS__credential', value: 'managedidentity' }
-        { name: 'RESULTS__clientId', value: identity.properties.clientId }
-        { name: 'FLOWTALLY_MODE', value: 'events' }
-        { name: 'FLOWTALLY_SWEEP_SCHEDULE', value: sweepSchedule }
-        { name: 'FLOWTALLY_SWEEP_SINCE', value: sweepSince }
-        { name: 'FLOWTALLY_ROLLUP_SCHEDULE', value: rollupSchedule }
-        // Telemetry. The connection string only says where to: without a role nothing is taken in.
-        { name: 'APPLICATIONINSIGHTS_CONNECTION_STRING', value: applicationInsights.properties.ConnectionString }
-        { name: 'APPLICATIONINSIGHTS_AUTHENTICATION_STRING', value: 'ClientId=${identity.properties.clientId};Authorization=AAD' }
-      ]
+      appSettings: concat(ownSettings, givenSettings, flowLogSettings, flowLogQueueSettings)
     }
     functionAppConfig: {
       deployment: {
@@ -450,6 +495,7 @@ module watch 'modules/alerts.bicep' = if (alerts) {
     location: location
     tags: tags
     applicationInsightsId: applicationInsights.id
+    mode: mode
     emails: alertEmails
   }
 }
@@ -472,11 +518,17 @@ output functionAppId string = functionApp.id
 @description('What events.sh needs: the account for the results.')
 output resultsAccountId string = resourceId('Microsoft.Storage/storageAccounts', resultsAccountName)
 
-@description('What events.sh needs: the system topics, separated by blanks, which no id holds.')
-output systemTopicIds string = join(topicIds, ' ')
+@description('What events.sh needs: what begins the counting, events or schedule.')
+output countingMode string = mode
 
-@description('What the command line needs: export FLOW_LOGS__blobServiceUri.')
-output flowLogsBlobServiceUri string = accounts[0].properties.primaryEndpoints.blob
+@description('What events.sh needs: of each flow-log account its name and, directly behind it, the id of its system topic, separated by blanks, which no id holds. With mode=schedule there may be no such topic.')
+output accountTopics string = join(map(topicIds, (topicId, i) => '${toLower(flowLogAccounts[i].name)}${topicId}'), ' ')
 
-@description('What the command line needs: export RESULTS__tableServiceUri.')
-output resultsTableServiceUri string = results.outputs.tableServiceUri
+@description('What the command line needs: run it in a POSIX shell.')
+output exportCommand string = join(
+  concat(
+    ['export FLOWTALLY_MODE=${mode} RESULTS__tableServiceUri=${results.outputs.tableServiceUri}'],
+    map(accounts, (account, i) => '${connections[i]}__blobServiceUri=${account.properties.primaryEndpoints.blob}')
+  ),
+  ' '
+)

@@ -9,18 +9,21 @@ secrets.
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from shared.errors import BadSettings
-from shared.flowlog.blob_name import CONTAINERS
 from shared.settings import read_settings
 from tests.azure_types import Definition
 from tests.bicep import (
     Bicep,
     Declaration,
+    bare,
     calls,
     items,
     literal,
@@ -68,7 +71,29 @@ UNDEFINED = {
     "Microsoft.Network/privateDnsZones/virtualNetworkLinks",
 }
 
-# Settings that the host reads, not our code: what each is for stands beside it in main.bicep.
+MODES = ("events", "schedule")
+
+# Prints the functions of function_app.py, each with its trigger.
+LIST_FUNCTIONS = """
+import json
+from function_app import app
+triggers = {each.get_function_name(): each.get_trigger().get_dict_repr() for each in app.get_functions()}
+print(json.dumps(triggers, default=str))
+"""
+
+# Accounts to work settings and functions out for, whose names and number are the user's.
+ACCOUNTS = ("stflowlogsweu", "stflowlogseus2")
+
+# Values for the parameters that are empty by default: what is empty is not set.
+GIVEN = {
+    "keep": "400d",
+    "rollupSchedule": "30 */5 * * * *",
+    "sweepSchedule": "0 */5 * * * *",
+    "sweepSince": "7d",
+}
+
+# Settings that the host reads, not our code: what each is for stands beside it in main.bicep. With blob
+# triggers it reads a queue service for each account, too.
 OF_HOST = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
     "APPLICATIONINSIGHTS_CONNECTION_STRING",
@@ -77,7 +102,6 @@ OF_HOST = {
     "AzureWebJobsStorage__credential",
     "AzureWebJobsStorage__queueServiceUri",
     "AzureWebJobsStorage__tableServiceUri",
-    "FLOW_LOGS__queueServiceUri",
 }
 
 # https://learn.microsoft.com/azure/role-based-access-control/built-in-roles
@@ -132,11 +156,13 @@ CONDITIONAL = {
     "alertEmails",
     "deployerBackfills",
     "endpointsSubnetId",
+    "flowLogBlobRole",
     "endpointsSubnetPrefix",
     "flowLogPrivateEndpoints",
     "functionsSubnetId",
     "functionsSubnetPrefix",
     "privateDnsZoneIds",
+    "rollupSchedule",
     "telemetryDailyCapGb",
     "telemetryRetentionDays",
 }
@@ -209,8 +235,12 @@ def of_project(infra: Infra) -> Problems:
     yield from _order(infra)
     yield from _conditional(infra)
     yield from _outputs(infra)
-    yield from _settings(infra)
-    yield from _functions(infra)
+    settings = [*_settings(infra)]
+    yield from settings
+    if not settings:  # with wrong ones the app doesn't start
+        yield from _defaults(infra)
+        yield from _functions(infra)
+        yield from _queues(infra)
     yield from _tables_and_containers(infra)
     yield from _azd(infra)
     yield from _linter(infra)
@@ -494,10 +524,28 @@ def values_of(name: str, node: Any) -> list[Any]:
     return [each[name] for each in found if name in each]
 
 
-def _app_settings(infra: Infra) -> dict[str, Any]:
+def _put_in(node: Any, values: Mapping[str, str]) -> str:
+    """A string with the values of the expressions in it; an expression without a value stays as it is."""
+    return re.sub(r"\$\{(.*?)\}", lambda found: values.get(found[1], found[0]), text(node)[1:-1])
+
+
+def _app_settings(infra: Infra, mode: str) -> dict[str, Any]:
+    """The app's settings with the two accounts: name, and the expression of the value."""
+    values = {name: each.value for name, each in infra.main.all("var").items() if each.value is not None}
     app = properties(infra.main.all("resource")["functionApp"].body["properties"])
-    pairs = [properties(item) for item in items(properties(app["siteConfig"])["appSettings"])]
-    return {literal(pair["name"]) or "": pair["value"] for pair in pairs}
+    connection = bare(values["connections"])
+    settings: dict[str, Any] = {}
+    for name in names(properties(app["siteConfig"])["appSettings"]):
+        value = values[text(name)]
+        if value.type == "ternary_expression":  # bySchedule ? [] : …
+            value = value.named_children[1 if mode == "schedule" else 2]
+        accounts = ACCOUNTS if "accounts" in {text(each) for each in names(value)} else ACCOUNTS[:1]
+        objects = [properties(each) for each in walk(value) if each.type == "object"]
+        pairs = [each for each in objects if each.keys() == {"name", "value"}]
+        for account in accounts:
+            prefix = _put_in(connection, {"toUpper(account.name)": account.upper()})
+            settings |= {_put_in(pair["name"], {"connections[i]": prefix}): pair["value"] for pair in pairs}
+    return settings
 
 
 class _Asked(dict[str, str]):
@@ -512,57 +560,122 @@ class _Asked(dict[str, str]):
         return super().get(key, default)
 
 
-def _settings(infra: Infra) -> Problems:
-    given = _app_settings(infra)
-    defaults = infra.main.all("param")
+def _environment(infra: Infra, mode: str) -> _Asked:
+    """The app's environment with the two accounts and with everything given."""
+    parameters = infra.main.all("param")
     values = _Asked()
-    for name, node in given.items():
-        parameter = defaults.get(text(node))
-        value = parameter.value if parameter else node
-        values[name] = (literal(value) if value is not None else None) or "https://service.example/"
-    try:
-        set_up = read_settings(values)
-    except BadSettings as error:
-        yield f"main.bicep: {error}"
-        return
-    # A connection string is for the emulator.
-    read_by_us = values.names - {"FLOW_LOGS", "RESULTS"}
-    for name in sorted(read_by_us - given.keys()):
-        yield f"main.bicep: setting {name} is read and not set"
-    for name in sorted(given.keys() - read_by_us - OF_HOST):
-        yield f"main.bicep: setting {name} is set and not read"
-    for name in sorted(OF_HOST - given.keys()):
-        yield f"main.bicep: setting {name}, which the host reads, is not set"
-    connections = {name: value for name, value in values.items() if not name.startswith("FLOWTALLY_")}
-    if set_up != read_settings(connections):
-        yield "main.bicep: its defaults are not those of settings.py"
+    for name, node in _app_settings(infra, mode).items():
+        parameter = parameters.get(text(node))
+        if parameter and parameter.name != "mode":
+            values[name] = GIVEN[parameter.name]
+        else:
+            account = next((each for each in ACCOUNTS if each.upper() in name), "service")
+            values[name] = (mode if parameter else literal(node)) or f"https://{account}.example/"
+    return values
 
 
-def blob_functions(source: str) -> dict[str, str]:
-    """The blob functions of function_app.py: name and container."""
-    found = re.findall(
-        r'@app\.function_name\("(\w+)"\)\n@app\.blob_trigger\([^)]*\bpath=CONTAINERS\["(nsg|vnet)"\]', source
+def _settings(infra: Infra) -> Problems:
+    for mode in MODES:
+        values = _environment(infra, mode)
+        try:
+            set_up = read_settings(values)
+        except BadSettings as error:
+            yield f"main.bicep: {error}"
+            return
+        wanted = {f"FLOW_LOGS_{name.upper()}" for name in ACCOUNTS}
+        if {each.name for each in set_up.flow_logs} != wanted:
+            yield f"main.bicep: its connections aren't {', '.join(sorted(wanted))}"
+        # A connection string is for the emulator.
+        read_by_us = values.names - wanted - {"RESULTS"}
+        of_host = OF_HOST | ({f"{name}__queueServiceUri" for name in wanted} if mode == "events" else set())
+        for name in sorted(read_by_us - values.keys()):
+            yield f"main.bicep: setting {name} is read and not set"
+        for name in sorted(values.keys() - read_by_us - of_host):
+            yield f"main.bicep: setting {name} is set and not read with mode={mode}"
+        for name in sorted(of_host - values.keys()):
+            yield f"main.bicep: setting {name}, which the host reads, is not set"
+
+
+def _defaults(infra: Infra) -> Problems:
+    parameters = infra.main.all("param")
+    for name in GIVEN:
+        default = parameters[name].value
+        if default is None or literal(default) != "":
+            yield f"main.bicep: the default of {name} is not the app's own"
+    chosen, allowed = parameters["mode"].value, parameters["mode"].decorators["allowed"]
+    if chosen is None or literal(chosen) != read_settings(_without_mode(_environment(infra, "events"))).mode:
+        yield "main.bicep: the default of mode is not that of settings.py"
+    if tuple(literal(item) for each in allowed.named_children for item in items(each)) != MODES:
+        yield f"main.bicep: mode must be one of {', '.join(MODES)}"
+
+
+def _without_mode(values: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in values.items() if name != "FLOWTALLY_MODE"}
+
+
+@cache
+def registered(environment: tuple[tuple[str, str], ...]) -> dict[str, dict[str, Any]]:
+    """The functions that function_app.py registers in this environment, each with its trigger."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIST_FUNCTIONS],
+        env=dict(environment) | {"PATH": "", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    return {name: CONTAINERS[kind] for name, kind in found}
+    found: dict[str, dict[str, Any]] = json.loads(done.stdout)
+    return found
+
+
+def registered_with(infra: Infra, mode: str) -> dict[str, dict[str, Any]]:
+    """The functions that the app registers as infra/ sets it up with the two accounts."""
+    return registered(tuple(sorted(_environment(infra, mode).items())))
 
 
 def _functions(infra: Infra) -> Problems:
-    wanted = blob_functions((ROOT / "function_app.py").read_text(encoding="utf-8"))
     listed = infra.events.all("var")["sources"].value
     assert listed is not None
     rows = [properties(item) for item in items(listed)]
-    given = {literal(row["functionName"]): literal(row["container"]) for row in rows}
-    if given != wanted:
-        yield f"events.bicep: subscribes {given}; function_app.py has {wanted}"
+    subscribed = {
+        _put_in(row["functionName"], {"toLower(flowLogAccountName)": account}): (
+            f"FLOW_LOGS_{account.upper()}",
+            literal(row["container"]),
+        )
+        for row in rows
+        for account in ACCOUNTS
+    }
+    for mode in MODES:
+        triggers = {
+            name: (trigger["connection"], trigger["path"].removesuffix("/{name}"))
+            for name, trigger in registered_with(infra, mode).items()
+            if trigger["type"] == "blobTrigger"
+        }
+        wanted = subscribed if mode == "events" else {}
+        if triggers != wanted:
+            yield f"events.bicep: subscribes {wanted} with mode={mode}; function_app.py has {triggers}"
 
 
-def _tables_and_containers(infra: Infra) -> Problems:
+def _queues(infra: Infra) -> Problems:
+    made = _made(infra)["host queueNames"]
+    for mode in MODES:
+        for name, trigger in registered_with(infra, mode).items():
+            if trigger["type"] == "queueTrigger" and trigger["queueName"] not in made:
+                yield f"main.bicep: makes queues {made}; function {name} waits for {trigger['queueName']}"
+
+
+def _made(infra: Infra) -> dict[str, set[str]]:
+    """What the storage accounts are made with: account and parameter, and the values."""
     made = {}
     for module in infra.main.all("module").values():
         if module.target == "modules/storage.bicep":
             for key, value in properties(module.body["params"]).items():
                 named = items(value) if value.type == "array" else [value]
                 made[f"{module.name} {key}"] = {literal(item) or "" for item in named}
+    return made
+
+
+def _tables_and_containers(infra: Infra) -> Problems:
+    made = _made(infra)
     tables = {
         name
         for path in (ROOT / "shared").rglob("*.py")

@@ -22,7 +22,6 @@ import pytest
 import tree_sitter_powershell
 from tree_sitter import Language, Parser
 
-from tests import infra_rules
 from tools.azure_cli import SNAPSHOT, KnownCommands
 from tools.commands import ROOT, fill_in, read_script
 
@@ -35,8 +34,22 @@ RESULTS = (
     "/subscriptions/sub-app/resourceGroups/group-app/providers/Microsoft.Storage/storageAccounts/results"
 )
 TOPIC = "/subscriptions/sub-{0}/resourceGroups/group-{0}/providers/Microsoft.EventGrid/systemTopics/topic-{0}"
-FUNCTIONS = "flowtally-x/ingest_nsg\nflowtally-x/ingest_vnet\nflowtally-x/sweep"
-OUTPUTS = {"functionAppId": APP, "resultsAccountId": RESULTS, "systemTopicIds": TOPIC.format("logs")}
+INGEST = [f"ingest_{kind}_{account}" for kind in ("nsg", "vnet") for account in ("logs", "east", "west")]
+FUNCTIONS = "\n".join(f"flowtally-x/{name}" for name in ("sweep", *INGEST))
+
+
+def topics(*names: str) -> str:
+    """The output that says of each account where its topic is."""
+    return " ".join(name + TOPIC.format(name) for name in names)
+
+
+OUTPUTS = {
+    "functionAppId": APP,
+    "resultsAccountId": RESULTS,
+    "accountTopics": topics("logs"),
+    "countingMode": "events",
+}
+SCHEDULE = {**OUTPUTS, "countingMode": "schedule"}
 AZ = """#!{python} -IS
 import json, sys
 from pathlib import Path
@@ -49,7 +62,8 @@ options = dict(zip(arguments, arguments[1:]))
 command = " ".join(arguments[: next(at for at, each in enumerate(arguments) if each.startswith("-"))])
 if command == "account show" and "--subscription" in arguments:
     command += " --subscription"
-answers = scenario[f"{{command}} {{options.get('--query', '')}}".strip()]
+question = f"{{command}} {{options.get('--query', '')}}".strip()
+answers = scenario.get(f"{{question}} of {{options.get('--subscription')}}") or scenario[question]
 asked_before = sum(json.loads(line)[1 : len(arguments) + 1] == arguments for line in before)
 answer = answers[min(asked_before, len(answers) - 1)]
 if answer is None:
@@ -68,8 +82,19 @@ class Ran:
     asked: list[list[str]]
     slept: int
 
+    def all(self, command: str) -> list[list[str]]:
+        return [words for words in self.asked if " ".join(words[1:]).startswith(command)]
+
     def count(self, command: str) -> int:
-        return sum(" ".join(words[1:]).startswith(command) for words in self.asked)
+        return len(self.all(command))
+
+    @property
+    def deployments(self) -> list[list[str]]:
+        return self.all("deployment group create")
+
+    @property
+    def deleted(self) -> list[list[str]]:
+        return self.all("eventgrid system-topic event-subscription delete")
 
 
 class Place:
@@ -96,6 +121,9 @@ class Place:
             "functionapp keys list systemKeys.blobs_extension": [KEY],
             "functionapp keys list systemKeys.blobs_extension && 'there'": ["there"],
             "deployment group create": [""],
+            "resource list [].id": [""],
+            "eventgrid system-topic event-subscription list [].name": [""],
+            "eventgrid system-topic event-subscription delete": [""],
         }
 
     def write(self, name: str, source: str) -> None:
@@ -138,16 +166,15 @@ def deployment(topic: str, *more: str, script: str) -> list[str]:
     return [
         *("az", "deployment", "group", "create", "--subscription", f"sub-{topic}"),
         *("--resource-group", f"group-{topic}", "--name", "flowtally-events"),
-        *("--template-file", script, "--output", "none", "--parameters", f"systemTopicName=topic-{topic}"),
-        *(f"functionAppId={APP}", f"resultsAccountId={RESULTS}", *more),
+        *("--template-file", script, "--output", "none", "--parameters", f"flowLogAccountName={topic}"),
+        *(f"systemTopicName=topic-{topic}", f"functionAppId={APP}", f"resultsAccountId={RESULTS}", *more),
     ]
 
 
 def test_an_app_that_runs_is_subscribed(place: Place, shell: str) -> None:
     ran = place.run(shell, "flowtally")
     assert ran.status == 0, ran.errors
-    assert ran.asked[-1] == deployment("logs", script=str(place.infra / "events.bicep"))
-    assert ran.count("deployment group create") == 1
+    assert ran.deployments == [deployment("logs", script=str(place.infra / "events.bicep"))]
     assert ran.count("deployment group show --resource-group flowtally --name main ") == len(OUTPUTS)
     assert "flowtally doctor" in ran.out
     assert ran.slept == 0
@@ -155,7 +182,7 @@ def test_an_app_that_runs_is_subscribed(place: Place, shell: str) -> None:
 
 def test_the_real_parser_takes_all_that_it_asks_for(place: Place, shell: str) -> None:
     ran = place.run(shell, "flowtally", "nsgFlowLogs=false")
-    assert len(ran.asked) == 8
+    assert len(ran.asked) == 11
     assert [problem for words in ran.asked for problem in KNOWN.check(words)] == []
     about_the_app = [words for words in ran.asked if words[1] == "functionapp"]
     assert all(words[words.index("--subscription") + 1] == "sub-app" for words in about_the_app)
@@ -168,22 +195,21 @@ def test_more_parameters_are_passed_on(place: Place, shell: str, named: list[str
     more = ["nsgFlowLogs=false", "eventTimeToLiveMinutes=10"]
     ran = place.run(shell, "flowtally", *named, *more)
     assert ran.status == 0, ran.errors
-    assert ran.asked[-1][-2:] == more
-    assert ran.count(f"deployment group show --resource-group flowtally --name {[*named, 'main'][0]} ") == 3
+    assert ran.deployments[-1][-2:] == more
+    assert ran.count(f"deployment group show --resource-group flowtally --name {[*named, 'main'][0]} ") == 4
 
 
 def test_azd_gives_the_outputs_by_the_environment(place: Place, shell: str) -> None:
-    topics = " ".join(TOPIC.format(name) for name in ("east", "west"))
-    ran = place.run(shell, outputs={**OUTPUTS, "systemTopicIds": topics})
+    ran = place.run(shell, outputs={**OUTPUTS, "accountTopics": topics("east", "west")})
     assert ran.status == 0, ran.errors
     assert ran.count("deployment group show") == 0
     script = str(place.infra / "events.bicep")
-    assert ran.asked[-2:] == [deployment("east", script=script), deployment("west", script=script)]
+    assert ran.deployments == [deployment("east", script=script), deployment("west", script=script)]
 
 
 def test_an_argument_counts_more_than_the_environment(place: Place, shell: str) -> None:
-    ran = place.run(shell, "flowtally", outputs={**OUTPUTS, "systemTopicIds": TOPIC.format("other")})
-    assert ran.asked[-1] == deployment("logs", script=str(place.infra / "events.bicep"))
+    ran = place.run(shell, "flowtally", outputs={**OUTPUTS, "accountTopics": topics("other")})
+    assert ran.deployments == [deployment("logs", script=str(place.infra / "events.bicep"))]
 
 
 @pytest.mark.parametrize("left_out", [*OUTPUTS, None])
@@ -228,13 +254,18 @@ def test_after_about_ten_minutes_it_gives_up_and_says_why(
 
 
 @pytest.mark.parametrize(
-    "others", ["flowtally-x/ingest_nsg", "flowtally-x/ingest_vnets\nflowtally-x/ingest_nsg"]
+    "others",
+    [
+        "flowtally-x/ingest_nsg_logs",
+        "flowtally-x/ingest_vnet_logs2\nflowtally-x/ingest_nsg_logs",
+        "flowtally-x/ingest_nsg_logs\nflowtally-x/ingest_vnet",
+    ],
 )
 def test_another_version_s_functions_stop_it_at_once(place: Place, shell: str, others: str) -> None:
     place.answers["functionapp function list [].name"] = [others]
     ran = place.run(shell, "flowtally")
     assert ran.status != 0
-    assert "app flowtally-x has no function ingest_vnet, but: " in ran.errors
+    assert "app flowtally-x has no function ingest_vnet_logs, but: " in ran.errors
     assert ran.slept == 0
     assert ran.count("deployment group create") == 0
 
@@ -251,6 +282,7 @@ def test_a_failed_deployment_has_no_outputs(place: Place, shell: str, name: str)
 @pytest.mark.parametrize(
     ("question", "message"),
     [
+        ("resource list [].id", "the system topics of subscription sub-app could not be listed"),
         ("account show", "is not signed in. Run: az login"),
         ("account show --subscription", "can't see subscription"),
         *(
@@ -276,8 +308,7 @@ def test_a_step_that_fails_stops_it_and_is_named(
 
 def test_the_first_topic_that_fails_is_the_last_that_is_tried(place: Place, shell: str) -> None:
     place.answers["deployment group create"] = [None]
-    topics = " ".join(TOPIC.format(name) for name in ("east", "west"))
-    ran = place.run(shell, outputs={**OUTPUTS, "systemTopicIds": topics})
+    ran = place.run(shell, outputs={**OUTPUTS, "accountTopics": topics("east", "west")})
     assert ran.status != 0
     assert ran.count("deployment group create") == 1
 
@@ -286,7 +317,7 @@ def test_parameters_may_stand_alone_where_azd_gives_the_outputs(place: Place, sh
     ran = place.run(shell, "nsgFlowLogs=false", outputs=OUTPUTS)
     assert ran.status == 0, ran.errors
     assert ran.count("deployment group show") == 0
-    assert ran.asked[-1][-1] == "nsgFlowLogs=false"
+    assert ran.deployments[-1][-1] == "nsgFlowLogs=false"
     refused = place.run(shell, "nsgFlowLogs=false")
     assert refused.status != 0
     assert "usage: infra/events.sh RESOURCE_GROUP" in refused.errors
@@ -317,17 +348,84 @@ def test_the_queries_give_what_the_stand_in_answers() -> None:
     assert jmespath.search("[].name", [{"name": "flowtally-x/ingest_nsg"}]) == ["flowtally-x/ingest_nsg"]
 
 
-def names_in(script: str, before: str) -> set[str]:
-    (line,) = re.findall(rf"^{re.escape(before)}(.*)$", script, re.MULTILINE)
-    return set(re.findall(r"\w+", line))
+MADE = "/subscriptions/sub-{0}/resourceGroups/group-{0}/providers/Microsoft.EventGrid/systemTopics/{1}"
 
 
-def test_scripts_template_and_app_name_the_same_functions() -> None:
-    app = set(infra_rules.blob_functions((ROOT / "function_app.py").read_text()))
-    template = set(re.findall(r"functionName: '(\w+)'", (INFRA / "events.bicep").read_text()))
-    assert app == template
-    assert names_in((INFRA / "events.sh").read_text(), "functions=") == app
-    assert names_in((INFRA / "events.ps1").read_text(), "$functions = ") == app
+def deletion(topic: str, name: str) -> list[str]:
+    _, _, subscription, _, group, *_, topic_name = topic.split("/")
+    return [
+        *("az", "eventgrid", "system-topic", "event-subscription", "delete", "--subscription", subscription),
+        *("--resource-group", group, "--system-topic-name", topic_name, "--name", name, "--yes"),
+    ]
+
+
+def test_the_subscriptions_of_an_account_that_is_gone_are_deleted(place: Place, shell: str) -> None:
+    """Its topic is known by its name; those of others, and of other apps, are left alone."""
+    gone = MADE.format("app", "flowtally-x-old")
+    others = [MADE.format("app", name) for name in ("flowtally-x2-old", "somebody-s")]
+    given = TOPIC.format("logs").replace("group-logs", "GROUP-logs")  # Azure keeps to no case in ids
+    place.answers["resource list [].id of sub-app"] = ["\n".join([*others, gone])]
+    place.answers["resource list [].id of sub-logs"] = [given]
+    place.answers["eventgrid system-topic event-subscription list [].name"] = [
+        "flowtally-x-vnet\nflowtally-x-nsg\nflowtally-x2-nsg\nmine"
+    ]
+    ran = place.run(shell, "flowtally")
+    assert ran.status == 0, ran.errors
+    assert ran.deleted == [deletion(gone, "flowtally-x-nsg"), deletion(gone, "flowtally-x-vnet")]
+    assert "deleting flowtally-x-nsg at flowtally-x-old, whose events are not wanted any more" in ran.errors
+    assert len(ran.deployments) == 1
+    assert [problem for words in ran.asked for problem in KNOWN.check(words)] == []
+    listed = ran.all("resource list")
+    assert [words[words.index("--subscription") + 1] for words in listed] == ["sub-app", "sub-logs"]
+
+
+def test_in_schedule_all_subscriptions_of_the_app_are_deleted(place: Place, shell: str) -> None:
+    """Also at a topic that was there before; the app isn't asked, as it has no functions for events."""
+    made, given = MADE.format("app", "flowtally-x-old"), TOPIC.format("logs")
+    place.answers["resource list [].id of sub-app"] = [made]
+    place.answers["resource list [].id of sub-logs"] = [f"{MADE.format('logs', 'somebody-s')}\n{given}"]
+    place.answers["eventgrid system-topic event-subscription list [].name"] = ["flowtally-x-nsg\nmine"]
+    place.answers["functionapp function list [].name"] = [None]
+    ran = place.run(shell, outputs=SCHEDULE)
+    assert ran.status == 0, ran.errors
+    assert ran.deleted == [deletion(made, "flowtally-x-nsg"), deletion(given, "flowtally-x-nsg")]
+    assert ran.deployments == []
+    assert ran.count("functionapp") == 0
+    assert "the app looks every five minutes" in ran.out
+
+
+def test_in_schedule_there_may_be_nothing_to_delete(place: Place, shell: str) -> None:
+    ran = place.run(shell, outputs=SCHEDULE)
+    assert (ran.status, ran.deleted, ran.deployments) == (0, [], [])
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("eventgrid system-topic event-subscription list [].name", "at topic-logs could not be listed"),
+        ("eventgrid system-topic event-subscription delete", "flowtally-x-nsg could not be deleted"),
+    ],
+)
+def test_a_deletion_that_fails_is_named(place: Place, shell: str, question: str, message: str) -> None:
+    place.answers["resource list [].id"] = [TOPIC.format("logs")]
+    place.answers["eventgrid system-topic event-subscription list [].name"] = ["flowtally-x-nsg"]
+    place.answers[question] = [None]
+    ran = place.run(shell, outputs=SCHEDULE)
+    assert ran.status != 0
+    assert message in ran.errors
+    assert "flowtally doctor" not in ran.out
+
+
+def test_scripts_and_template_name_the_same_functions_and_subscriptions() -> None:
+    """That these are the app's functions is a rule of tests/infra_rules.py."""
+    template = (INFRA / "events.bicep").read_text()
+    functions = re.findall(r"functionName: '(\w+)\$\{toLower\(flowLogAccountName\)\}'", template)
+    subscriptions = re.findall(r"name: '\$\{appName\}(-\w+)'", template)
+    assert len(functions) == len(subscriptions) == 2
+    for name in ("events.sh", "events.ps1"):
+        script = (INFRA / name).read_text()
+        assert re.findall(r"\b(ingest_[a-z]+_)", script) == functions
+        assert re.findall(r'"\$app(-[a-z]+)"', script) == subscriptions
 
 
 def calls(name: str) -> list[list[str]]:
@@ -337,7 +435,7 @@ def calls(name: str) -> list[list[str]]:
 
 
 def test_the_two_scripts_ask_for_the_same() -> None:
-    assert len(calls("events.sh")) == 6
+    assert len(calls("events.sh")) == 9
     assert calls("events.ps1") == calls("events.sh")
 
 

@@ -14,7 +14,16 @@ import pytest
 
 from tests import azure_types
 from tests.bicep import Bicep, read, text
-from tests.infra_rules import ROOT, UNDEFINED, Infra, blob_functions, of_bicep, of_project, read_infra
+from tests.infra_rules import (
+    ACCOUNTS,
+    ROOT,
+    UNDEFINED,
+    Infra,
+    of_bicep,
+    of_project,
+    read_infra,
+    registered_with,
+)
 
 INFRA = ROOT / "infra"
 PAGE = ROOT / "docs" / "deploy.md"
@@ -85,12 +94,20 @@ def test_what_does_not_fit_the_app_is_found(slip: Slip, tmp_path: Path) -> None:
     assert slip.said in "\n".join(of_project(broken(slip, tmp_path)))
 
 
-def test_the_functions_are_those_of_the_app() -> None:
-    functions = blob_functions((ROOT / "function_app.py").read_text())
-    assert functions == {
-        "ingest_nsg": "insights-logs-networksecuritygroupflowevent",
-        "ingest_vnet": "insights-logs-flowlogflowevent",
+def test_each_account_has_functions_of_its_own_and_in_schedule_none(infra: Infra) -> None:
+    """As infra/ sets the app up: the rules compare what events.bicep subscribes with this."""
+    with_events, by_schedule = (registered_with(infra, mode) for mode in ("events", "schedule"))
+    assert with_events["ingest_vnet_stflowlogsweu"] == {
+        "type": "blobTrigger",
+        "direction": "IN",
+        "name": "blob",
+        "path": "insights-logs-flowlogflowevent/{name}",
+        "connection": "FLOW_LOGS_STFLOWLOGSWEU",
+        "source": "EventGrid",
     }
+    added = with_events.keys() - by_schedule.keys()
+    wanted = {f"ingest_{kind}_{account}" for kind in ("nsg", "vnet") for account in ACCOUNTS}
+    assert {name for name in added if name.startswith("ingest_")} == wanted
 
 
 def resources_alone(file: Bicep) -> str:

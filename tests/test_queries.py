@@ -66,6 +66,7 @@ class Rule:
     severity: int
     window: str
     frequency: str
+    needsEvents: bool  # noqa: N815 -- as alerts.bicep names it
 
     def fires(self, value: float) -> bool:
         """Whether Azure would call somebody."""
@@ -82,8 +83,9 @@ def read_value(source: str) -> Any:
     """A literal, or the content of the file that is loaded."""
     if loaded := re.fullmatch(r"loadTextContent\('(.+)'\)", source):
         return (ALERTS.parent / loaded[1]).read_text()
-    text = re.fullmatch(r"'(.*)'", source)
-    return text[1].replace(r"\'", "'") if text else int(source)
+    if text := re.fullmatch(r"'(.*)'", source):
+        return text[1].replace(r"\'", "'")
+    return source == "true" if source in ("true", "false") else int(source)
 
 
 RULES = [*read_rules()]

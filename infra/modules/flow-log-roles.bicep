@@ -12,6 +12,9 @@ param flowLogAccountName string
 @description('What the app may do with blobs.')
 param blobRole 'owner' | 'reader'
 
+@description('Whether the app has blob triggers for this account.')
+param hasTrigger bool
+
 @description('Object ids of the users, groups and pipelines that may read the flow logs.')
 param readerObjectIds string[]
 
@@ -38,7 +41,7 @@ resource appOnBlobs 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 
 // Without it the host cannot note a blob that it gives up in queue webjobs-blobtrigger-poison of this account, and
 // stops.
-resource appOnQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+resource appOnQueues 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (hasTrigger) {
   scope: account
   name: guid(account.id, appId, queueDataContributor)
   properties: {

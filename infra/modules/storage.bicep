@@ -1,4 +1,4 @@
-// A storage account that answers to identities only, with its containers and tables.
+// A storage account that answers to identities only, with its containers, queues and tables.
 
 import { skuType, tagsType } from '../types.bicep'
 
@@ -18,6 +18,9 @@ param sku skuType = 'Standard_LRS'
 
 @description('Blob containers to make.')
 param containerNames string[] = []
+
+@description('Queues to make.')
+param queueNames string[] = []
 
 @description('Tables to make.')
 param tableNames string[] = []
@@ -74,6 +77,18 @@ resource containers 'Microsoft.Storage/storageAccounts/blobServices/containers@2
   }
 ]
 
+resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {
+  parent: account
+  name: 'default'
+}
+
+resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = [
+  for name in queueNames: {
+    parent: queueService
+    name: name
+  }
+]
+
 resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2025-06-01' = {
   parent: account
   name: 'default'
@@ -119,7 +134,7 @@ resource expiry 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01
   }
 }
 
-// From here on whoever has the outputs can rely on containers and tables being there.
+// From here on whoever has the outputs can rely on containers, queues and tables being there.
 @description('Resource id of the account.')
 output id string = account.id
 
