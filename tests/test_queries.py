@@ -66,7 +66,7 @@ class Rule:
     severity: int
     window: str
     frequency: str
-    needsEvents: bool  # noqa: N815 -- as alerts.bicep names it
+    mode: str
 
     def fires(self, value: float) -> bool:
         """Whether Azure would call somebody."""
@@ -83,12 +83,12 @@ def read_value(source: str) -> Any:
     """A literal, or the content of the file that is loaded."""
     if loaded := re.fullmatch(r"loadTextContent\('(.+)'\)", source):
         return (ALERTS.parent / loaded[1]).read_text()
-    if text := re.fullmatch(r"'(.*)'", source):
-        return text[1].replace(r"\'", "'")
-    return source == "true" if source in ("true", "false") else int(source)
+    text = re.fullmatch(r"'(.*)'", source)
+    return text[1].replace(r"\'", "'") if text else int(source)
 
 
 RULES = [*read_rules()]
+BOTH_MODES = {rule.name for rule in RULES if not rule.mode}
 
 QUERIES = {
     **{f"alert {rule.name}": rule.query for rule in RULES},
@@ -158,6 +158,8 @@ def test_an_alert_measures_the_one_column_of_its_query(analysed: dict[str, dict[
 
 def refusals(rule: Rule) -> Iterator[str]:
     """Why Azure would not take a rule, or would overlook what it looks for."""
+    if rule.mode not in ("", "events", "schedule"):
+        yield "mode"
     if rule.severity not in range(5):
         yield "severity"
     if rule.operator not in OPERATORS:
@@ -191,6 +193,7 @@ def test_every_rule_is_one_that_azure_takes() -> None:
 @pytest.mark.parametrize(
     ("slip", "refused"),
     [
+        ({"mode": "event"}, "mode"),
         ({"severity": 9}, "severity"),
         ({"operator": "Less"}, "operator"),
         ({"window": "PT7M"}, "window"),
@@ -250,10 +253,10 @@ class Telemetry:
         found = self.database.sql(translate(query))
         return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
-    def firing(self) -> set[str]:
-        """The alerts that call somebody."""
+    def firing(self, mode: str) -> set[str]:
+        """The alerts of a mode that call somebody."""
         found = set()
-        for rule in RULES:
+        for rule in (rule for rule in RULES if rule.mode in ("", mode)):
             (row,) = self.ask(rule.query)
             if rule.fires(row[rule.column]):
                 found.add(rule.name)
@@ -282,6 +285,8 @@ class Scene:
     hour: datetime
     good: Telemetry
     telemetry: Telemetry
+    ago: timedelta = timedelta()
+    """How long ago the app writes what it writes: the queries see no other clock."""
 
     def after_a_good_hour(self) -> None:
         """All was well until now."""
@@ -321,7 +326,9 @@ class Scene:
 
     def host_says(self, message: str, level: int) -> None:
         """The host writes a line of its own."""
-        self.telemetry.add("traces", message=message, severityLevel=level)
+        self.telemetry.add(
+            "traces", message=message, severityLevel=level, timestamp=datetime.now(UTC) - self.ago
+        )
 
     def _note(self, function: str, invoke: Callable[[], bool]) -> None:
         before = len(self.running.logs)
@@ -397,7 +404,7 @@ def event_comes_late(scene: Scene) -> None:
 def events_are_lost(scene: Scene) -> None:
     """Blobs grow, and no event comes: twice, until the sweep finds them."""
     scene.after_a_good_hour()
-    for _ in range(2):
+    for scene.ago in (timedelta(minutes=30), timedelta()):
         scene.forget_blobs()
         scene.blobs()
         scene.timer("sweep")
@@ -405,7 +412,7 @@ def events_are_lost(scene: Scene) -> None:
 
 def no_event_ever_comes(scene: Scene) -> None:
     """Blobs grow, and neither has an event come before."""
-    for _ in range(2):
+    for scene.ago in (timedelta(minutes=30), timedelta()):
         scene.forget_blobs()
         scene.blobs()
         scene.timer("sweep")
@@ -481,7 +488,14 @@ SCENES: Mapping[Callable[[Scene], None], set[str]] = {
     host_stops: {"host-stopped"},
     host_gives_up: {"poison-messages"},
 }
-"""What happens, and which alerts fire then: these and no others."""
+"""What happens, and which alerts fire then with mode=events: these and no others."""
+
+ONLY_IN_SCHEDULE: Mapping[Callable[[Scene], None], set[str]] = {
+    only_events: {"nothing-swept"},
+    nothing: {"nothing-swept"},
+    storage_refuses_all: {"nothing-swept"},
+}
+"""Which alerts of mode=schedule alone fire then. Those of both modes fire as above."""
 
 NOT_RUN = {"workbook telemetry"}
 """Queries that only the parser has seen: the engine has no ``estimate_data_size()``."""
@@ -499,11 +513,16 @@ def test_each_alert_fires_on_its_fault_and_is_silent_in_a_good_hour(
             scene = Scene(running, stores, traffic, NIGHT - number * 48 * HOUR, good, telemetry)
             happens(scene)
             traffic.fault = None
-            assert telemetry.firing() == firing, happens.__doc__
+            assert telemetry.firing("events") == firing, happens.__doc__
+            both = firing & BOTH_MODES
+            assert telemetry.firing("schedule") == both | ONLY_IN_SCHEDULE.get(happens, set()), (
+                happens.__doc__
+            )
             for word, facts in scene.lines:
                 written.setdefault(word, set()).update(facts)
             everything.take(telemetry)
-    assert set().union(*SCENES.values()) == {rule.name for rule in RULES}, "every alert was seen to fire"
+    seen = set().union(*SCENES.values(), *ONLY_IN_SCHEDULE.values())
+    assert seen == {rule.name for rule in RULES}, "every alert was seen to fire"
     assert unwritten(QUERIES, written) == {}
     misspelt = {"slip": QUERIES["alert lag"].replace("LagSeconds)", "Lag)")}
     assert unwritten(misspelt, written) == {"slip": {"Lag"}}
