@@ -231,6 +231,7 @@ def of_project(infra: Infra) -> Problems:
         yield from _secrets(file, infra)
         yield from _locks(file)
         yield from _publishing_policies(file)
+        yield from _record_types(file)
     yield from _abroad(infra)
     yield from _order(infra)
     yield from _conditional(infra)
@@ -239,6 +240,7 @@ def of_project(infra: Infra) -> Problems:
     yield from settings
     if not settings:  # with wrong ones the app doesn't start
         yield from _defaults(infra)
+        yield from _export_command(infra)
         yield from _functions(infra)
         yield from _queues(infra)
     yield from _tables_and_containers(infra)
@@ -451,6 +453,13 @@ def _locks(file: Bicep) -> Problems:
                 yield f"{file.at(resource.node)}: {resource.name} needs {key}: {wanted}"
 
 
+def _record_types(file: Bicep) -> Problems:
+    """What isn't logged can't be counted."""
+    for node in walk(file.root):
+        if node.type == "object" and "recordTypes" in properties(node):
+            yield f"{file.at(node)}: recordTypes leaves something out of the flow logs"
+
+
 def _publishing_policies(file: Bicep) -> Problems:
     for resource in file.all("resource").values():
         if resource.target.startswith(PUBLISHING_POLICY) and not re.search(
@@ -529,11 +538,17 @@ def _put_in(node: Any, values: Mapping[str, str]) -> str:
     return re.sub(r"\$\{(.*?)\}", lambda found: values.get(found[1], found[0]), text(node)[1:-1])
 
 
+def _connection(infra: Infra, account: str) -> str:
+    """What the settings of an account begin with."""
+    value = infra.main.all("var")["connections"].value
+    assert value is not None
+    return _put_in(bare(value), {"toUpper(account.name)": account.upper()})
+
+
 def _app_settings(infra: Infra, mode: str) -> dict[str, Any]:
     """The app's settings with the two accounts: name, and the expression of the value."""
     values = {name: each.value for name, each in infra.main.all("var").items() if each.value is not None}
     app = properties(infra.main.all("resource")["functionApp"].body["properties"])
-    connection = bare(values["connections"])
     settings: dict[str, Any] = {}
     for name in names(properties(app["siteConfig"])["appSettings"]):
         value = values[text(name)]
@@ -543,8 +558,8 @@ def _app_settings(infra: Infra, mode: str) -> dict[str, Any]:
         objects = [properties(each) for each in walk(value) if each.type == "object"]
         pairs = [each for each in objects if each.keys() == {"name", "value"}]
         for account in accounts:
-            prefix = _put_in(connection, {"toUpper(account.name)": account.upper()})
-            settings |= {_put_in(pair["name"], {"connections[i]": prefix}): pair["value"] for pair in pairs}
+            given = {"connections[i]": _connection(infra, account)}
+            settings |= {_put_in(pair["name"], given): pair["value"] for pair in pairs}
     return settings
 
 
@@ -611,6 +626,30 @@ def _defaults(infra: Infra) -> Problems:
 
 def _without_mode(values: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in values.items() if name != "FLOWTALLY_MODE"}
+
+
+def _export_command(infra: Infra) -> Problems:
+    """The command line gets the settings of the app, but for its identity: that is whoever is signed in."""
+    output = infra.main.all("output").get("exportCommand")
+    if output is None:
+        yield "main.bicep: has no output exportCommand"
+        return
+    names = {
+        name.replace("${connections[i]}", _connection(infra, account))
+        for name in re.findall(r"([\w${}\[\]]+)=\$\{", text(output.node))
+        for account in ACCOUNTS
+    }
+    values = _environment(infra, "schedule")
+    try:
+        given = read_settings({name: values.get(name, "") for name in names})
+    except BadSettings as error:
+        yield f"main.bicep: exportCommand: {error}"
+        return
+    of_app = read_settings(values)
+    if [each.service_uri for each in given.flow_logs] != [each.service_uri for each in of_app.flow_logs]:
+        yield "main.bicep: exportCommand has other flow logs than the app"
+    if given.mode != of_app.mode:
+        yield "main.bicep: exportCommand has another mode than the app"
 
 
 @cache
