@@ -37,7 +37,7 @@ from shared.flowlog.blob_name import CONTAINERS, kind_of
 from shared.ledger.store import Ledger
 from shared.record_types import Hours, first_hour_of_day, notice_left_out
 from shared.settings import Connection, Settings, check_service_uri, read_settings
-from shared.status import ROLLED_UP_WITHIN
+from shared.status import ROLLED_UP_WITHIN, rolled_up_until
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
 from shared.times import HOUR, floor_hour
@@ -354,11 +354,11 @@ class _Stores:
 
     def check_views(self, step: str) -> Finding:
         """When the last rollup began that failed nowhere."""
-        looked_at = self.counts.looked_at()
+        looked_at = rolled_up_until(self.counts.work.all("roll-up").values())
         if looked_at is None:
             to_do = "the app's timer runs it every five minutes; flowtally rollup does it now"
             return Finding(step, "note", "no rollup has ended yet", to_do)
-        age = self.tables.server_time() - looked_at.time
+        age = self.tables.server_time() - looked_at
         if age > ROLLED_UP_WITHIN:
             to_do = "look for the rollup's errors: docs/operate.md; flowtally rollup does it meanwhile"
             return Finding(step, "failed", f"last rolled up {_ago(age)}", to_do)

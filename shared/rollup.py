@@ -2,26 +2,31 @@
 
 Which hours have to be made again is told by *fingerprints*: of the ledger entries that have a share in an
 hour, and of the hours that a day consists of. They are compared with the index for the hours that ended not
-long before the last complete rollup, for those that a note says came late, and for those that the caller asks
-for. A period is always made anew, never added to, and its row of the index is written last.
+long before the scope's last complete rollup, for those that a note says came late, and for those that the
+caller asks for. A period is always made anew, never added to, and its row of the index is written last.
+
+How far it has come is known of each scope by itself (its work row), so one that fails is looked at again
+from there, and the scopes may be rolled up by as many processes as there are. What was made is noted, and
+then made of all scopes of the kind together: see ``join``.
 
 Rollups may run side by side, may be late by any time, and may die: see ``periods``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from typing import Self
 
-from shared.counts.index import Period, all_of, day_period, hour_period, is_all
-from shared.counts.store import SCOPES, Counts, LookedAt
+from shared.counts.index import Period, all_of, day_period, hour_period, hours_of, is_all
+from shared.counts.store import SCOPES, Counts
+from shared.counts.work import Work
 from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable, Unexpected
-from shared.flowlog.blob_name import CONTAINERS, Kind, kind_of, parse_blob_name
+from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
 from shared.ingest import LATE_AFTER
+from shared.join import NOTED_AGAIN_AFTER, Joined, Joiner, describe_in_catalog
 from shared.ledger.store import Foreign, LateNote, Ledger, Posted
 from shared.periods import OVER_AFTER, Job, PeriodMaker, shares_of
 from shared.tables import Columns
@@ -44,7 +49,6 @@ AT_ONCE = timedelta(days=3)
 """A longer time is made day by day."""
 
 _EVER = datetime(2000, 1, 1, tzinfo=UTC)
-_MOST_ATTEMPTS = 5
 
 
 @dataclass(slots=True)
@@ -63,6 +67,7 @@ class RolledUp:
     left: list[str] = field(default_factory=list)
 
     def __iadd__(self, other: "RolledUp") -> Self:
+        self.scopes += other.scopes
         self.hours += other.hours
         self.days += other.days
         self.of_all += other.of_all
@@ -71,10 +76,26 @@ class RolledUp:
             self.fail(name, error)
         return self
 
+    def add_joined(self, joins: Iterable[Joined]) -> None:
+        """Add what was made of all scopes of a kind together."""
+        for joined in joins:
+            self.hours += joined.mended
+            self.of_all += joined.made
+            self.rows += joined.rows
+            for name, error in joined.failed:
+                self.fail(name, error)
+
     def fail(self, name: str, error: FlowtallyError) -> None:
         """Note that something failed; once, though two days may need it."""
         if not any(name == other and str(error) == str(known) for other, known in self.failed):
             self.failed.append((name, error))
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether something failed that may go well the next time. What is malformed stays so until somebody
+        mends it.
+        """
+        return any(isinstance(error, (Unavailable, Unexpected, Conflict)) for _, error in self.failed)
 
     def row(self) -> dict[str, int]:
         """All in figures, named as columns are."""
@@ -91,57 +112,109 @@ def rollup(
     again: bool = False,
     progress: Callable[[float], None] = lambda _: None,
 ) -> RolledUp:
-    """Make all periods that may have changed, and of those from ``since`` on that have.
+    """Make all periods that may have changed, and of those from ``since`` on that have: of all scopes, and
+    then of all scopes of each kind together.
 
     With ``again`` all that the ledger has is made anew, whatever the index says. Some scopes at a time. One
     that fails doesn't hold up the others: it is in ``failed``, and is looked at again the next time.
     ``progress`` is told now and then which part of the time has been done, from 0 to 1.
     """
-    all_notes, bad_notes, now = ledger.late_notes()
-    notes = [note for note in all_notes if not note.compared or now - note.noted > NOTES_KEPT]
-    looked_at, marker = counts.looked_at(), views.marker()
-    if looked_at is None or not marker:
-        counts.create_tables()
-        marker = views.make_marker()
-    known = looked_at is not None and looked_at.marker == marker and not again
-    recent = _looks_back(min(looked_at.time, now), now) if looked_at and known else _EVER
-    first = floor_hour(max(min(since or recent, recent), _EVER))
-    by_scope: dict[str, list[LateNote]] = {}
-    for note in notes:
-        by_scope.setdefault(note.scope, []).append(note)
+    notes, bad_notes, now = ledger.late_notes()
+    works, marker = counts.work.all("roll-up"), _marker_of(counts, views)
     strangers: list[MalformedInput] = []
+    scopes = [*ledger.scopes(strangers)]
     bad_rows: dict[str, MalformedInput] = {}
-    catalog, of_all = counts.catalogs(bad_rows)
+    catalog = counts.catalog(bad_rows)
     job = _Rollup(
         ledger,
         counts,
         PeriodMaker(ledger, counts, views, now, marker, again),
-        [*ledger.scopes(strangers)],
-        (first, floor_hour(now) + DAY),
-        by_scope,
-        catalog | {all_of(kind): row for kind, row in of_all.items()},
+        {scope: _recent(works.get(f"roll-up~{scope}"), marker, now, since, again=again) for scope in scopes},
+        _by_scope(notes, now),
+        catalog,
     )
-    done = job.run(progress)
+    joiner = Joiner(job.maker)
+    done = job.run(progress, joiner)
+    for kind in CONTAINERS:  # at last: before, not all days are there that the scopes say that they have
+        described = attempt(partial(joiner.describe, kind), all_of(kind))
+        if isinstance(described, FlowtallyError):
+            done.fail(all_of(kind), described)
     done.failed += [("a late note", error) for error in bad_notes]
     done.failed += [("a row of the ledger", error) for error in strangers]
     # Those that aren't there any more were made anew by this rollup.
     done.failed += [("the catalog", error) for scope, error in bad_rows.items() if scope not in job.catalog]
-    for note in notes:
-        if not any(name.startswith((note.scope, all_of(kind_of(note.scope)))) for name, _ in done.failed):
-            _follow(note, ledger, now)
-    # What is malformed stays so until somebody mends it; only what may pass is worth looking at again.
-    may_pass = Unavailable, Unexpected, Conflict
-    if done.scopes and not any(isinstance(error, may_pass) for _, error in done.failed):
-        counts.keep_looked_at(LookedAt(now, marker))
+    passed = [scope for scope in scopes if scope not in job.out]
+    _follow(notes, ledger, now, done)
+    counts.work.keep([_looked_at(scope, works, now, marker) for scope in passed])
+    for work in works.values():
+        if work.what not in job.recent:
+            counts.work.drop(work)  # the ledger has nothing of it any more
     return done
 
 
-def _follow(note: LateNote, ledger: Ledger, now: datetime) -> None:
-    """Say of a late note that its hour was compared, or drop it, when it is old enough."""
-    if now - note.noted > NOTES_KEPT:
-        ledger.drop_note(note)
-    elif now - note.noted > NOTES_FOLLOWED:
-        ledger.keep_note(note)
+def roll_up(scope: str, ledger: Ledger, counts: Counts, views: Views, work: Work) -> tuple[RolledUp, Work]:
+    """Make all periods of a scope that may have changed, and leave a note of each to the next join.
+
+    ``work`` is what is known of earlier rollups of this scope. It is given back with what is known by now.
+    """
+    notes, bad_notes, now = ledger.late_notes(scope)
+    marker = _marker_of(counts, views)
+    known, _ = counts.described(scope)
+    job = _Rollup(
+        ledger,
+        counts,
+        PeriodMaker(ledger, counts, views, now, marker, again=False),
+        {scope: _recent(work, marker, now, None, again=False)},
+        _by_scope(notes, now),
+        {scope: known} if known else {},
+    )
+    done = job.run(lambda _: None, None)
+    done.failed += [("a late note", error) for error in bad_notes]
+    _follow(notes, ledger, now, done)
+    if done.may_pass:
+        return done, work
+    return done, replace(work, looked_at=now, said=marker)
+
+
+def _marker_of(counts: Counts, views: Views) -> str:
+    """The marker of the table of rows; a new one if there is none, as then the table is new."""
+    marker = views.marker()
+    if not marker:
+        counts.create_tables()
+        marker = views.make_marker()
+    return marker
+
+
+def _looked_at(scope: str, works: Mapping[str, Work], now: datetime, marker: str) -> Work:
+    work = works.get(f"roll-up~{scope}", Work("roll-up", scope))
+    return replace(work, looked_at=now, said=marker, ended=now, tries=0, failed_since=None, why="")
+
+
+def _recent(
+    work: Work | None, marker: str, now: datetime, since: datetime | None, *, again: bool
+) -> "_Hours":
+    """From which hour to which a scope is looked at, whatever notes say."""
+    known = work is not None and work.said == marker and not again
+    recent = _looks_back(min(work.looked_at, now), now) if work and work.looked_at and known else _EVER
+    return floor_hour(max(min(since or recent, recent), _EVER)), floor_hour(now) + DAY
+
+
+def _by_scope(notes: Iterable[LateNote], now: datetime) -> dict[str, list[LateNote]]:
+    """The notes that are followed now."""
+    followed = [note for note in notes if not note.compared or now - note.noted > NOTES_KEPT]
+    ordered = sorted(followed, key=lambda note: note.scope)
+    return {scope: [*its] for scope, its in groupby(ordered, key=lambda note: note.scope)}
+
+
+def _follow(notes: Iterable[LateNote], ledger: Ledger, now: datetime, done: RolledUp) -> None:
+    """Say of late notes that their hour was compared, or drop them, when they are old enough."""
+    for note in chain.from_iterable(_by_scope(notes, now).values()):
+        if any(name.startswith(note.scope) for name, _ in done.failed):
+            continue
+        if now - note.noted > NOTES_KEPT:
+            ledger.drop_note(note)
+        elif now - note.noted > NOTES_FOLLOWED:
+            ledger.keep_note(note)
 
 
 def _looks_back(looked_at: datetime, now: datetime) -> datetime:
@@ -160,98 +233,68 @@ type _Hours = tuple[datetime, datetime]
 
 @dataclass(frozen=True, slots=True)
 class _Rollup:
-    """One rollup: of all ``scopes`` the hours in ``recent``, and those that ``notes`` name, by scope.
+    """One rollup: of each scope the hours in ``recent``, and those that ``notes`` name.
 
     A few days are made at once. More are made day by day, first of each scope and then of all together, so
     that what is there can be asked for, and that no more is in memory than what is known of a day.
 
     - ``catalog``: its rows, as far as they are known;
     - ``nexts``: of each scope, the first hour that the ledger has from where it was looked for last;
-    - ``made``: the hours of all scopes of a kind that have been made, and aren't in the catalog yet;
-    - ``out``: the scopes that failed as a whole, and the kinds of which not all could be made.
+    - ``out``: the scopes of which something failed that may go well the next time.
     """
 
     ledger: Ledger
     counts: Counts
     maker: PeriodMaker
-    scopes: Sequence[str]
-    recent: _Hours
+    recent: Mapping[str, _Hours]
     notes: Mapping[str, list[LateNote]]
     catalog: dict[str, Columns]
     nexts: dict[str, datetime | None] = field(default_factory=dict)
-    made: dict[Kind, _Hours] = field(default_factory=dict)
     out: set[str] = field(default_factory=set)
 
-    def run(self, progress: Callable[[float], None]) -> RolledUp:
-        """Make what has changed."""
-        done = RolledUp(scopes=len(self.scopes))
+    def run(self, progress: Callable[[float], None], joiner: Joiner | None) -> RolledUp:
+        """Make what has changed: of each scope, and with a ``joiner`` of all together, too."""
+        done = RolledUp(scopes=len(self.recent))
         began = None
+        one = next(iter(self.recent)) if len(self.recent) == 1 else ""
         for first, last in self._windows():
-            window = _Window(self, (first, last), self.counts.fingerprints(first, last))
+            known = self.counts.fingerprints(first, last, one, self.maker.now)
+            window = _Window(self, (first, last), known)
             began = began or first
-            scopes = [scope for scope in self.scopes if scope not in self.out]
+            scopes = [scope for scope in self.recent if scope not in self.out]
             for number, (scope, result) in enumerate(work_on(scopes, window.roll_scope, WORKERS, "rollup")):
                 if isinstance(result, FlowtallyError):
                     done.fail(scope, result)
                     self.out.add(scope)
                 else:
                     done += result
+                    if result.may_pass:
+                        self.out.add(scope)
                 at = min(first + (last + HOUR - first) * (number / len(scopes)), self.maker.now)
                 progress((at - began) / max(self.maker.now - began, HOUR))
-            window.roll_all(done)
+            if joiner:
+                done.add_joined(joiner.join_all(last))
             self.maker.just_stored.forget()
             if self.maker.again:
                 done.left += window.find_left(done)
-        for kind in self.made.keys() - self.out:
-            self._describe_all(kind, done)
         return done
 
     def hours_of(self, scope: str, window: _Hours) -> list[_Hours]:
         """From which hour to which a scope is to be looked at in a window."""
         first, last = window
-        its = self._spans(self.notes.get(scope, ()))
+        its = self._spans([scope])
         return [(max(begin, first), min(end, last)) for begin, end in its if begin <= last and first <= end]
 
     def describe(self, scope: str, describe: Callable[[Columns | None], Columns]) -> None:
-        """Write a row of the catalog: what its key stands for, and which hours there are. ``describe`` makes
-        it of what is known.
-
-        Another rollup may describe it at the same time: what either knows stays.
+        """Write a scope's row of the catalog: what its key stands for, and which hours there are.
+        ``describe`` makes it of what is known.
         """
-        known, etag = self.catalog.get(scope), None
-        for _ in range(_MOST_ATTEMPTS):
-            row = describe(known)
-            if row == known:
-                return
-            if etag is not None:
-                with suppress(Conflict):
-                    self.counts.describe(row, etag)
-                    self.catalog[scope] = row
-                    return
-            known, etag = self.counts.described(scope)
-        raise Conflict(f"others keep describing {scope}; left to the next rollup")
-
-    def all_are_made(self, kind: Kind, first: datetime, last: datetime, done: RolledUp) -> None:
-        """Note that these hours of all scopes of a kind have been made, and say so in the catalog; but of
-        earlier days, which are added to those that there were, when the last of them has been made.
-        """
-        if kind in self.out:
-            return
-        self.made[kind] = self.made.get(kind, (first, last))[0], last
-        known = self.catalog.get(all_of(kind))
-        if known is None or last + HOUR >= known["FirstPeriod"]:
-            self._describe_all(kind, done)
-
-    def _describe_all(self, kind: Kind, done: RolledUp) -> None:
-        many = sum(kind_of(scope) == kind and not is_all(scope) for scope in self.catalog)
-        describe = partial(_description_of_all, kind, self.made[kind], many)
-        described = attempt(partial(self.describe, all_of(kind), describe), all_of(kind))
-        if isinstance(described, FlowtallyError):
-            done.fail(all_of(kind), described)
+        row = describe_in_catalog(self.counts, scope, self.catalog.get(scope), describe)
+        self.catalog[scope] = row
 
     def _windows(self) -> Iterator[_Hours]:
         """From which hour to which is to be made at once, in order."""
-        for first, last in self._spans(chain.from_iterable(self.notes.values())):
+        for first, last in self._spans(self.recent):
             begin: datetime | None = first
             while begin and last - begin > AT_ONCE:
                 # An hour depends on its neighbours' entries, too.
@@ -264,10 +307,14 @@ class _Rollup:
             if begin and begin <= last:
                 yield begin, last
 
-    def _spans(self, notes: Iterable[LateNote]) -> list[_Hours]:
-        """From which hour to which is to be looked at, in order."""
+    def _spans(self, scopes: Iterable[str]) -> list[_Hours]:
+        """From which hour to which is to be looked at of these scopes, in order."""
+        spans = set()
+        for scope in scopes:
+            spans.add(self.recent[scope])
+            spans |= {(note.hour - HOUR, note.hour + HOUR) for note in self.notes.get(scope, ())}
         joined: list[_Hours] = []
-        for first, last in sorted([self.recent, *((note.hour - HOUR, note.hour + HOUR) for note in notes)]):
+        for first, last in sorted(spans):
             if joined and first <= joined[-1][1] + HOUR:
                 joined[-1] = joined[-1][0], max(joined[-1][1], last)
             else:
@@ -275,26 +322,28 @@ class _Rollup:
         return joined
 
     def _first_from(self, hour: datetime) -> datetime | None:
-        """The first hour from this one on that the ledger or the index has anything of."""
-        for scope in self.scopes:
+        """The first hour from this one on that the ledger has anything of that is to be looked at; or the
+        index, where all is made anew.
+        """
+        for scope, (first, _) in self.recent.items():
             known = self.nexts.get(scope, hour - HOUR)
-            if known is not None and known < hour:
+            if first <= hour + HOUR and known is not None and known < hour:
                 self.nexts[scope] = self.ledger.first_hour(scope, hour)
-        found = [*self.nexts.values(), self.counts.first_hour(hour)]
-        return min((each for each in found if each), default=None)
+        found = [*self.nexts.values()]
+        if self.maker.again:
+            found.append(self.counts.first_hour(hour))
+        return min((each for each in found if each and each >= hour), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
-    """Some hours of a rollup. ``fingerprints``: of what has been made of their days, by scope (or all of a
-    kind) and period; ``tried``: what of it this rollup has made, or failed to make; ``checked``: which hours
-    of which scopes were looked at.
+    """Some hours of a rollup. ``fingerprints``: of what has been made of their days, by scope and period;
+    ``checked``: which hours of which scopes were looked at.
     """
 
     job: _Rollup
     hours: _Hours
     fingerprints: dict[tuple[str, Period], str]
-    tried: set[tuple[str, Period]] = field(default_factory=set)
     checked: set[tuple[str, datetime]] = field(default_factory=set)
 
     @property
@@ -319,50 +368,6 @@ class _Window:
             if isinstance(described, FlowtallyError):
                 done.fail(scope, described)
         return done
-
-    def roll_all(self, done: RolledUp) -> None:
-        """Make what has changed of all scopes of each kind together."""
-        for kind in CONTAINERS:
-            result = attempt(partial(self._roll_kind, kind), all_of(kind))
-            if isinstance(result, FlowtallyError):
-                self.job.out.add(kind)
-                done.fail(all_of(kind), result)
-            else:
-                done += result
-
-    def _roll_kind(self, kind: Kind) -> RolledUp:
-        """Make what has changed of all scopes of a kind together, day by day."""
-        done = RolledUp()
-        scopes: dict[datetime, dict[str, str]] = {}
-        for (scope, period), fingerprint in self.fingerprints.items():
-            if period.grain == "hour" and not is_all(scope) and kind_of(scope) == kind:
-                scopes.setdefault(period.begin, {})[scope] = fingerprint
-        for day, hours in groupby(sorted(scopes), key=day_period):
-            its = {hour: scopes[hour] for hour in hours}
-            self._roll_day_of_all(all_of(kind), day, its, done)
-            if done.failed:
-                self.job.out.add(kind)
-            self.job.all_are_made(kind, min(its), max(its), done)
-        return done
-
-    def _roll_day_of_all(
-        self, everyone: str, day: Period, hours: Mapping[datetime, Mapping[str, str]], done: RolledUp
-    ) -> None:
-        """Make those of a day's hours that have changed, of these scopes, and then the day, if it is over."""
-        jobs = []
-        for hour, scopes in hours.items():
-            period = hour_period(hour)
-            if self._is_due(everyone, period, self.maker.fingerprint_of_all(scopes)):
-                for scope, its in scopes.items():
-                    if (scope, period) not in self.tried and self.maker.is_begun(scope, hour, its):
-                        done.hours += self._make(scope, [self.maker.hour_anew(scope, hour)], done)
-                jobs.append(
-                    self.maker.hour_of_all(everyone, hour, self.fingerprints.get((everyone, period), ""))
-                )
-        made = self._make(everyone, jobs, done)
-        done.of_all += made
-        if made == len(jobs):
-            done.of_all += sum(self._make_day(everyone, day, done))
 
     def find_left(self, done: RolledUp) -> list[str]:
         """The hours that were made some time, and in which nothing in the ledger has a share any more."""
@@ -399,7 +404,7 @@ class _Window:
 
     def _made_of(self, scope: str, day: Period) -> dict[datetime, str]:
         """Those of a day's hours that have been made, of which state."""
-        hours = {hour: self.fingerprints.get((scope, hour_period(hour)), "") for hour in _hours_of(day)}
+        hours = {hour: self.fingerprints.get((scope, hour_period(hour)), "") for hour in hours_of(day)}
         return {hour: fingerprint for hour, fingerprint in hours.items() if fingerprint}
 
     def _make_day(self, scope: str, day: Period, done: RolledUp) -> tuple[int, int]:
@@ -416,16 +421,21 @@ class _Window:
         return self.maker.again or self.fingerprints.get((scope, period)) != fingerprint
 
     def _make(self, scope: str, jobs: Sequence[Job], done: RolledUp) -> int:
-        """Make periods; gives how many were made."""
+        """Make periods, with a note to the next join; gives how many were made."""
+        if not jobs:
+            return 0
         made = 0
+        kind, periods = kind_of(scope), [job.period for job in jobs]
+        began = self.job.counts.note_to_join(kind, periods)
         for period, result in self.maker.make(scope, jobs):
-            self.tried.add((scope, period))
             if isinstance(result, FlowtallyError):
                 done.fail(f"{scope}~{period.key[1:]}", result)
                 continue
             made += 1
             done.rows += result.rows
             self.fingerprints[scope, period] = result.fingerprint
+        if self.job.ledger.server_time() - began > NOTED_AGAIN_AFTER:
+            self.job.counts.note_to_join(kind, periods)  # a join may have passed meanwhile
         return made
 
 
@@ -490,10 +500,6 @@ def _by_hour(entries: Iterable[Posted | Foreign]) -> Iterator[_Hour]:
     yield from ready(datetime.max.replace(tzinfo=UTC))
 
 
-def _hours_of(day: Period) -> Iterator[datetime]:
-    return (day.begin + number * HOUR for number in range(24))
-
-
 def _description(first: datetime, newest: Posted, known: Columns | None) -> Columns:
     """A scope's row of the catalog, from its first hour, its newest entry, and what was known of it."""
     blob = parse_blob_name(newest.entry.blob_name, CONTAINERS[kind_of(newest.scope)])
@@ -512,17 +518,3 @@ def _description(first: datetime, newest: Posted, known: Columns | None) -> Colu
         return row
     newer = known if known["LastPeriod"] > row["LastPeriod"] else row
     return {**newer, "FirstPeriod": min(first, known["FirstPeriod"])}
-
-
-def _description_of_all(kind: Kind, made: _Hours, scopes: int, known: Columns | None) -> Columns:
-    """The row of the catalog of all scopes of a kind, of which these hours have been made."""
-    first, last = made
-    return {
-        "PartitionKey": SCOPES,
-        "RowKey": all_of(kind),
-        "Scope": all_of(kind),
-        "Kind": kind,
-        "FirstPeriod": min(first, known["FirstPeriod"]) if known else first,
-        "LastPeriod": max(last, known["LastPeriod"]) if known else last,
-        "Scopes": scopes,
-    }

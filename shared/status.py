@@ -1,12 +1,13 @@
 """Status: is everything counted? What is stored against what was read, by scope and hour."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from shared.blobs import FlowLogs
 from shared.counts.store import Counts
+from shared.counts.work import Work
 from shared.flowlog.blob_name import CONTAINERS
 from shared.flows import find_logs
 from shared.ledger.store import Ledger
@@ -89,8 +90,7 @@ def compute_status(
     status.rows = [row for _, row in sorted(rows.items())]
     end = min(now, floor_hour(until) + HOUR)
     status.notices = notice_left_out(states, floor_hour(since), end, now)
-    if looked_at := counts.looked_at():
-        status.counts_of = looked_at.time
+    status.counts_of = rolled_up_until(counts.work.all("roll-up").values())
     if not rows and not flow_logs.has_containers():
         status.problems.append(
             f"the account {flow_logs.account} has no flow logs: neither of the containers that Network "
@@ -98,6 +98,11 @@ def compute_status(
         )
     status.problems += say_counts_old(status.counts_of, first_write, status.ledger_until, now)
     return status
+
+
+def rolled_up_until(works: Iterable[Work]) -> datetime | None:
+    """When that scope was rolled up last whose turn was longest ago; ``None`` if none ever was."""
+    return min((work.looked_at for work in works if work.looked_at), default=None)
 
 
 def say_counts_old(

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
@@ -20,6 +20,7 @@ from click.testing import Result
 from shared.blobs import FlowLogs
 from shared.counts.index import read_partition
 from shared.counts.store import Counts
+from shared.counts.work import Work
 from shared.entities import from_chunks
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.flowlog.rejects import RejectCounts
@@ -96,6 +97,11 @@ class Stores:
         done = rollup(self.ledger, self.counts, self.views, since, again=again)
         assert done.failed == [], done.failed[:3]
         return done
+
+    def rolled_up_at(self, moment: datetime, scope: str = "nsg~any") -> None:
+        """Let the last rollup of each scope have begun then; or of one, if there was none."""
+        works = self.counts.work.all("roll-up").values() or [Work("roll-up", scope)]
+        self.counts.work.keep([replace(work, looked_at=moment) for work in works])
 
     def put(self, nic: Nic, hour: datetime, data: bytes) -> BlobName:
         """Write a whole blob at once."""

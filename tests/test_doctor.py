@@ -19,7 +19,6 @@ from click.testing import CliRunner
 from shared import advice, cli
 from shared.advice import Where
 from shared.connection import credential
-from shared.counts.store import LookedAt
 from shared.doctor import _ago, examine, innermost
 from tests.identity import CLIENT_ID, Identity, certify, identity, token
 from tests.system import HOUR, Stores, blob_of, create_all, flow, host, record
@@ -398,7 +397,7 @@ def test_no_flow_log_was_ever_written_to_the_account(stores: Stores) -> None:
 
 def test_events_that_do_not_arrive_and_views_that_stand_still(stores: Stores) -> None:
     stores.put(NIC, LAST_HOUR, blob_of(record(LAST_HOUR, flow(LAST_HOUR))))
-    stores.counts.keep_looked_at(LookedAt(stores.flow_logs.now() - timedelta(hours=1), ""))
+    stores.rolled_up_at(stores.flow_logs.now() - timedelta(hours=1))
     code, found = examined(stores.environment)
     assert (code, outcomes(found, "failed")) == (1, ["counting", "views"])
     assert "1 of 1 blobs" in found["counting"]["Found"]

@@ -59,6 +59,11 @@ def day_period(moment: datetime) -> Period:
     return Period(day_of(moment), "day")
 
 
+def hours_of(day: Period) -> list[datetime]:
+    """A day's hours."""
+    return [day.begin + number * HOUR for number in range(24)]
+
+
 def read_partition(partition: str) -> Period:
     """The period of a partition of the index; ``ValueError`` if it is none."""
     text = partition.removeprefix("~")

@@ -15,7 +15,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched, groupby
+from typing import Any
 
+from azure.core.exceptions import ResourceModifiedError, ResourceNotFoundError
+
+from shared.connection import storage_errors
 from shared.counts.health import HEALTH_COLUMNS, HEALTH_MEASURES, Health
 from shared.counts.index import (
     HEAD_TYPES,
@@ -25,8 +29,10 @@ from shared.counts.index import (
     Period,
     SweepFinding,
     all_of,
+    day_period,
     head_columns,
     hour_period,
+    hours_of,
     index_columns,
     is_all,
     read_partition,
@@ -34,23 +40,29 @@ from shared.counts.index import (
     to_head,
     to_written,
 )
+from shared.counts.work import WorkRows
 from shared.entities import check_columns, from_chunks, refuse_row, to_chunks
-from shared.errors import Conflict, MalformedInput
-from shared.flowlog.blob_name import Kind, kind_of
-from shared.tables import END, Columns, Found, Tables, query
+from shared.errors import Conflict, MalformedInput, Unavailable
+from shared.flowlog.blob_name import CONTAINERS, Kind, kind_of
+from shared.tables import END, Columns, Found, Tables, if_unchanged, query
 from shared.tally import packing
 from shared.tally.hour_counts import HourCounts
 from shared.tally.packing import Chosen, Wanted
-from shared.times import HOUR, day_key, hour_key
+from shared.times import HOUR, day_key, floor_hour, hour_key
 from shared.transactions import MOST_OPERATIONS, Put, transact
 
 SCOPES = "~scopes"
 """PartitionKey of the catalog; RowKey is the scope, or what stands for all scopes of a kind."""
 
+_FEW_HOURS = 30
+"""Of so many hours the index is asked one by one, where it is one scope's."""
+
 _HEAD = "head"
 _FOUND = "found~"
 """What the RowKeys of sweeps' findings begin with: ``found~{scope}~{account}``, or ``found~~{account}``."""
-_LOOKED_AT = "~looked-at"
+_TO_JOIN = "~to-join"
+"""PartitionKey of the notes that a period of a scope has been made; RowKey ``{kind}~{period's key}``."""
+
 _MADE_ANEW = "then run `flowtally rollup --again`: it is made anew"
 
 _INDEX_TYPES: dict[str, type] = {
@@ -80,11 +92,16 @@ _FOUND_TYPES: dict[str, type] = {
 
 
 @dataclass(frozen=True, slots=True)
-class LookedAt:
-    """When the last rollup began that failed nowhere; ``marker``: of the ``flowstats`` that it wrote to."""
+class JoinNote:
+    """A period of some scope of a kind has been made, or is about to be; ``noted`` is when that was said.
+    ``followed``: all scopes of the kind together have been made of it since.
+    """
 
-    time: datetime
-    marker: str
+    kind: Kind
+    period: Period
+    noted: datetime
+    followed: bool
+    etag: str
 
 
 class Counts:
@@ -93,6 +110,7 @@ class Counts:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
         self._counts = tables.table("flowcounts")
+        self.work = WorkRows(tables)
 
     def create_tables(self) -> None:
         """Create the tables that aren't there."""
@@ -100,7 +118,7 @@ class Counts:
 
     def now(self) -> datetime:
         """The storage service's clock, by a request of its own."""
-        self._get(_LOOKED_AT, "rollup")
+        self._get(SCOPES, "~")
         return self._tables.server_time()
 
     # Counts
@@ -172,15 +190,35 @@ class Counts:
 
     # The index
 
-    def fingerprints(self, first: datetime, last: datetime) -> dict[tuple[str, Period], str]:
+    def fingerprints(
+        self, first: datetime, last: datetime, scope: str = "", now: datetime | None = None
+    ) -> dict[tuple[str, Period], str]:
         """Of what state a period was made, by scope (or all of a kind) and period: of the days that ``first``
         and ``last`` lie in, of those in between, and of all their hours.
+
+        With a ``scope`` of that alone; then of the first and the last day only the hours asked for, and their
+        neighbours. A short time up to ``now`` is asked for hour by hour, as the index has all scopes side by
+        side.
         """
-        found = {}
+        begin, end = f"~{day_key(first)}", f"~{day_key(last)}24"
+        found: dict[tuple[str, Period], str] = {}
+        if scope and now:
+            until = min(floor_hour(now) + HOUR, last)
+            hours = [first + number * HOUR for number in range(-1, (until - first) // HOUR + 1)]
+            if len(hours) <= _FEW_HOURS:
+                days = {day_period(hour): None for hour in hours if day_period(hour).end <= now}
+                # Of a day that is over all hours are needed.
+                whole = {hour for day in days for hour in hours_of(day)}
+                for period in [*map(hour_period, sorted(whole.union(hours))), *days]:
+                    if its := self.indexed(scope, period).fingerprint:
+                        found[scope, period] = its
+                begin = f"~{hour_key(until + HOUR)}"
+        which = " and RowKey eq @scope" if scope else ""
+        ends: dict[str, Any] = {"first": begin, "last": end, "scope": scope}
         for row in query(
             self._counts,
-            "PartitionKey ge @first and PartitionKey le @last",
-            {"first": f"~{day_key(first)}", "last": f"~{day_key(last)}24"},
+            f"PartitionKey ge @first and PartitionKey le @last{which}",
+            ends,
             select=["PartitionKey", "RowKey", "Fingerprint"],
         ):
             fingerprint = row.columns.get("Fingerprint")
@@ -215,6 +253,18 @@ class Counts:
             return self._read_indexed(row)
         except MalformedInput:
             return Indexed(etag=row.etag)
+
+    def made_of(self, hour: datetime, kind: Kind) -> dict[str, str]:
+        """Of what state an hour was made, of each scope of a kind."""
+        partition = hour_period(hour).index
+        select = ["PartitionKey", "RowKey", "Fingerprint"]
+        rows = query(self._counts, "PartitionKey eq @hour", {"hour": partition}, select=select)
+        found = {row.columns["RowKey"]: row.columns.get("Fingerprint") for row in rows}
+        return {
+            scope: fingerprint
+            for scope, fingerprint in found.items()
+            if isinstance(fingerprint, str) and _is_scope(scope) and kind_of(scope) == kind
+        }
 
     def scopes_of(self, hour: datetime, kind: Kind) -> dict[str, Indexed]:
         """What the index says of an hour, of each scope of a kind, in the order of their keys."""
@@ -383,24 +433,56 @@ class Counts:
         """Write a row of the catalog in the place of the one that has this ETag, or ``Conflict``."""
         transact(self._counts, SCOPES, [Put({**row, "PartitionKey": SCOPES}, etag)])
 
-    # How far the rollup has come
+    # What is to be joined
 
-    def looked_at(self) -> LookedAt | None:
-        """When the last rollup began that failed nowhere: it saw all that was written long before."""
-        row = self._get(_LOOKED_AT, "rollup")
-        if row is None:
-            return None
+    def note_to_join(self, kind: Kind, periods: Iterable[Period]) -> datetime:
+        """Leave a note that these periods of a scope are about to be made, and so of all scopes of its kind
+        together. Gives the storage service's clock.
+
+        To be called *before* they are made, so that no note is missing.
+        """
+        noted = self._noted_at() or self.now()
+        puts = [
+            Put({"PartitionKey": _TO_JOIN, "RowKey": f"{kind}~{period.key}", "Noted": noted})
+            for period in {period.key: period for period in periods}.values()
+        ]
+        for some in batched(puts, MOST_OPERATIONS, strict=False):
+            transact(self._counts, _TO_JOIN, some)
+        return noted
+
+    def to_join(self) -> list["JoinNote"]:
+        """The periods that were noted, by kind, in order of time; a day after its hours."""
+        notes = []
+        for row in self._range(_TO_JOIN, "", END):
+            kind, _, key = row.columns["RowKey"].partition("~")
+            noted = row.columns.get("Noted")
+            try:
+                period = read_partition(key[1:])
+            except ValueError:
+                continue  # nobody's; nothing needs it
+            if kind in CONTAINERS and isinstance(noted, datetime):
+                followed = row.columns.get("Followed") is True
+                notes.append(JoinNote(kind_of(f"{kind}~"), period, noted, followed, row.etag))
+        return sorted(notes, key=lambda note: (note.kind, note.period.end, note.period.grain == "day"))
+
+    def follow(self, note: "JoinNote") -> str:
+        """Keep a note as followed, unless it has been left again. Gives its new ETag, or the old one."""
+        columns = {**_note_keys(note), "Noted": note.noted, "Followed": True}
         try:
-            check_columns("flowcounts", row.columns, {"Time": datetime, "Marker": str}, mend="")
-        except MalformedInput:
-            return None  # as if it were the first rollup: all is looked at, and this row is written anew
-        return LookedAt(row.columns["Time"], row.columns["Marker"])
+            return transact(self._counts, _TO_JOIN, [Put(columns, note.etag)])[0]
+        except Conflict:
+            return note.etag
 
-    def keep_looked_at(self, looked_at: LookedAt) -> None:
-        """Say that all scopes have been looked at. Who is late with it makes the next rollup look at more."""
-        keys = {"PartitionKey": _LOOKED_AT, "RowKey": "rollup"}
-        columns = {**keys, "Time": looked_at.time, "Marker": looked_at.marker}
-        transact(self._counts, _LOOKED_AT, [Put(columns)])
+    def drop_note(self, note: "JoinNote") -> None:
+        """Remove a note, unless it has been left again."""
+        with storage_errors("dropping a note"), suppress(ResourceModifiedError, ResourceNotFoundError):
+            self._counts.delete_entity(_note_keys(note), **if_unchanged(note.etag))
+
+    def _noted_at(self) -> datetime | None:
+        try:
+            return self._tables.server_time()
+        except Unavailable:
+            return None  # this thread has asked for nothing yet
 
     def _get(self, partition: str, row_key: str) -> Found | None:
         """One entity; ``None`` if there is none."""
@@ -458,6 +540,10 @@ def _is_sound(row: Columns) -> bool:
     except MalformedInput:
         return False
     return True
+
+
+def _note_keys(note: JoinNote) -> dict[str, str]:
+    return {"PartitionKey": _TO_JOIN, "RowKey": f"{note.kind}~{note.period.key}"}
 
 
 def _found_key(account: str, scope: str) -> str:

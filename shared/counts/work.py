@@ -5,7 +5,7 @@ since when and why it fails. It keeps work from being done twice, lets work rest
 is what ``status`` and ``doctor`` read: a queue can't be asked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, get_args
@@ -125,9 +125,9 @@ class WorkRows:
             ended = replace(work, tries=0, ended=now, failed_since=None, why="")
         self._put(ended)
 
-    def keep(self, works: Mapping[str, Work]) -> None:
+    def keep(self, works: Iterable[Work]) -> None:
         """Write rows as they are, whatever is there."""
-        puts = [Put(_columns(work), ANY) for work in works.values()]
+        puts = [Put(_columns(work), ANY) for work in works]
         for first in range(0, len(puts), 100):
             transact(self._counts, _PARTITION, puts[first : first + 100])
 

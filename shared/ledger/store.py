@@ -187,10 +187,17 @@ class Ledger:
 
     # Rollup, sweep, status
 
-    def late_notes(self) -> tuple[list[LateNote], list[MalformedInput], datetime]:
-        """All notes; what is wrong with those that can't be read; and the storage service's clock."""
+    def late_notes(self, scope: str = "") -> tuple[list[LateNote], list[MalformedInput], datetime]:
+        """All notes, or those of a scope; what is wrong with those that can't be read; and the storage
+        service's clock.
+        """
         notes, refused = [], []
-        for found in query(self._ledger, "PartitionKey eq @late", {"late": LATE}):
+        first = f"{scope}~" if scope else ""
+        for found in query(
+            self._ledger,
+            "PartitionKey eq @late and RowKey ge @first and RowKey lt @last",
+            {"late": LATE, "first": first, "last": f"{first}{END}"},
+        ):
             columns = found.columns
             scope, _, hour_text = columns["RowKey"].rpartition("~")
             hour = _hour(hour_text)
