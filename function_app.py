@@ -2,8 +2,9 @@
 
 import logging
 import os
-from datetime import timedelta
+from collections.abc import Callable
 from itertools import product
+from typing import List  # noqa: UP035 -- the worker's code knows no `func.Out[list[str]]`
 from urllib.parse import urlsplit
 
 import azure.functions as func
@@ -14,19 +15,21 @@ from shared.blobs import FlowLogs
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import CONTAINERS, Kind, parse_blob_name
 from shared.ingest import ingest
-from shared.rollup import rollup
 from shared.settings import ingest_function, read_settings
 from shared.stores import open_stores
 from shared.summary import summary
-from shared.sweep import sweep
-from shared.times import floor_hour
+from shared.work import QUEUE, Dispatcher, HandedOut
+
+Messages = func.Out[List[str]]  # noqa: UP006 -- as above
 
 log = logging.getLogger("flowtally")
 logging.getLogger("azure").setLevel(logging.WARNING)
 
 settings = read_settings(os.environ)
 stores = open_stores(settings)
-accounts, ledger, counts, views = stores.accounts, stores.ledger, stores.counts, stores.views
+accounts, ledger, counts = stores.accounts, stores.ledger, stores.counts
+
+dispatcher = Dispatcher(stores, settings)
 
 app = func.FunctionApp()
 
@@ -67,29 +70,56 @@ if settings.mode != "schedule":
         ingest_when_grown(each, kind)
 
 
+# Timers only say what there is to do; the function `work` does it, in as many processes as it takes.
+
+
+def hand_out(what: Callable[[], HandedOut], work: Messages) -> None:
+    """Put messages into the queue."""
+    with summary("handed out") as line:
+        handed_out = what()
+        for name in handed_out.strangers:
+            log.warning("not a flow log, passed over: %s", name)
+        for name, error in handed_out.failed:
+            log.error("failed, left to the next time: %s: %s", name, error)
+        if handed_out.messages:
+            work.set([message.text() for message in handed_out.messages])
+        line.say(**handed_out.row())
+
+
 @app.function_name("sweep")
 @app.timer_trigger("timer", schedule=settings.sweep_schedule)
-def sweep_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's signature
-    """Count what events did not bring."""
-    with summary("swept") as line:
-        now = counts.now()
-        swept = sweep(
-            accounts, ledger, counts, floor_hour(now - settings.sweep_since), now + timedelta(hours=1)
-        )
-        for problem in swept.problems():
-            log.warning("%s", problem)
-        line.say(**swept.row())
+@app.queue_output("work", QUEUE, "AzureWebJobsStorage")
+def sweep_timer(timer: func.TimerRequest, work: Messages) -> None:  # noqa: ARG001 -- the host's signature
+    """Let all flow logs be swept."""
+    hand_out(dispatcher.hand_out_sweeps, work)
 
 
-@app.function_name("rollup")
-@app.timer_trigger("timer", schedule=settings.rollup_schedule)
-def rollup_timer(timer: func.TimerRequest) -> None:  # noqa: ARG001 -- the host's signature
-    """Make the views say what the ledger says."""
-    with summary("rolled up") as line:
-        done = rollup(ledger, counts, views)
-        for scope, error in done.failed:
-            log.error("failed, left to the next rollup: %s: %s", scope, error)
-        line.say(**done.row())
+@app.function_name("daily")
+@app.timer_trigger("timer", schedule="0 17 2 * * *")
+@app.queue_output("work", QUEUE, "AzureWebJobsStorage")
+def daily_timer(timer: func.TimerRequest, work: Messages) -> None:  # noqa: ARG001 -- the host's signature
+    """Let the last days of all flow logs be swept."""
+    hand_out(dispatcher.hand_out_daily, work)
+
+
+def rollup_timer(timer: func.TimerRequest, work: Messages) -> None:  # noqa: ARG001 -- the host's signature
+    """Let all scopes be rolled up."""
+    hand_out(dispatcher.hand_out_rollups, work)
+
+
+if settings.mode != "schedule":  # there a sweep rolls up what it has counted
+    to_queue = app.queue_output("work", QUEUE, "AzureWebJobsStorage")
+    by_timer = app.timer_trigger("timer", schedule=settings.rollup_schedule)
+    app.function_name("rollup")(by_timer(to_queue(rollup_timer)))
+
+
+@app.function_name("work")
+@app.queue_trigger("message", QUEUE, "AzureWebJobsStorage")
+@app.queue_output("follow", QUEUE, "AzureWebJobsStorage")
+def do_work(message: func.QueueMessage, follow: Messages) -> None:
+    """Do what a message says."""
+    if following := dispatcher.do(message.get_body().decode(errors="replace")):
+        follow.set([each.text() for each in following])
 
 
 def respond(request: func.HttpRequest, answer: http_api.Answer) -> func.HttpResponse:

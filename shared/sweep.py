@@ -172,8 +172,8 @@ class Swept:
             "Malformed": self.counted.malformed,
         }
 
-    def problems(self) -> Iterator[str]:
-        """What the caller should be told, a line each; archived blobs are named together."""
+    def warnings(self) -> Iterator[str]:
+        """What was passed over, a line each; archived blobs are named together."""
         for name in self.strangers:
             yield f"not a flow log, passed over: {name}"
         if self.archived:
@@ -182,8 +182,6 @@ class Swept:
                 f"archived before it was counted, passed over: {self.archived[0]}{many}; "
                 "bring what is wanted back to the cool or hot tier, and sweep again"
             )
-        for name, error in self.failed:
-            yield f"failed, left to the next sweep: {name}: {error}"
 
 
 # Flow logs
@@ -351,15 +349,16 @@ def sweep(
     """
     swept = Swept()
     logs: list[ScopeLog] = []
-    began = counts.now()
+    looked_for: list[str] = []
     for account, found in work_on(accounts, _find_if_there, len(accounts), "accounts"):
         if isinstance(found, FlowtallyError):
             swept.failed.append((f"account {account.account}", found))
             continue
         logs += found[0]
         swept.strangers += found[1]
-        looked_for(account.account, counts, since, until, began)
-    return catch_up(logs, ledger, counts, since, until, swept=swept, on_progress=on_progress)
+        looked_for.append(account.account)
+    catching = _CatchingUp(ledger, counts, swept, looked_for=looked_for)
+    return _catch_up(catching, logs, since, until, on_progress)
 
 
 def _find_if_there(account: FlowLogs) -> tuple[list[ScopeLog], list[str]]:
@@ -367,32 +366,28 @@ def _find_if_there(account: FlowLogs) -> tuple[list[ScopeLog], list[str]]:
     return find_flow_logs(account)
 
 
-def looked_for(account: str, counts: Counts, since: datetime, until: datetime, began: datetime) -> None:
-    """Note that an account's flow logs were looked for, after these hours were over."""
-    first = max(since, floor_hour(began) - 30 * DAY)  # before, and without a flow log, nobody asks
-    known = counts.findings(first, until, (account, ""))
-    if not known:
-        counts.create_tables()  # they may not be there yet
-    hours = [first + number * HOUR for number in range(max((until - first) // HOUR + 1, 0))]
-    keys = [FlowLogHour(account, "", hour) for hour in hours if hour + HOUR + OVER_AFTER <= began]
-    counts.keep_findings({key: (SweepFinding(looked_at=began), "") for key in keys if key not in known})
-
-
 def catch_up(
-    logs: Sequence[ScopeLog],
+    log: ScopeLog,
     ledger: Ledger,
     counts: Counts,
     since: datetime,
     until: datetime,
-    *,
-    most: int | None = None,
-    swept: Swept | None = None,
+    swept: Swept,
+    most: int,
+) -> None:
+    """Ingest what is behind of a flow log, newest day first, and add it to ``swept``. When so many blobs have
+    been found behind, what remains of the time is in ``left``, from an hour's beginning on.
+    """
+    _catch_up(_CatchingUp(ledger, counts, swept, most), [log], since, until)
+
+
+def _catch_up(
+    catching: "_CatchingUp",
+    logs: Sequence[ScopeLog],
+    since: datetime,
+    until: datetime,
     on_progress: Callable[[float, Swept], None] | None = None,
 ) -> Swept:
-    """Ingest what is behind of these flow logs, newest day first. With ``most``, when so many blobs have been
-    ingested, what is left of the time is in ``left``, from an hour's beginning on.
-    """
-    catching = _CatchingUp(ledger, counts, swept or Swept(), most)
     windows = [*_windows(logs, since, until, catching)]
     for number, (first, last, its) in enumerate(windows):
         if catching.is_enough():
@@ -439,14 +434,16 @@ def _days_of(log: ScopeLog, since: datetime, until: datetime) -> list[datetime]:
 
 @dataclass(slots=True)
 class _CatchingUp:
-    """What a sweep knows while it goes on. ``days``: of which days a flow log has folders, where that is
-    known; ``away``: the accounts that gave no answer.
+    """What a sweep knows while it goes on. ``most``: how many blobs are enough; ``looked_for``: the accounts
+    all of whose flow logs are looked at; ``days``: of which days a flow log has folders, where that is known;
+    ``away``: the accounts that gave no answer.
     """
 
     ledger: Ledger
     counts: Counts
     swept: Swept
-    most: int | None
+    most: int | None = None
+    looked_for: Sequence[str] = ()
     lateness: Lateness = field(default_factory=Lateness)
     days: dict[str, set[datetime]] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
@@ -464,7 +461,7 @@ class _CatchingUp:
 
     def run(self, logs: Sequence[ScopeLog], first: datetime, last: datetime) -> Iterator[float]:
         """Ingest what is behind of these hours; yields which part of them has been looked at."""
-        findings = _Findings(self.counts, logs, first, last)
+        findings = _Findings(self.counts, logs, self.looked_for, first, last)
         began = self.ledger.server_time()
         done = 0
 
@@ -534,14 +531,21 @@ class _Findings:
     behind, or the hour wasn't over when it was written. An hour without a blob is a finding, too.
     """
 
-    def __init__(self, counts: Counts, logs: Sequence[ScopeLog], since: datetime, until: datetime) -> None:
+    def __init__(
+        self,
+        counts: Counts,
+        logs: Sequence[ScopeLog],
+        looked_for: Sequence[str],
+        since: datetime,
+        until: datetime,
+    ) -> None:
         self._counts = counts
-        one = (logs[0].account.account, logs[0].scope) if len(logs) == 1 else None
+        one = (logs[0].account.account, logs[0].scope) if len(logs) == 1 and not looked_for else None
         self._known = counts.findings(since, until, one)
         if not self._known:
             counts.create_tables()  # flowcounts may have been deleted
         self._found: dict[FlowLogHour, SweepFinding] = {}
-        self._listed: list[tuple[ScopeLog, datetime, datetime]] = []
+        self._listed = [(account, "", since, until) for account in looked_for]
 
     def add(self, log: ScopeLog, compared: Compared, now: datetime) -> None:
         """Take in a blob."""
@@ -565,16 +569,16 @@ class _Findings:
 
     def listed(self, log: ScopeLog, first: datetime, last: datetime) -> None:
         """Take note that all of these hours were listed to their end."""
-        self._listed.append((log, first, last))
+        self._listed.append((log.account.account, log.scope, first, last))
 
     def keep(self, began: datetime) -> None:
         """Write what isn't known yet, of a sweep that began to look then."""
         new = {}
-        for log, first, last in self._listed:
+        for account, scope, first, last in self._listed:
             hour = first
             while hour <= last:
                 over = hour + HOUR + OVER_AFTER
-                key = FlowLogHour(log.account.account, log.scope, hour)
+                key = FlowLogHour(account, scope, hour)
                 its = self._found.get(key, SweepFinding())
                 known, etag = self._known.get(key, (SweepFinding(), ""))
                 is_new = replace(known, looked_at=its.looked_at) != its

@@ -10,7 +10,7 @@ import pytest
 
 from shared.settings import read_settings
 from tests.system import NIGHT, Stores, assert_views_are_right, blob_of, flow, record, results
-from tests.worker import ROOT, Worker, WorkerFailed, worker
+from tests.worker import ROOT, Worker, WorkerFailed, drain, queue_of_work, worker
 from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics, hour_of, whole_blob
 
 NICS = demo_nics(3)
@@ -21,6 +21,8 @@ IDENTITY = {
     "RESULTS__credential": "managedidentity",
 }
 
+QUEUE = {"queueName": "flowtally-work", "connection": "AzureWebJobsStorage"}
+QUEUE_TRIGGER = {"direction": "IN", "name": "message", "type": "queueTrigger", **QUEUE}
 HTTP_ANSWER = {"type": "http", "direction": "OUT", "name": "$return"}
 HOST_SETTINGS = {"AzureWebJobsStorage", "FUNCTIONS_WORKER_RUNTIME"}
 
@@ -36,6 +38,10 @@ def blob_trigger(container: str, source: str = "EventGrid") -> dict[str, Any]:
         "source": source,
         "properties": {"SupportsDeferredBinding": True},
     }
+
+
+def to_queue(name: str) -> dict[str, Any]:
+    return {"direction": "OUT", "name": name, "type": "queue", **QUEUE}
 
 
 def timer_trigger(schedule: str) -> dict[str, Any]:
@@ -54,13 +60,19 @@ def http_trigger(route: str, level: str = "FUNCTION") -> dict[str, Any]:
 
 
 def bindings(running: Worker) -> dict[str, dict[str, Any]]:
-    """The functions, each with what triggers it: of the others only HTTP's answer is bound. So nothing keeps
-    the host from handing over a blob's name alone, as it does where no other binding has a ``{name}``.
+    """The functions, each with what triggers it: of the others only HTTP's answer is bound, and the queue. So
+    nothing keeps the host from handing over a blob's name alone, as it does where no other binding has a
+    ``{name}``.
     """
+    wanted = {
+        "httpTrigger": [HTTP_ANSWER],
+        "timerTrigger": [to_queue("work")],
+        "queueTrigger": [to_queue("follow")],
+        "blobTrigger": [],
+    }
     for function in running.functions.values():
         others = [each for each in function.bindings if each is not function.trigger]
-        wanted = [HTTP_ANSWER] if function.trigger["type"] == "httpTrigger" else []
-        assert others == wanted
+        assert others == wanted[function.trigger["type"]]
     return {name: function.trigger for name, function in running.functions.items()}
 
 
@@ -71,7 +83,9 @@ def test_the_functions_and_what_triggers_them() -> None:
             "ingest_nsg": blob_trigger(NSG_CONTAINER),
             "ingest_vnet": blob_trigger(VNET_CONTAINER),
             "sweep": timer_trigger("0 7,37 * * * *"),
+            "daily": timer_trigger("0 17 2 * * *"),
             "rollup": timer_trigger("30 */5 * * * *"),
+            "work": QUEUE_TRIGGER,
             "questions": http_trigger("questions"),
             "scopes": http_trigger("scopes"),
             "show": http_trigger("show/{question}"),
@@ -104,6 +118,27 @@ def test_source_and_schedules_are_settings() -> None:
     assert found["ingest_vnet"] == blob_trigger(VNET_CONTAINER, "LogsAndContainerScan")
     assert found["sweep"] == timer_trigger("0 0 * * * *")
     assert found["rollup"] == timer_trigger("0 */2 * * * *")
+
+
+def test_a_schedule_has_no_trigger_on_flow_logs_and_no_rollup_of_its_own() -> None:
+    with worker(IDENTITY | {"FLOWTALLY_MODE": "schedule"}) as running:
+        found = bindings(running)
+    assert not {"ingest_nsg", "ingest_vnet", "rollup"} & found.keys()
+    assert found["sweep"] == timer_trigger("0 */5 * * * *")
+
+
+def test_each_account_has_functions_of_its_own() -> None:
+    others = {
+        f"FLOW_LOGS_{name}__blobServiceUri": f"https://{name.lower()}.blob.core.windows.net"
+        for name in ("STWEU", "STEUS2")
+    }
+    with worker({name: value for name, value in IDENTITY.items() if "FLOW" not in name} | others) as running:
+        found = bindings(running)
+    for name in ("stweu", "steus2"):
+        for kind, container in (("nsg", NSG_CONTAINER), ("vnet", VNET_CONTAINER)):
+            wanted = {**blob_trigger(container), "connection": f"FLOW_LOGS_{name.upper()}"}
+            assert found[f"ingest_{kind}_{name}"] == wanted
+    assert "ingest_nsg" not in found
 
 
 def test_a_missing_setting_fails_at_start_with_one_clear_error() -> None:
@@ -139,9 +174,9 @@ def test_the_functions_do_their_jobs(stores: Stores) -> None:
     with worker(stores.environment) as running:
         for function, nic in (("ingest_vnet", vnet), ("ingest_nsg", nsg), ("ingest_vnet", vnet)):
             assert running.invoke_blob(function, nic.container, nic.blob_name(hour)).succeeded
-        sweep, rollup = running.invoke_timer("sweep"), running.invoke_timer("rollup")
-    assert sweep.succeeded
-    assert rollup.succeeded
+        with queue_of_work(stores.environment["FLOW_LOGS"]) as queue:
+            for timer in ("sweep", "rollup", "rollup"):
+                assert drain(running, queue, running.invoke_timer(timer))
     assert_views_are_right(stores)
 
 

@@ -31,7 +31,7 @@ from typing import Any, BinaryIO, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.worker_process import Wire, load_protocol
-from tools.storage_queue import Message
+from tools.storage_queue import Message, Queue
 
 ROOT = Path(__file__).parents[1]
 PROTOCOL = ROOT / ".venv/worker-protocol"
@@ -315,6 +315,39 @@ def worker(settings: Mapping[str, str], app: Path = ROOT, packages: Path | None 
             yield running
         finally:
             running.close()
+
+
+@contextmanager
+def queue_of_work(connection_string: str) -> Iterator[Queue]:
+    """The queue that timers hand out work by, empty."""
+    queue = Queue(connection_string, "flowtally-work")
+    queue.create()
+    queue.clear()
+    try:
+        yield queue
+    finally:
+        queue.close()
+
+
+def drain(running: Worker, queue: Queue, *handed_out: Invocation) -> int:
+    """Put what invocations have handed out into the queue, and let all its messages be worked on, one after
+    the other, those among them that follow from others. Gives how many there were.
+    """
+    put_all(queue, *handed_out)
+    done = 0
+    while message := queue.take():
+        put_all(queue, running.invoke_queue("work", message))
+        queue.delete(message)
+        done += 1
+    return done
+
+
+def put_all(queue: Queue, *invocations: Invocation) -> None:
+    """Put what invocations have handed out into the queue, as the host does where they have succeeded."""
+    for each in invocations:
+        assert each.succeeded, each.error
+        for text in (text for texts in each.outputs.values() for text in texts):
+            queue.put(text)
 
 
 @cache

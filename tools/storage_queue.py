@@ -52,6 +52,10 @@ class Queue:
         """Create it, if it isn't there."""
         self._send("PUT", "", (201, 204))
 
+    def clear(self) -> None:
+        """Delete all its messages."""
+        self._send("DELETE", "/messages", (204,))
+
     def put(self, text: str, hidden_seconds: int = 0) -> None:
         """Put a message, which nobody gets before so many seconds have passed."""
         encoded = base64.b64encode(text.encode()).decode()

@@ -61,8 +61,10 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
             say(f"flowtally: {error}")
             time.sleep(watch)
             continue
-        for problem in swept.problems():
-            say(problem)
+        for warning in swept.warnings():
+            say(warning)
+        for name, failure in swept.failed:
+            say(f"failed, left to the next sweep: {name}: {failure}")
         if swept.behind or not watch:
             row = swept.row()
             print_rows(tuple(row), [row], output)

@@ -1,0 +1,371 @@
+"""Work: what timers hand out by a queue, and how each piece of it is done.
+
+A timer only says what there is to do: a message for each flow log to be swept, each scope to be rolled up,
+each day to be joined, each scope to be pruned. The Functions host takes the messages to as many processes as
+it needs. So nothing has to be done within one timer's time, and a piece that fails holds up no other.
+
+- *Soft failure*: an error is written into the work's row, and the message ends well. The next timer is the
+  retry: the host's own are five within half a second.
+- *Nothing is done twice*: a message says when it was made, and ends at once if its work has begun since, or
+  is being done. A message may be delivered twice, late, or in any order.
+- *Rest*: work that began three times and never came to its end kills its process. It rests for an hour.
+
+What a piece of work does is right in any order and beside any other: commits are conditional (``ledger``,
+``periods``). All this only saves work.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from functools import partial
+from typing import get_args
+
+from shared.blobs import FlowLog, FlowLogs
+from shared.counts.index import FlowLogHour, SweepFinding, day_period, read_partition
+from shared.counts.store import Counts
+from shared.counts.work import Kind, Work
+from shared.errors import FlowtallyError, MalformedInput
+from shared.flowlog.blob_name import CONTAINERS, kind_of
+from shared.join import NOTES_KEPT, Joiner, kind_and_day
+from shared.periods import OVER_AFTER, PeriodMaker
+from shared.rollup import roll_up
+from shared.settings import Settings
+from shared.stores import Stores
+from shared.summary import summary
+from shared.sweep import ScopeLog, Swept, catch_up, find_flow_logs, look
+from shared.times import DAY, HOUR, floor_hour, hour_key
+from shared.workers import attempt, work_on
+
+QUEUE = "flowtally-work"
+"""The queue, in the account of the host's own."""
+
+MOST_BLOBS = 1_000
+"""So many blobs a message's sweep ingests; what is left of the time is handed on."""
+
+LISTS_AT = OVER_AFTER + timedelta(minutes=2)
+"""So long after each hour's beginning flow logs and their blobs are listed next: what is found then of the
+hour before is final."""
+
+_NAMED = 20
+"""So many failures of one piece of work are logged one by one."""
+
+log = logging.getLogger("flowtally")
+
+SWEEPS_BACK = DAY
+"""So far back a sweep looks where events do the counting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A piece of work to be done: its ``kind``, to ``what``; ``made`` is when it was handed out. A sweep is
+    of the hours from ``since`` to ``until``, or of what its mode says.
+
+    ``what`` is ``{account}~{scope}`` of a sweep, a scope of a rollup or of pruning, and of a join
+    ``{kind of logs}~{yyyymmdd}``.
+    """
+
+    kind: Kind
+    what: str
+    made: datetime
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @property
+    def work(self) -> str:
+        """The work by which its row is named. Sweeps of given hours are told apart by the first of them."""
+        return f"{self.what}~{hour_key(self.since)}" if self.since else self.what
+
+    def text(self) -> str:
+        """The message as the queue has it."""
+        times = {name: each.isoformat() for name, each in self._times() if each}
+        return json.dumps({"Work": self.kind, "What": self.what, **times})
+
+    def _times(self) -> Iterator[tuple[str, datetime | None]]:
+        yield from (("Made", self.made), ("Since", self.since), ("Until", self.until))
+
+
+def read_message(text: str) -> Message:
+    """A message as ``Message.text`` wrote it; ``MalformedInput`` if it is none."""
+    try:
+        said = json.loads(text)
+        times = [datetime.fromisoformat(said[name]) if name in said else None for name in ("Since", "Until")]
+        message = Message(said["Work"], said["What"], datetime.fromisoformat(said["Made"]), *times)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise MalformedInput(f"a message of queue {QUEUE} that can't be read: {text[:200]!r}") from error
+    if message.kind not in get_args(Kind) or not isinstance(message.what, str):
+        raise MalformedInput(f"a message of queue {QUEUE} for no work that there is: {text[:200]!r}")
+    return message
+
+
+# Handing out
+
+
+@dataclass(slots=True)
+class HandedOut:
+    """What a timer hands out, names that are no flow log's, and what failed on the way with which error."""
+
+    messages: list[Message] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+    failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
+
+    def row(self) -> dict[str, int]:
+        """All in figures, named as columns are."""
+        names = {"sweep": "Sweeps", "roll-up": "RollUps", "join": "Joins", "prune": "Prunes"}
+        counted = {
+            name: sum(message.kind == kind for message in self.messages) for kind, name in names.items()
+        }
+        return {**counted, "Failed": len(self.failed)}
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """Hands out work, and does it: of these stores, as the settings say."""
+
+    stores: Stores
+    settings: Settings
+
+    # Handing out
+
+    def hand_out_sweeps(self) -> HandedOut:
+        """A sweep of each flow log; where no events do the counting, the joins, too."""
+        done, works, now = self._begin()
+        for account, scopes in self._flow_logs(works, now, done):
+            done.messages += [Message("sweep", f"{account}~{scope}", now) for scope in scopes]
+        if self.settings.mode == "schedule":
+            done.messages += self._joins(now)
+        return self._without_idle(done, works, now)
+
+    def hand_out_daily(self) -> HandedOut:
+        """A sweep of the last days of each flow log."""
+        done, works, now = self._begin()
+        since, until = floor_hour(now - self.settings.sweep_since), floor_hour(now) + HOUR
+        for account, scopes in self._flow_logs(works, now, done):
+            done.messages += [Message("sweep", f"{account}~{each}", now, since, until) for each in scopes]
+        return self._without_idle(done, works, now)
+
+    def hand_out_rollups(self) -> HandedOut:
+        """A rollup of each scope, and the joins."""
+        done, works, now = self._begin()
+        scopes = [*self.stores.ledger.scopes()]
+        done.messages += [Message("roll-up", scope, now) for scope in scopes]
+        done.messages += self._joins(now)
+        for key in works.keys() - {f"roll-up~{scope}" for scope in scopes}:
+            if works[key].kind == "roll-up":
+                self.stores.counts.work.drop(works[key])  # the ledger has nothing of it any more
+        return self._without_idle(done, works, now)
+
+    def _begin(self) -> tuple[HandedOut, dict[str, Work], datetime]:
+        counts = self.stores.counts
+        works = counts.work.all()
+        if not works:
+            counts.create_tables()
+        return HandedOut(), works, counts.now()
+
+    def _without_idle(self, done: HandedOut, works: Mapping[str, Work], now: datetime) -> HandedOut:
+        """Leave out what is being done, and what rests."""
+        done.messages = [
+            message
+            for message in done.messages
+            if not (work := works.get(f"{message.kind}~{message.work}"))
+            or not (work.is_running(now) or work.rests(now))
+        ]
+        return done
+
+    def _joins(self, now: datetime) -> list[Message]:
+        """The days of which something is to be joined, or of which notes have been kept long enough."""
+        notes = self.stores.counts.to_join()
+        due = {kind_and_day(note) for note in notes if not note.followed or now - note.noted > NOTES_KEPT}
+        return [Message("join", f"{kind}~{day.key[1:]}", now) for kind, day in sorted(due)]
+
+    def _flow_logs(
+        self, works: Mapping[str, Work], now: datetime, done: HandedOut
+    ) -> Iterator[tuple[str, list[str]]]:
+        """The flow logs of each account that answers, by scope. Once an hour they are looked for."""
+        accounts = self.stores.accounts
+        for account, found in work_on(
+            accounts, partial(self._find_in, works, now), len(accounts), "accounts"
+        ):
+            row = works.get(f"account~{account.account}", Work("account", account.account))
+            if isinstance(found, FlowtallyError):
+                done.failed.append((f"account {account.account}", found))
+                failed_since = row.failed_since or now
+                self.stores.counts.work.keep([replace(row, failed_since=failed_since, why=str(found))])
+            else:
+                done.strangers += found[1]
+                yield account.account, found[0]
+
+    def _find_in(
+        self, works: Mapping[str, Work], now: datetime, account: FlowLogs
+    ) -> tuple[list[str], list[str]]:
+        """The scopes of an account's flow logs, and names that stand beside them and are none."""
+        counts, name = self.stores.counts, account.account
+        row = works.get(f"account~{name}", Work("account", name))
+        account.now(patient=False)  # who doesn't answer is found out soon, and nothing of it is handed out
+        begins = f"sweep~{name}~"
+        known = {
+            work.what.removeprefix(f"{name}~"): work
+            for key, work in works.items()
+            if key.startswith(begins) and work.said
+        }
+        if is_due(row.looked_at, now):
+            logs, strangers = find_flow_logs(account)
+            # In the tables, so that what does the work needs no listing.
+            new = [log for log in logs if log.scope not in known or known[log.scope].said != _said(log)]
+            rows = [
+                replace(known.get(log.scope, Work("sweep", f"{name}~{log.scope}")), said=_said(log))
+                for log in new
+            ]
+            ended = replace(row, looked_at=now, ended=now, failed_since=None, why="")
+            counts.work.keep([*rows, ended])
+            for scope in known.keys() - {log.scope for log in logs}:
+                counts.work.drop(known[scope])
+            _note_that_it_was_looked_for(name, counts, row.looked_at or now - DAY, now)
+            return [log.scope for log in logs], strangers
+        if row.failed_since:
+            counts.work.keep([replace(row, failed_since=None, why="")])
+        return sorted(known), []
+
+    # Doing
+
+    def do(self, text: str) -> list[Message]:
+        """Do what a message says, if it is still to be done. Gives the messages that are to follow.
+
+        Whatever fails is written into the work's row and logged. Raised is only ``Unavailable``, if the rows
+        themselves can't be reached.
+        """
+        counts = self.stores.counts
+        message = attempt(partial(read_message, text), "a message")
+        if isinstance(message, FlowtallyError):
+            log.error("failed, and dropped: %s", message)
+            return []
+        work = counts.work.get(message.kind, message.work)
+        now = counts.now()
+        if work.began and work.began >= message.made:
+            return []  # done since, or being done
+        if work.is_running(now) or work.rests(now):
+            return []
+        begun = counts.work.begin(work, now)
+        if begun is None:
+            return []  # somebody else has begun it just now
+        follow: list[Message] = []
+        done = attempt(partial(self._do, message, begun, follow), f"{message.kind} {message.work}")
+        if isinstance(done, FlowtallyError):
+            log.error("failed, left to the next time: %s %s: %s", message.kind, message.work, done)
+            done = replace(begun, why=str(done))
+        if not done.why and (message.kind == "join" or message.since):
+            counts.work.drop(done)  # it won't come again
+        else:
+            counts.work.end(done, counts.now(), done.why)
+        return follow
+
+    def _do(self, message: Message, work: Work, follow: list[Message]) -> Work:
+        """Do it. Gives the work with what is to be kept for the next time; ``why``: what failed."""
+        if message.kind == "sweep":
+            return self._sweep(message, work, follow)
+        if message.kind == "roll-up":
+            return self._roll_up(message.what, work)
+        if message.kind == "join":
+            return self._join(message.what, work)
+        raise MalformedInput(f"{message.kind} isn't handed out")
+
+    def _sweep(self, message: Message, work: Work, follow: list[Message]) -> Work:
+        """Sweep a flow log, then roll its scope up."""
+        its = self._log_of(message, work)
+        ledger, counts, now = self.stores.ledger, self.stores.counts, _began(work)
+        with summary("swept", Account=its.account.account, Scope=its.scope) as line:
+            swept = Swept()
+            if message.since and message.until:
+                catch_up(its, ledger, counts, message.since, message.until, swept, MOST_BLOBS)
+            elif self.settings.mode == "schedule":
+                swept = look(its, ledger, now)
+                if is_due(work.looked_at, now):
+                    hour = floor_hour(now)
+                    catch_up(its, ledger, counts, hour - HOUR, hour, swept, MOST_BLOBS)
+                    work = replace(work, looked_at=now)
+            else:
+                hour = floor_hour(now)
+                catch_up(its, ledger, counts, hour - SWEEPS_BACK, hour + HOUR, swept, MOST_BLOBS)
+                work = replace(work, looked_at=now)
+            line.say(**swept.row())
+            follow += [Message("sweep", message.what, counts.now(), *hours) for hours in swept.left]
+            for warning in swept.warnings():
+                log.warning("%s", warning)
+            why = _why(swept.failed)
+        rolled = self._roll_up(its.scope, counts.work.get("roll-up", its.scope))
+        counts.work.end(rolled, counts.now(), rolled.why)
+        return replace(work, why=why)
+
+    def _roll_up(self, scope: str, work: Work) -> Work:
+        stores = self.stores
+        with summary("rolled up", Scope=scope) as line:
+            done, work = roll_up(scope, stores.ledger, stores.counts, stores.views, work)
+            line.say(**done.row())
+            return replace(work, why=_why(done.failed))
+
+    def _join(self, what: str, work: Work) -> Work:
+        stores = self.stores
+        kind, _, day_key = what.partition("~")
+        day = day_period(read_partition(day_key).begin)
+        notes = [note for note in stores.counts.to_join() if kind_and_day(note) == (kind, day)]
+        with summary("joined", Kind=kind, Day=day_key) as line:
+            marker = stores.views.marker()
+            joiner = Joiner(
+                PeriodMaker(stores.ledger, stores.counts, stores.views, _began(work), marker, again=False)
+            )
+            done = joiner.join(kind_of(f"{kind}~"), day, notes)
+            joiner.describe(kind_of(f"{kind}~"))
+            line.say(**done.row())
+            return replace(work, why=_why(done.failed))
+
+    def _log_of(self, message: Message, work: Work) -> ScopeLog:
+        """The flow log that a message names; ``MalformedInput`` if there is none such any more."""
+        name, _, scope = message.what.partition("~")
+        said = work.said or self.stores.counts.work.get("sweep", message.what).said
+        for account in self.stores.accounts:
+            if account.account == name and said:
+                return ScopeLog(account, scope, _folders(scope, said))
+        raise MalformedInput(f"{scope} has no flow log in an account {name} that the settings name")
+
+
+def is_due(looked_at: datetime | None, now: datetime) -> bool:
+    """Whether what is looked for once an hour is to be looked for now: when an hour's end was some minutes
+    ago, so that what is found of that hour is final.
+    """
+    due = floor_hour(now - LISTS_AT) + LISTS_AT
+    return looked_at is None or looked_at < due
+
+
+def _note_that_it_was_looked_for(account: str, counts: Counts, since: datetime, now: datetime) -> None:
+    """Note of the hours that are over since then that an account's flow logs were looked for after them."""
+    hour, found = floor_hour(max(since, now - DAY) - OVER_AFTER) - HOUR, {}
+    while hour + HOUR + OVER_AFTER <= now:
+        found[FlowLogHour(account, "", hour)] = SweepFinding(looked_at=now), ""
+        hour += HOUR
+    counts.keep_findings(found)
+
+
+def _began(work: Work) -> datetime:
+    """When work began, by the storage service's clock."""
+    if work.began is None:
+        raise ValueError(f"{work.key} hasn't begun")
+    return work.began
+
+
+def _said(log: ScopeLog) -> str:
+    return json.dumps([folder.prefix for folder in log.folders])
+
+
+def _folders(scope: str, said: str) -> tuple[FlowLog, ...]:
+    return tuple(FlowLog(CONTAINERS[kind_of(scope)], str(prefix)) for prefix in json.loads(said))
+
+
+def _why(failed: Sequence[tuple[str, FlowtallyError]]) -> str:
+    """What of a piece of work has failed, in one line; each is logged. Empty if nothing has."""
+    for name, error in failed[:_NAMED]:
+        log.error("failed, left to the next time: %s: %s", name, error)
+    if not failed:
+        return ""
+    more = f" (and {len(failed) - 1:,} more)" if len(failed) > 1 else ""
+    return f"{failed[0][0]}: {failed[0][1]}{more}"
