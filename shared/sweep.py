@@ -273,6 +273,9 @@ def look(log: ScopeLog, ledger: Ledger, now: datetime) -> Swept:
 
     def known() -> Iterator[_Due]:
         for due in _find_known(log, ledger, now):
+            if isinstance(due, Foreign):
+                swept.failed.append((due.partition, due.error))
+                continue
             swept.looked += 1
             yield due
 
@@ -286,15 +289,19 @@ def look(log: ScopeLog, ledger: Ledger, now: datetime) -> Swept:
     return swept
 
 
-def _find_known(log: ScopeLog, ledger: Ledger, now: datetime) -> Iterator["_Due"]:
-    """The open blobs of the interfaces that the ledger knows, each with what is known of it."""
+def _find_known(log: ScopeLog, ledger: Ledger, now: datetime) -> Iterator["_Due | Foreign"]:
+    """The open blobs of the interfaces that the ledger knows, each with what is known of it; and what of the
+    ledger can't be read.
+    """
     hour = floor_hour(now)
     first = hour - HOUR if now - hour < STILL_WRITTEN else hour
     entries = _Entries(ledger.entries(log.scope, first - HOUR, hour), log.account.account)
     while first <= hour:
         before, its = entries.of(first - HOUR), entries.of(first)
         for posted in its.values():
-            if isinstance(posted, Posted):
+            if isinstance(posted, Foreign):
+                yield posted
+            else:
                 blob = _blob_of(posted)
                 earlier = before.get(partition_of(blob, -1))
                 stale = isinstance(earlier, Posted) and not posted.entry.follows(earlier.entry)

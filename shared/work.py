@@ -283,7 +283,8 @@ class Dispatcher:
                 if is_due(work.looked_at, now):
                     hour = floor_hour(now)
                     catch_up(its, ledger, counts, hour - HOUR, hour, swept, MOST_BLOBS)
-                    work = replace(work, looked_at=now)
+                    if not swept.failed:  # else it is listed again the next time
+                        work = replace(work, looked_at=now)
             else:
                 hour = floor_hour(now)
                 catch_up(its, ledger, counts, hour - SWEEPS_BACK, hour + HOUR, swept, MOST_BLOBS)

@@ -1,0 +1,402 @@
+"""Work: timers hand it out, messages do it; once, in any order, beside others, and softly where it fails."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from azure.data.tables import UpdateMode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.counts.work import MOST_TRIES, RESTS, TAKES, Work
+from shared.errors import MalformedInput
+from shared.ledger.entry import partition_of
+from shared.settings import Settings, read_settings
+from shared.stores import Stores as Clients
+from shared.work import LISTS_AT, Dispatcher, Message, is_due, read_message
+from tests.system import (
+    HOUR,
+    NIGHT,
+    Stores,
+    assert_same,
+    assert_views_are_right,
+    blob_of,
+    flow,
+    forget_results,
+    host,
+    record,
+    results,
+    rows_of,
+)
+from tools.azurite import ACCOUNT
+from tools.network_watcher import NSG_CONTAINER, Nic, demo_nics, hour_of, whole_blob
+
+WEB, DATA = (Nic("nsg-v2", f"00000000000{number}", f"nsg-{number}") for number in range(2))
+HUB = Nic("vnet-v4", "0000000000AA", "flowlog-hub")
+SECOND, MINUTE = timedelta(seconds=1), timedelta(minutes=1)
+
+
+def one_record(hour: datetime, *ports: int) -> bytes:
+    return blob_of(*(record(hour, flow(hour, port=port)) for port in ports or (443,)))
+
+
+def dispatcher(stores: Stores, mode: str = "schedule", **settings: str) -> Dispatcher:
+    read: Settings = read_settings(stores.environment | {"FLOWTALLY_MODE": mode} | settings)
+    clients = Clients((stores.flow_logs,), stores.tables, stores.ledger, stores.counts, stores.views)
+    return Dispatcher(clients, read)
+
+
+def do_all(at: Dispatcher, messages: Sequence[Message]) -> int:
+    """Do all messages, and those that follow from them; gives how many there were. As if a second had passed
+    since work began last, which is as fine as the service's clock is.
+    """
+    done, waiting = 0, [replace(each, made=each.made + SECOND) for each in messages]
+    while waiting:
+        waiting += at.do(waiting.pop(0).text())
+        done += 1
+    return done
+
+
+def open_hour(stores: Stores) -> datetime:
+    return stores.flow_logs.now().replace(minute=0, second=0, microsecond=0)
+
+
+def works(stores: Stores) -> dict[str, Work]:
+    return stores.counts.work.all()
+
+
+# Messages
+
+
+some_times = st.datetimes(datetime(2020, 1, 1), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+@given(
+    st.builds(
+        Message,
+        st.sampled_from(["sweep", "roll-up", "join", "prune"]),
+        st.text(),
+        some_times,
+        st.none() | some_times,
+        st.none() | some_times,
+    )
+)
+def test_a_message_is_read_as_it_was_written(message: Message) -> None:
+    assert read_message(message.text()) == message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no JSON",
+        "[]",
+        "{}",
+        '{"Work": "sweep"}',
+        '{"Work": "dance", "What": "a", "Made": "2026-11-01T00:00:00+00:00"}',
+        '{"Work": "sweep", "What": 1, "Made": "2026-11-01T00:00:00+00:00"}',
+        '{"Work": ["sweep"], "What": "a", "Made": "2026-11-01T00:00:00+00:00"}',
+        '{"Work": "sweep", "What": "a", "Made": "yesterday"}',
+        "[" * 100_000,
+    ],
+)
+def test_what_is_no_message_is_named_and_dropped(stores: Stores, text: str) -> None:
+    with pytest.raises(MalformedInput, match="flowtally-work"):
+        read_message(text)
+    assert dispatcher(stores).do(text) == []
+
+
+@pytest.mark.parametrize(
+    ("looked_at", "now", "due"),
+    [
+        (None, NIGHT, True),
+        (NIGHT + LISTS_AT, NIGHT + LISTS_AT + 5 * MINUTE, False),
+        (NIGHT + LISTS_AT - MINUTE, NIGHT + LISTS_AT, True),
+        (NIGHT + LISTS_AT, NIGHT + HOUR + LISTS_AT - MINUTE, False),
+        (NIGHT + LISTS_AT, NIGHT + HOUR + LISTS_AT, True),
+        (NIGHT - 9 * HOUR, NIGHT, True),
+    ],
+)
+def test_what_is_looked_for_once_an_hour_is_due_when_the_hour_before_is_over(
+    looked_at: datetime | None, now: datetime, due: bool
+) -> None:
+    assert is_due(looked_at, now) is due
+
+
+# From flow logs to answers
+
+
+def test_a_schedule_counts_everything_without_an_event(stores: Stores) -> None:
+    hour = open_hour(stores)
+    for nic in (WEB, DATA, HUB):
+        stores.put(nic, hour - HOUR, one_record(hour - HOUR))
+        stores.put(nic, hour, one_record(hour))
+    at = dispatcher(stores)
+    first = at.hand_out_sweeps()
+    assert sorted(message.kind for message in first.messages) == ["sweep"] * 3
+    assert do_all(at, first.messages) == 3
+    joins = at.hand_out_sweeps()
+    assert joins.row() == {
+        "Sweeps": 3,
+        "RollUps": 0,
+        "Joins": len(joins.messages) - 3,
+        "Prunes": 0,
+        "Failed": 0,
+    }
+    do_all(at, joins.messages)
+    assert_views_are_right(stores)
+
+    for nic in (WEB, HUB):  # grown: looked at, not listed
+        stores.put(nic, hour, one_record(hour, 443, 22))
+    for _ in range(2):
+        do_all(at, at.hand_out_sweeps().messages)
+    assert_views_are_right(stores)
+
+
+def test_what_has_not_grown_costs_one_request_a_known_blob(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = open_hour(stores)
+    for nic in (WEB, HUB):
+        stores.put(nic, hour, one_record(hour))
+    at = dispatcher(stores)
+    do_all(at, at.hand_out_sweeps().messages)
+    asked: list[str] = []
+    read, load, listed = stores.flow_logs.read, stores.ledger.load, stores.flow_logs.list_blobs
+
+    def note(name: str, call: Any) -> Any:
+        def noted(*arguments: Any, **options: Any) -> Any:
+            asked.append(name)
+            return call(*arguments, **options)
+
+        return noted
+
+    monkeypatch.setattr(stores.flow_logs, "read", note("read", read))
+    monkeypatch.setattr(stores.flow_logs, "list_blobs", note("list", listed))
+    monkeypatch.setattr(stores.ledger, "load", note("load", load))
+    for message in at.hand_out_sweeps().messages:
+        if message.kind == "sweep":
+            at.do(message.text())
+    quarter = stores.flow_logs.now() - hour < 15 * MINUTE
+    assert asked.count("read") == 2, ("nothing was logged in the hour before", quarter)
+    assert {*asked} == {"read"}
+
+
+def test_both_modes_leave_the_same_tables(stores: Stores) -> None:
+    """Every column but times of writing, ETags, lag and rewrites."""
+    hour = open_hour(stores)
+    nics = demo_nics(5)
+    half, whole = (
+        {nic: whole_blob(hour_of(nic, hour, seed=3, tuples_per_minute=9, minutes=minutes))[0] for nic in nics}
+        for minutes in (3, 6)
+    )
+    tables = []
+    for mode in ("schedule", "events"):
+        forget_results(stores)
+        stores.tables.create()
+        at = dispatcher(stores, mode)
+        for data in (half, whole):
+            for nic in nics:
+                stores.put(nic, hour, data[nic])
+            for _ in range(2):
+                do_all(at, at.hand_out_sweeps().messages)
+        if mode == "events":
+            for _ in range(2):
+                do_all(at, at.hand_out_rollups().messages)
+        tables.append(results(stores))
+    for ledger in (each.ledger for each in tables):
+        for row in ledger.values():
+            row["Rewrites"] = row["BlobETag"] = row["BlobCreated"] = None
+    assert_same(tables[1], tables[0])
+
+
+def test_a_new_interface_is_found_by_the_next_listing(stores: Stores) -> None:
+    hour = open_hour(stores)
+    stores.put(WEB, hour, one_record(hour))
+    at = dispatcher(stores)
+    do_all(at, at.hand_out_sweeps().messages)
+    new = Nic("nsg-v2", "00000000000F", WEB.group)
+    blob = stores.put(new, hour, one_record(hour))
+    do_all(at, at.hand_out_sweeps().messages)
+    assert not stores.ledger.load(blob, ACCOUNT).etag
+    row = works(stores)[f"sweep~{ACCOUNT}~{blob.scope}"]
+    stores.counts.work.keep([replace(row, looked_at=hour - 2 * HOUR)])  # an hour later
+    do_all(at, at.hand_out_sweeps().messages)
+    assert stores.ledger.load(blob, ACCOUNT).entry.tuples == 1
+
+
+def test_the_next_hour_s_blob_of_a_known_interface_is_found_without_a_listing(stores: Stores) -> None:
+    hour = open_hour(stores)
+    stores.put(WEB, hour - HOUR, one_record(hour - HOUR))
+    at = dispatcher(stores)
+    do_all(at, at.hand_out_sweeps().messages)
+    blob = stores.put(WEB, hour, one_record(hour))
+    do_all(at, at.hand_out_sweeps().messages)
+    assert stores.ledger.load(blob, ACCOUNT).entry.tuples == 1
+
+
+def test_the_last_days_are_looked_at_daily_in_slices(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many blobs as are done at once, and what is left is handed on: each blob is read once."""
+    monkeypatch.setattr("shared.work.MOST_BLOBS", 4)
+    hour = open_hour(stores)
+    hours = [hour - number * HOUR for number in (1, 2, 3, 26, 27, 50)]
+    for number in range(3):
+        for each in hours:
+            nic = Nic("nsg-v2", f"0000000000{number:02}", "nsg-0")
+            stores.put(nic, each, one_record(each))
+    at = dispatcher(stores, FLOWTALLY_SWEEP_SINCE="4d")
+    commits, commit = [], stores.ledger.commit
+
+    def note(*arguments: Any) -> datetime:
+        commits.append(1)
+        return commit(*arguments)
+
+    monkeypatch.setattr(stores.ledger, "commit", note)
+    assert do_all(at, at.hand_out_daily().messages) > 2
+    assert len(commits) == 18
+    assert [key for key in works(stores) if key.startswith("sweep")] == [
+        f"sweep~{ACCOUNT}~{next(iter(stores.ledger.scopes()))}",
+    ], "the rows of what won't come again are gone"
+    do_all(at, at.hand_out_sweeps().messages)
+    assert_views_are_right(stores)
+
+
+# Once, and softly
+
+
+def test_a_message_that_comes_twice_or_late_is_done_once(stores: Stores) -> None:
+    hour = open_hour(stores)
+    blob = stores.put(WEB, hour, one_record(hour))
+    at = dispatcher(stores)
+    (message,) = at.hand_out_sweeps().messages
+    do_all(at, [message])
+    before = rows_of(stores, "flowcounts")
+    stores.put(WEB, hour, one_record(hour, 443, 22))
+    for late in (message, replace(message, made=message.made - HOUR)):
+        assert at.do(late.text()) == []
+    assert rows_of(stores, "flowcounts") == before
+    assert stores.ledger.load(blob, ACCOUNT).entry.tuples == 1
+
+
+def test_work_that_is_being_done_is_left_to_who_does_it(stores: Stores, other_host: Stores) -> None:
+    """Also if its message comes from a later timer; but not for ever, as the process may have died."""
+    hour = open_hour(stores)
+    blob = stores.put(WEB, hour, one_record(hour))
+    at, other = dispatcher(stores), dispatcher(other_host)
+    (message,) = at.hand_out_sweeps().messages
+    work = stores.counts.work.get("sweep", message.what)
+    now = stores.counts.now()
+    begun = stores.counts.work.begin(work, now)
+    assert begun
+    assert stores.counts.work.begin(work, now) is None, "who comes second at the same time has lost"
+    later = replace(message, made=now + MINUTE)
+    do_all(other, [later])
+    assert not stores.ledger.load(blob, ACCOUNT).etag
+    assert other.hand_out_sweeps().messages == []
+    stores.counts.work.keep([replace(begun, began=now - TAKES)])
+    do_all(other, [later])
+    assert stores.ledger.load(blob, ACCOUNT).etag
+
+
+def spoil(stores: Stores, nic: Nic, hour: datetime) -> tuple[str, str]:
+    """Leave an entity in a blob's place that can't be read."""
+    blob = stores.put(nic, hour, one_record(hour))
+    spoiled = {"PartitionKey": partition_of(blob), "RowKey": ACCOUNT, "SchemaVersion": 2}
+    stores.tables.table("flowledger").upsert_entity(spoiled, mode=UpdateMode.REPLACE)
+    return blob.scope, partition_of(blob)
+
+
+def test_one_flow_log_that_always_fails_holds_up_no_other(stores: Stores) -> None:
+    hour = open_hour(stores)
+    scope, partition = spoil(stores, WEB, hour)
+    stores.put(DATA, hour, one_record(hour))
+    at = dispatcher(stores)
+    do_all(at, at.hand_out_sweeps().messages)
+    first = works(stores)[f"sweep~{ACCOUNT}~{scope}"]
+    assert first.failed_since
+    assert partition in first.why
+    assert "has failed since" in first.problem(stores.counts.now())
+    assert works(stores)[f"sweep~{ACCOUNT}~{scope.replace(WEB.group, DATA.group)}"].problem(NIGHT) == ""
+    assert len([row for row in rows_of(stores, "flowstats").values() if row["View"] == "traffic"]) > 0
+    do_all(at, at.hand_out_sweeps().messages)
+    assert works(stores)[first.key].failed_since == first.failed_since, "since when it fails stays known"
+
+    stores.tables.table("flowledger").delete_entity(partition, ACCOUNT)
+    row = works(stores)[first.key]
+    stores.counts.work.keep([replace(row, looked_at=None)])
+    for _ in range(2):
+        do_all(at, at.hand_out_sweeps().messages)
+    assert works(stores)[first.key].problem(stores.counts.now()) == ""
+    assert_views_are_right(stores)
+
+
+def test_work_that_kills_its_process_rests_after_three_tries_and_is_named(stores: Stores) -> None:
+    hour = open_hour(stores)
+    blob = stores.put(WEB, hour, one_record(hour))
+    stores.put(DATA, hour, one_record(hour))
+    at = dispatcher(stores)
+    doomed = next(each for each in at.hand_out_sweeps().messages if blob.scope in each.what)
+    key = f"sweep~{doomed.what}"
+    for tries in range(1, MOST_TRIES + 1):
+        now = stores.counts.now()
+        begun = stores.counts.work.begin(works(stores)[key], now)
+        assert begun
+        assert begun.tries == tries
+        stores.counts.work.keep([replace(begun, began=now - TAKES)])  # it died ten minutes ago
+        assert ("never come to its end" in works(stores)[key].problem(now)) == (tries == MOST_TRIES)
+    handed_out = at.hand_out_sweeps().messages
+    assert all(blob.scope not in each.what for each in handed_out if each.kind == "sweep")
+    do_all(at, [*handed_out, replace(doomed, made=stores.counts.now() + MINUTE)])
+    assert not stores.ledger.load(blob, ACCOUNT).etag
+    stores.counts.work.keep([replace(works(stores)[key], began=stores.counts.now() - RESTS)])
+    do_all(at, at.hand_out_sweeps().messages)
+    assert stores.ledger.load(blob, ACCOUNT).etag
+    assert works(stores)[key].problem(stores.counts.now()) == ""
+
+
+def test_a_flow_log_that_is_gone_is_forgotten(stores: Stores) -> None:
+    hour = open_hour(stores)
+    stores.put(WEB, hour, one_record(hour))
+    blob = stores.put(DATA, hour, one_record(hour))
+    at = dispatcher(stores)
+    (first, _) = sorted(at.hand_out_sweeps().messages, key=lambda each: each.what)
+    stores.flow_logs.service.get_blob_client(NSG_CONTAINER, blob.name).delete_blob()
+    row = works(stores)[f"account~{ACCOUNT}"]
+    stores.counts.work.keep([replace(row, looked_at=hour - 2 * HOUR)])
+    assert [each.what for each in at.hand_out_sweeps().messages] == [first.what]
+
+
+def test_an_account_that_does_not_answer_is_named_and_nothing_of_it_is_handed_out(stores: Stores) -> None:
+    hour = open_hour(stores)
+    stores.put(WEB, hour, one_record(hour))
+    gone = re.sub(r"127\.0\.0\.1:\d+/\w+", "127.0.0.1:9/nobody", stores.connection_string)
+    with host(gone) as other:
+        clients = Clients(
+            (stores.flow_logs, other.flow_logs), stores.tables, stores.ledger, stores.counts, stores.views
+        )
+        at = Dispatcher(clients, dispatcher(stores).settings)
+        handed_out = at.hand_out_sweeps()
+        assert [name for name, _ in handed_out.failed] == [f"account {other.flow_logs.account}"]
+        assert len(handed_out.messages) == 1
+        row = works(stores)[f"account~{other.flow_logs.account}"]
+        assert "has failed since" in row.problem(NIGHT)
+
+
+def test_rows_that_somebody_has_edited_are_as_good_as_none(stores: Stores) -> None:
+    hour = open_hour(stores)
+    stores.put(WEB, hour, one_record(hour))
+    at = dispatcher(stores)
+    do_all(at, at.hand_out_sweeps().messages)
+    table = stores.tables.table("flowcounts")
+    for key in works(stores):
+        table.upsert_entity(
+            {"PartitionKey": "~work", "RowKey": key, "Tries": "many"}, mode=UpdateMode.REPLACE
+        )
+    table.upsert_entity({"PartitionKey": "~work", "RowKey": "by hand", "Tries": 1})
+    stores.put(WEB, hour, one_record(hour, 443, 22))
+    for _ in range(2):
+        do_all(at, at.hand_out_sweeps().messages)
+    assert_views_are_right(stores)
