@@ -5,7 +5,7 @@ account's firewall, ``AuthorizationPermissionMismatch`` a missing role, ``Authen
 key that is not accepted.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Literal
 
@@ -46,6 +46,11 @@ class Service:
         """The setting that holds the service's address."""
         return f"{self.connection}__{self.kind}ServiceUri"
 
+    @property
+    def is_of_flow_logs(self) -> bool:
+        """Whether it is a service of an account of flow logs."""
+        return self.connection.startswith(FLOW_LOGS.connection)
+
 
 FLOW_LOGS = Service("FLOW_LOGS", "blob", "the flow-log account", "Storage Blob Data Reader")
 RESULTS = Service("RESULTS", "table", "the results account", "Storage Table Data Contributor")
@@ -53,6 +58,11 @@ FLOW_LOG_QUEUES = Service("FLOW_LOGS", "queue", "the flow-log account", "Storage
 HOST_BLOBS = Service("AzureWebJobsStorage", "blob", "the host's account", "Storage Blob Data Owner")
 HOST_QUEUES = Service("AzureWebJobsStorage", "queue", "the host's account", "Storage Queue Data Contributor")
 HOST_TABLES = Service("AzureWebJobsStorage", "table", "the host's account", "Storage Table Data Contributor")
+
+
+def service_of_flow_logs(connection: str, account: str, service: Service = FLOW_LOGS) -> Service:
+    """The same service of one of the accounts of flow logs."""
+    return replace(service, connection=connection, account=f"{service.account} {account}")
 
 
 def to_be_allowed(
@@ -63,7 +73,7 @@ def to_be_allowed(
     if service is RESULTS and where == "here":
         name = f"Storage Table Data Reader (to sweep and roll up: {name})"
     role = f"give this identity the role {name} on {service.account}. {_A_NEW_ROLE}"
-    if service is FLOW_LOGS and where == "app":
+    if service.is_of_flow_logs and service.kind == "blob" and where == "app":
         role += f". {_MEANWHILE}"
     match status, code:
         case _, "AuthorizationFailure":
@@ -121,7 +131,7 @@ def _to_pass_the_firewall(service: Service, where: Where) -> str:
         f"the firewall of {service.account} keeps the app out: allow the app's subnet, or give the account a "
         f"private endpoint in the app's network {page}"
     )
-    if service.connection != FLOW_LOGS.connection:
+    if not service.is_of_flow_logs:
         return allow
     return f"{allow}. {_MEANWHILE}"
 

@@ -257,6 +257,15 @@ def storage_errors(what: str) -> Iterator[None]:
         raise Unavailable(f"{what}: the answer can't be read ({reason})") from error
 
 
+def refusal_of(error: FlowtallyError) -> tuple[int | None, str]:
+    """The status and error code of the answer that an error comes of; ``None`` if there was no answer, an
+    empty text if it had no code.
+    """
+    cause = error.__cause__
+    code = getattr(cause, "error_code", None) or ""
+    return getattr(cause, "status_code", None), str(getattr(code, "value", code))
+
+
 def _first_line(error: Exception) -> str:
     lines = str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__]
     return without_secrets(lines[0])[:_LONGEST_REASON]

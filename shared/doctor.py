@@ -30,7 +30,7 @@ from shared.advice import (
     Where,
 )
 from shared.blobs import FlowLogs
-from shared.connection import REQUEST_ID, credential, storage_errors
+from shared.connection import REQUEST_ID, credential, refusal_of, storage_errors
 from shared.counts.store import Counts
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, kind_of
@@ -354,7 +354,7 @@ class _Stores:
 
     def check_views(self, step: str) -> Finding:
         """When the last rollup began that failed nowhere."""
-        looked_at = rolled_up_until(self.counts.work.all("roll-up").values())
+        looked_at = rolled_up_until(self.counts.work.all().values())
         if looked_at is None:
             to_do = "the app's timer runs it every five minutes; flowtally rollup does it now"
             return Finding(step, "note", "no rollup has ended yet", to_do)
@@ -397,10 +397,7 @@ def _attempt(
     except MalformedInput as error:
         return Finding(step, "failed", str(error), "docs/operate.md, Versions")
     except FlowtallyError as error:
-        cause = error.__cause__
-        code = getattr(cause, "error_code", None) or ""
-        code = str(getattr(code, "value", code))
-        status = getattr(cause, "status_code", None)
+        status, code = refusal_of(error)
         found = str(error).replace(f"(answer {status})", _answer(status, code))
         if by_key and "failed to authenticate" in found:  # Azurite's code for it is that of a firewall
             code = "AuthenticationFailed"

@@ -3,23 +3,28 @@
 Which blobs, their names tell (``find_blobs``); each of them is read to its end, window by window. Rows come
 as they are read, so memory doesn't grow with the log. What the counting rejects is rejected here, too, and is
 given as a row that says why: among flows it is left out only where what is known of it fails a condition. A
-blob that can't be read is named in ``Progress``, and the others are read all the same.
+blob that can't be read is named in ``Progress``, and the others are read all the same. So is an account that
+can't be asked for its blobs.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.accounts import Failure, ask_each
 from shared.advice import to_read_blob
-from shared.blobs import FlowLog, FlowLogs
-from shared.errors import Conflict, Unavailable
+from shared.blobs import FlowLogs
+from shared.connection import refusal_of
+from shared.errors import BadRequest, Conflict, Unavailable
 from shared.flowlog.blob_name import UNKNOWN_MAC, BlobName
 from shared.flowlog.reasons import Reason, Rejected
 from shared.flowlog.records import Garbled, Record, RecordReader, RuleTuples
 from shared.flowlog.rejects import Reject, TuplePlaces, reject_garbled
 from shared.flowlog.restarts import Correction, Restarts
 from shared.flowlog.tuples import FlowTuple, read_tuple
+from shared.sweep import ScopeLog, find_flow_logs
 from shared.tally.measures import (
     PLAIN,
     add_figures,
@@ -35,12 +40,12 @@ from shared.views.query import Condition
 type FlowRow = dict[str, Any]
 
 COLUMNS = (
-    *("Time", "Scope", "Mac", "Direction", "Status", "State", "Encryption", "L4Protocol"),
+    *("Time", "Account", "Scope", "Mac", "Direction", "Status", "State", "Encryption", "L4Protocol"),
     *("SrcIp", "SrcPort", "DestIp", "DestPort", "AclGroup", "AclRule"),
     *PLAIN[4:],
     *("Rejected", "ByteFrom", "ByteTo", "Sample"),
 )
-REJECT_COLUMNS = ("Hour", "Scope", "Mac", "BlobName", "ByteFrom", "ByteTo", "Reason", "Sample")
+REJECT_COLUMNS = ("Hour", "Account", "Scope", "Mac", "BlobName", "ByteFrom", "ByteTo", "Reason", "Sample")
 DECISION_KEY = ("Status", "AclRule", "AclGroup", "Encryption", "Scope", "Direction")
 DECISION_COLUMNS = (
     *(*DECISION_KEY, "Ports", "Tuples", "FlowsAllowed", "FlowsDenied"),
@@ -58,9 +63,23 @@ _JOINT = ", "
 
 
 @dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A blob in an account: the same name in another account is another blob."""
+
+    account: FlowLogs
+    blob: BlobName
+
+    @property
+    def order(self) -> tuple[datetime, str, str, str]:
+        """In which order blobs are read: by hour, scope, interface and account."""
+        return self.blob.hour, self.blob.scope, self.blob.mac, self.account.account
+
+
+@dataclass(frozen=True, slots=True)
 class Unread:
     """A blob that couldn't be read, or not to its end: why, and what helps."""
 
+    account: str
     blob: str
     reason: str
     to_do: str
@@ -96,7 +115,7 @@ class Wanted:
         that isn't known, by its blob's hour.
         """
         if written is None:
-            return bool(self.blobs_of([blob]))
+            return self.is_of_its_time(blob)
         return self.since <= written and (self.until is None or written - LATE < self.until)
 
     def may_hold(self, row: Mapping[str, Any]) -> bool:
@@ -110,34 +129,52 @@ class Wanted:
         """Whether no condition fails for the blob's interface, if that is known."""
         return self.may_hold({"Mac": None if blob.mac == UNKNOWN_MAC else blob.mac})
 
-    def blobs_of(self, blobs: Iterable[BlobName]) -> list[BlobName]:
-        """Those of these blobs whose hours are wanted, of interfaces that are wanted."""
-        return [
-            blob
-            for blob in blobs
-            if floor_hour(self.since) <= blob.hour
+    def is_of_its_time(self, blob: BlobName) -> bool:
+        """Whether the blob's hour is wanted, and its interface."""
+        return (
+            floor_hour(self.since) <= blob.hour
             and (self.until is None or blob.hour < self.until)
             and self.may_hold_of(blob)
-        ]
+        )
+
+    def blobs_of(self, stored: Iterable[StoredBlob]) -> list[StoredBlob]:
+        """Those of these blobs whose hours are wanted, of interfaces that are wanted."""
+        return [each for each in stored if self.is_of_its_time(each.blob)]
 
 
-def find_logs(flow_logs: FlowLogs, scopes: Sequence[str]) -> list[FlowLog]:
-    """The flow logs of these scopes (or of all), those of one scope together; ``BadRequest`` if there is no
-    such scope.
+def find_logs(
+    accounts: Sequence[FlowLogs], scopes: Sequence[str]
+) -> tuple[dict[str, list[ScopeLog]], list[Failure]]:
+    """The flow logs of these scopes (or of all), by account; and which accounts couldn't be asked.
+
+    ``BadRequest`` if there is no such scope; ``Unavailable`` if there is none in the accounts that answered.
     """
-    logs: dict[str, list[FlowLog]] = {}
-    catalog: dict[str, FlowRow] = {}
-    for log in flow_logs.logs():
-        named = None if isinstance(log, str) else log.named()
-        if named and not isinstance(log, str):
-            logs.setdefault(named.scope, []).append(log)
-            catalog[named.scope] = {"Scope": named.scope, "Name": named.group}
-    return [log for row in find_scopes(catalog, scopes) for log in logs[row["Scope"]]]
+    answers, failures = ask_each(accounts, lambda account: find_flow_logs(account)[0])
+    logs = [log for _, its in answers for log in its]
+    catalog: dict[str, FlowRow] = {
+        log.scope: {"Scope": log.scope, "Name": named.group}
+        for log in logs
+        for folder in log.folders
+        if (named := folder.named())
+    }
+    try:
+        chosen = {row["Scope"] for row in find_scopes(catalog, scopes)}
+    except BadRequest as error:
+        if failures:
+            raise Unavailable(f"{error}; {'; '.join(map(Failure.say, failures))}") from error
+        raise
+    found: dict[str, list[ScopeLog]] = {}
+    for log in logs:
+        if log.scope in chosen:
+            found.setdefault(log.account.account, []).append(log)
+    return found, failures
 
 
-def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> list[BlobName]:
+def find_blobs(
+    accounts: Sequence[FlowLogs], scopes: Sequence[str], wanted: Wanted
+) -> tuple[list[StoredBlob], list[Failure]]:
     """The blobs that may hold what is wanted, in order of hour, scope and interface: those of the hours asked
-    for, and of one hour before and after.
+    for, and of one hour before and after; and which accounts couldn't be asked for theirs.
 
     A tuple may be timed up to an hour before its blob's hour and up to an hour after it, and what is further
     away is rejected: so no other blob can hold one. A narrower bound there is not. Tuples aren't in the order
@@ -146,92 +183,101 @@ def find_blobs(flow_logs: FlowLogs, scopes: Sequence[str], wanted: Wanted) -> li
 
     ``BadRequest`` if there is no such scope.
     """
-    chosen = find_logs(flow_logs, scopes)
-    end = wanted.until - timedelta.resolution if wanted.until else flow_logs.server_time()
-    first, last = floor_hour(wanted.since) - HOUR, floor_hour(end) + HOUR
-    blobs = [
-        found.blob
-        for found in flow_logs.list_blobs(first, last, chosen)
-        if not isinstance(found, str) and wanted.may_hold_of(found.blob)
-    ]
-    return sorted(blobs, key=lambda blob: (blob.hour, blob.scope, blob.mac))
+    logs, failures = find_logs(accounts, scopes)
+
+    def list_blobs(account: FlowLogs) -> list[StoredBlob]:
+        end = wanted.until - timedelta.resolution if wanted.until else account.server_time()
+        first, last = floor_hour(wanted.since) - HOUR, floor_hour(end) + HOUR
+        folders = [folder for log in logs[account.account] for folder in log.folders]
+        return [
+            StoredBlob(account, found.blob)
+            for found in account.list_blobs(first, last, folders)
+            if not isinstance(found, str) and wanted.may_hold_of(found.blob)
+        ]
+
+    having = [each for each in accounts if each.account in logs]
+    answers, more = ask_each(having, list_blobs, is_only=len(accounts) == 1)
+    blobs = [each for _, its in answers for each in its]
+    return sorted(blobs, key=lambda each: each.order), [*failures, *more]
 
 
-def read_flows(
-    flow_logs: FlowLogs, blobs: Iterable[BlobName], wanted: Wanted, looked: Progress
-) -> Iterator[FlowRow]:
+def find_blob(accounts: Sequence[FlowLogs], blob: BlobName) -> tuple[list[StoredBlob], list[Failure]]:
+    """A blob in each of the accounts that have it; and which accounts couldn't be asked."""
+    answers, failures = ask_each(accounts, lambda account: account.has(blob))
+    return [StoredBlob(account, blob) for account, there in answers if there], failures
+
+
+def read_flows(stored: Iterable[StoredBlob], wanted: Wanted, looked: Progress) -> Iterator[FlowRow]:
     """Rows of ``COLUMNS``, blob by blob in the order of the log: flows, and what can't be read (``Rejected``
     says why). ``looked`` is kept up to date.
 
     A row has the figures that the log states. Beside the columns it has those that are counted
     (``Counted``), and for filters ``LocalIp`` and ``RemoteIp``.
     """
-    carried: dict[tuple[str, str, datetime], Restarts] = {}
-    reader = _BlobReader(flow_logs, looked)
-    for blob in blobs:
-        restarts = carried.pop((blob.scope, blob.mac, blob.hour), Restarts())
-        for item in reader.items(blob):
+    carried: dict[tuple[str, str, str, datetime], Restarts] = {}
+    reader = _BlobReader(looked)
+    for each in stored:
+        blob, account = each.blob, each.account.account
+        restarts = carried.pop((account, blob.scope, blob.mac, blob.hour), Restarts())
+        for item in reader.items(each):
             if isinstance(item, Garbled):
                 looked.garbled_bytes += item.end - item.start
-                row = _rejected(blob, None, reject_garbled(item))
+                row = _rejected(each, None, reject_garbled(item))
                 if wanted.may_hold_time(blob, None) and wanted.may_hold(row):
                     yield row
                 continue
             looked.records += 1
-            yield from _rows(blob, item, restarts, wanted, looked)
-        carried[blob.scope, blob.mac, blob.hour + HOUR] = restarts.carried(blob.hour)
+            yield from _rows(each, item, restarts, wanted, looked)
+        carried[account, blob.scope, blob.mac, blob.hour + HOUR] = restarts.carried(blob.hour)
 
 
-def read_rejects(
-    flow_logs: FlowLogs, blobs: Iterable[BlobName], now: datetime, looked: Progress
-) -> Iterator[FlowRow]:
+def read_rejects(stored: Iterable[StoredBlob], now: datetime, looked: Progress) -> Iterator[FlowRow]:
     """Rows of ``REJECT_COLUMNS``, blob by blob in the order of the log: everything that isn't counted, each
     tuple and each stretch of bytes. ``looked`` is kept up to date.
 
     What has no whole record at the end of a blob is one of them once its hour is over; before, it is not
     decided.
     """
-    reader = _BlobReader(flow_logs, looked)
-    for blob in blobs:
-        for item in reader.items(blob):
+    reader = _BlobReader(looked)
+    for each in stored:
+        for item in reader.items(each):
             if isinstance(item, Record):
                 looked.records += 1
-                for _, reads in _read_groups(blob, item, looked):
-                    yield from (_reject_row(blob, read) for read in reads if isinstance(read, Reject))
-            elif item.reason is not Reason.UNREAD or blob.hour + HOUR + LATE <= now:
+                for _, reads in _read_groups(each.blob, item, looked):
+                    yield from (_reject_row(each, read) for read in reads if isinstance(read, Reject))
+            elif item.reason is not Reason.UNREAD or each.blob.hour + HOUR + LATE <= now:
                 looked.garbled_bytes += item.end - item.start
-                yield _reject_row(blob, reject_garbled(item))
+                yield _reject_row(each, reject_garbled(item))
 
 
 class _BlobReader:
     """Reads blobs one after the other, and goes on where one can't be read.
 
-    If storage gives no answer for some blobs in a row, it is away: the others aren't asked for, as that would
-    take hours.
+    If an account gives no answer for some blobs in a row, it is away: its others aren't asked for, as that
+    would take hours.
     """
 
-    def __init__(self, flow_logs: FlowLogs, looked: Progress) -> None:
-        self._flow_logs, self._looked = flow_logs, looked
-        self._silences = 0
+    def __init__(self, looked: Progress) -> None:
+        self._looked = looked
+        self._silences: Counter[str] = Counter()
 
-    def items(self, blob: BlobName) -> Iterator[Record | Garbled]:
+    def items(self, stored: StoredBlob) -> Iterator[Record | Garbled]:
         """A blob's items, as far as it can be read; ``looked`` says if that isn't to its end."""
-        if self._silences >= _MOST_SILENCES:
-            reason = f"{blob.name} wasn't asked for, as storage gave no answer for the blobs before it"
-            self._looked.unread.append(Unread(blob.name, reason, to_read_blob(None, "")))
+        account, name = stored.account.account, stored.blob.name
+        if self._silences[account] >= _MOST_SILENCES:
+            reason = f"{name} wasn't asked for, as storage gave no answer for the blobs before it"
+            self._looked.unread.append(Unread(account, name, reason, to_read_blob(None, "")))
             return
         self._looked.blobs += 1
         try:
-            yield from _items(self._flow_logs, blob, self._looked)
+            yield from _items(stored.account, stored.blob, self._looked)
         except Unavailable as error:
-            status = getattr(error.__cause__, "status_code", None)
-            code = getattr(error.__cause__, "error_code", None) or ""
-            code = str(getattr(code, "value", code))
-            self._looked.unread.append(Unread(blob.name, str(error), to_read_blob(status, code)))
+            status, code = refusal_of(error)
+            self._looked.unread.append(Unread(account, name, str(error), to_read_blob(status, code)))
             refused = error.__cause__ is None or (status is not None and status < 500)
-            self._silences = 0 if refused else self._silences + 1
+            self._silences[account] = 0 if refused else self._silences[account] + 1
         else:
-            self._silences = 0
+            self._silences[account] = 0
 
 
 def _items(flow_logs: FlowLogs, blob: BlobName, looked: Progress) -> Iterator[Record | Garbled]:
@@ -265,8 +311,9 @@ def _items(flow_logs: FlowLogs, blob: BlobName, looked: Progress) -> Iterator[Re
 
 
 def _rows(
-    blob: BlobName, record: Record, restarts: Restarts, wanted: Wanted, looked: Progress
+    stored: StoredBlob, record: Record, restarts: Restarts, wanted: Wanted, looked: Progress
 ) -> Iterator[FlowRow]:
+    blob = stored.blob
     since_ms = wanted.since.timestamp() * 1000
     until_ms = wanted.until.timestamp() * 1000 if wanted.until else float("inf")
     may_be_of_time = wanted.may_hold_time(blob, record.time)
@@ -280,11 +327,11 @@ def _rows(
         corrections = restarts.follow(group.tuples, flows) if record.grammar == "vnet-v4" else {}
         for number, read in enumerate(reads):
             if isinstance(read, Reject):
-                row = _rejected(blob, record.time, read) | source
+                row = _rejected(stored, record.time, read) | source
                 if may_be_of_time and wanted.may_hold(row):
                     yield row
             elif since_ms <= read.time_ms < until_ms:
-                row = _row(blob, read, corrections.get(number)) | source
+                row = _row(stored, read, corrections.get(number)) | source
                 if all(each.holds(row) for each in wanted.conditions):
                     yield row
 
@@ -317,7 +364,7 @@ def _read(element: object, record: Record, hour_ms: int) -> FlowTuple:
     return flow
 
 
-def _row(blob: BlobName, flow: FlowTuple, correction: Correction | None) -> FlowRow:
+def _row(stored: StoredBlob, flow: FlowTuple, correction: Correction | None) -> FlowRow:
     state = "Ended" if flow.flows_ended else "Began" if flow.flows_allowed else "Continues"
     if correction and correction.restart:
         state = "Restarted"
@@ -325,8 +372,7 @@ def _row(blob: BlobName, flow: FlowTuple, correction: Correction | None) -> Flow
     counted = corrected(stated, correction) if correction else stated
     return {
         "Time": to_moment(flow.time_ms),
-        "Scope": blob.scope,
-        "Mac": blob.mac,
+        **_source(stored),
         "Direction": flow.direction,
         "Status": flow.status,
         "State": "" if flow.flows_denied else state,
@@ -343,11 +389,15 @@ def _row(blob: BlobName, flow: FlowTuple, correction: Correction | None) -> Flow
     }
 
 
-def _rejected(blob: BlobName, time: datetime | None, reject: Reject) -> FlowRow:
+def _source(stored: StoredBlob) -> FlowRow:
+    """Where a row comes from."""
+    return {"Account": stored.account.account, "Scope": stored.blob.scope, "Mac": stored.blob.mac}
+
+
+def _rejected(stored: StoredBlob, time: datetime | None, reject: Reject) -> FlowRow:
     return {
         "Time": time,
-        "Scope": blob.scope,
-        "Mac": blob.mac,
+        **_source(stored),
         "Rejected": reject.reason.value,
         "ByteFrom": reject.start,
         "ByteTo": reject.end,
@@ -355,12 +405,11 @@ def _rejected(blob: BlobName, time: datetime | None, reject: Reject) -> FlowRow:
     }
 
 
-def _reject_row(blob: BlobName, reject: Reject) -> FlowRow:
+def _reject_row(stored: StoredBlob, reject: Reject) -> FlowRow:
     return {
-        "Hour": blob.hour,
-        "Scope": blob.scope,
-        "Mac": blob.mac,
-        "BlobName": blob.name,
+        "Hour": stored.blob.hour,
+        **_source(stored),
+        "BlobName": stored.blob.name,
         "ByteFrom": reject.start,
         "ByteTo": reject.end,
         "Reason": reject.reason.value,

@@ -172,7 +172,7 @@ def status(flow_logs: FlowLogs, ledger: Ledger, counts: Counts) -> Answer:
         if (until or now) - since > MOST_STATUS:
             raise BadRequest(f"{MOST_STATUS.days} days are the most; take a later one", "since")
         first, last, scopes = floor_hour(since), until or now + HOUR, values.get("scope", ())
-        looked = compute_status(flow_logs, ledger, counts, first, last, flow_logs.now(), scopes)
+        looked = compute_status([flow_logs], ledger, counts, first, last, flow_logs.now(), scopes)
         more = {
             "total": looked.total(),
             "strangers": looked.strangers,

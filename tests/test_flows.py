@@ -20,7 +20,7 @@ from shared.errors import Unavailable
 from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.flowlog.reasons import Reason
 from shared.flowlog.rejects import Reject, RejectCounts, reject_garbled
-from shared.flows import COLUMNS, Progress, Wanted, find_blobs, read_flows, read_rejects
+from shared.flows import COLUMNS, Progress, StoredBlob, Wanted, find_blobs, read_flows, read_rejects
 from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts
 from shared.tally.measures import add_figures, to_columns
@@ -29,6 +29,7 @@ from tests import naive
 from tests.system import HOUR, NIGHT, Call, Stores, blob_of, flow, record
 from tests.test_bad_input import mutated_blobs
 from tests.test_malformed import vnet_record
+from tools.azurite import ACCOUNT
 from tools.network_watcher import NSG_CONTAINER, Nic, demo_nics, hour_of, whole_blob
 from tools.proxy import Traffic
 
@@ -49,8 +50,9 @@ def logged(stores: Stores) -> Stores:
 
 def read(stores: Stores, wanted: Wanted, *scopes: str) -> tuple[list[dict[str, Any]], Progress]:
     looked = Progress()
-    blobs = find_blobs(stores.flow_logs, scopes, wanted)
-    return [*read_flows(stores.flow_logs, blobs, wanted, looked)], looked
+    blobs, failures = find_blobs([stores.flow_logs], scopes, wanted)
+    assert not failures
+    return [*read_flows(blobs, wanted, looked)], looked
 
 
 def test_every_tuple_of_the_log_is_a_row_once_good_or_rejected(logged: Stores) -> None:
@@ -163,7 +165,7 @@ def test_only_the_blobs_needed_are_read_and_rows_come_at_once(
     assert fetched == looked.bytes
     assert looked.blobs == 3, "only blobs that may hold a tuple of that time are looked at"
     traffic.clear()
-    next(read_flows(stores.flow_logs, find_blobs(stores.flow_logs, [], ALWAYS), ALWAYS, Progress()))
+    next(read_flows(find_blobs([stores.flow_logs], [], ALWAYS)[0], ALWAYS, Progress()))
     assert sum(request.reads_blob for request in traffic.requests) == 1, "a row comes as soon as it is read"
 
 
@@ -174,7 +176,7 @@ def test_a_blob_that_grows_while_it_is_read_is_read_as_it_was(
     items = [record(NIGHT + timedelta(seconds=n), flow(NIGHT + timedelta(seconds=n))) for n in range(20)]
     blob = stores.put(NICS[1], NIGHT, blob_of(*items[:10]))
     rows = []
-    for row in read_flows(stores.flow_logs, [blob], ALWAYS, Progress()):
+    for row in read_flows([StoredBlob(stores.flow_logs, blob)], ALWAYS, Progress()):
         rows.append(row["Time"])
         if len(rows) == 3:
             stores.put(NICS[1], NIGHT, blob_of(*items))
@@ -212,7 +214,7 @@ def test_each_tuple_of_the_time_asked_for_is_shown_whatever_its_blob_and_record_
         }
     )
     wanted = Wanted(since, until)
-    found = [row["Time"] for row in read_flows(held, find_blobs(held, [], wanted), wanted, Progress())]
+    found = [row["Time"] for row in read_flows(find_blobs([held], [], wanted)[0], wanted, Progress())]
     assert found == [
         time
         for blob, records in logs.items()
@@ -224,6 +226,8 @@ def test_each_tuple_of_the_time_asked_for_is_shown_whatever_its_blob_and_record_
 
 class Held(FlowLogs):
     """A flow log in memory; it is six hours after its first blob's."""
+
+    account = ACCOUNT
 
     def __init__(self, blobs: dict[BlobName, bytes]) -> None:
         self._blobs = blobs
@@ -328,7 +332,7 @@ def test_reading_goes_on_behind_a_blob_that_cannot_be_read_unless_storage_is_awa
     data = blob_of(record(NIGHT, flow(NIGHT)))
     log = Failing(dict.fromkeys(blobs, data), dict.fromkeys(blobs[:6], cause))
     looked = Progress()
-    rows = [*read_flows(log, blobs, ALWAYS, looked)]
+    rows = [*read_flows([StoredBlob(log, blob) for blob in blobs], ALWAYS, looked)]
     assert len(log.asked) == looked.blobs == asked
     assert len(rows) == (2 if asked == 8 else 0)
     assert [each.blob for each in looked.unread] == [
@@ -337,7 +341,7 @@ def test_reading_goes_on_behind_a_blob_that_cannot_be_read_unless_storage_is_awa
     assert all(each.to_do for each in looked.unread)
     apart = Failing(dict.fromkeys(blobs, data), dict.fromkeys(blobs[::2], cause))
     looked = Progress()
-    assert len([*read_flows(apart, blobs, ALWAYS, looked)]) == 4
+    assert len([*read_flows([StoredBlob(apart, blob) for blob in blobs], ALWAYS, looked)]) == 4
     assert [each.blob for each in looked.unread] == [blob.name for blob in blobs[::2]]
 
 
@@ -408,6 +412,8 @@ _SMALL = 16 * 1024
 class OneBlob(FlowLogs):
     """A log that is as long as one likes, made as it is read."""
 
+    account = ACCOUNT
+
     def __init__(self, item: bytes, items: int) -> None:
         self._item, self._items = b"," + item, items
 
@@ -423,7 +429,7 @@ def test_memory_does_not_grow_with_the_log(stores: Stores) -> None:
     item = record(NIGHT, *[flow(NIGHT)] * 20)
 
     def most(items: int) -> int:
-        rows = read_flows(OneBlob(item, items), [blob], ALWAYS, Progress())
+        rows = read_flows([StoredBlob(OneBlob(item, items), blob)], ALWAYS, Progress())
         tracemalloc.start()
         assert sum(1 for _ in pieces(COLUMNS, rows, "csv")) == 20 * items + 1
         _, peak = tracemalloc.get_traced_memory()
@@ -439,6 +445,8 @@ def test_memory_does_not_grow_with_the_log(stores: Stores) -> None:
 
 class Bytes(FlowLogs):
     """A log of one blob, read in windows of ``window`` bytes."""
+
+    account = ACCOUNT
 
     def __init__(self, data: bytes, window: int) -> None:
         self._data, self._window = data, window
@@ -472,7 +480,7 @@ def test_what_is_listed_as_rejected_is_what_is_counted_as_rejected(
     def hold(data: bytes, window: int) -> None:
         wanted, looked = counted_rejects(data, blob), Progress()
         listed = RejectCounts()
-        for row in read_rejects(Bytes(data, window), [blob], NIGHT + 2 * HOUR, looked):
+        for row in read_rejects([StoredBlob(Bytes(data, window), blob)], NIGHT + 2 * HOUR, looked):
             reason = Reason(row["Reason"])
             count = 0 if wanted.by_reason[reason].garbled_bytes else 1
             listed.add([Reject(row["ByteFrom"], row["ByteTo"], reason, count, row["Sample"])])
@@ -500,6 +508,7 @@ def test_rejects_are_listed_with_blob_place_reason_and_text_in_every_format(
     assert found == [
         {
             "Hour": "2026-10-31T23:00:00Z",
+            "Account": ACCOUNT,
             "Scope": blob.scope,
             "Mac": blob.mac,
             "BlobName": blob.name,
@@ -550,7 +559,8 @@ def test_half_a_record_is_rejected_once_nothing_can_follow(stores: Stores) -> No
     half = b'{"records":[{"time":"2026'
     blob = stores.put(NICS[1], NIGHT, half)
     while_open, when_closed = (
-        [*read_rejects(stores.flow_logs, [blob], NIGHT + hours * HOUR, Progress())] for hours in (1, 2)
+        [*read_rejects([StoredBlob(stores.flow_logs, blob)], NIGHT + hours * HOUR, Progress())]
+        for hours in (1, 2)
     )
     assert while_open == []
     assert [(row["Reason"], row["ByteFrom"], row["ByteTo"]) for row in when_closed] == [

@@ -154,7 +154,7 @@ def test_a_shorter_version_is_behind_though_the_old_one_was_committed_later(
     stores.ledger.commit(loaded, entry)
     assert [each.behind > 0 for each in compared(stores)] == [True]
     now = NIGHT + HOUR
-    status = compute_status(stores.flow_logs, stores.ledger, stores.counts, NIGHT, NIGHT, now)
+    status = compute_status([stores.flow_logs], stores.ledger, stores.counts, NIGHT, NIGHT, now)
     assert status.total()["Behind"] > 0
     assert stores.sweep().behind == 1
     assert [each.behind for each in compared(stores)] == [0]

@@ -23,7 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -51,13 +51,14 @@ _LISTENING = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Azurite:
-    """A running emulator: the ports on 127.0.0.1 of its three services, and its process."""
+    """A running emulator: the ports on 127.0.0.1 of its three services, its process, its first account."""
 
     blob_port: int
     queue_port: int
     table_port: int
     process_id: int
     scheme: str = "http"
+    account: str = ACCOUNT
 
     @property
     def blob_service(self) -> str:
@@ -70,7 +71,7 @@ class Azurite:
         return self._address(self.table_port)
 
     def _address(self, port: int) -> str:
-        return f"{self.scheme}://127.0.0.1:{port}/{ACCOUNT}"
+        return f"{self.scheme}://127.0.0.1:{port}/{self.account}"
 
     @property
     def connection_string(self) -> str:
@@ -78,7 +79,7 @@ class Azurite:
         return ";".join(
             (
                 f"DefaultEndpointsProtocol={self.scheme}",
-                f"AccountName={ACCOUNT}",
+                f"AccountName={self.account}",
                 f"AccountKey={ACCOUNT_KEY}",
                 f"BlobEndpoint={self._address(self.blob_port)}",
                 f"QueueEndpoint={self._address(self.queue_port)}",
@@ -100,8 +101,11 @@ def settings_for(emulator: Azurite) -> dict[str, str]:
 
 
 @contextmanager
-def azurite(location: Path | None = None, certificate: Path | None = None) -> Iterator[Azurite]:
-    """Run an emulator inside the `with` block, in memory or, if given, with its data at `location`.
+def azurite(
+    location: Path | None = None, certificate: Path | None = None, account: str = ACCOUNT
+) -> Iterator[Azurite]:
+    """Run an emulator inside the `with` block, in memory or, if given, with its data at `location`. It has
+    this `account` and OTHER_ACCOUNT.
 
     With a `certificate` (a folder with cert.pem and key.pem) it speaks TLS, and takes tokens beside the key.
 
@@ -109,9 +113,14 @@ def azurite(location: Path | None = None, certificate: Path | None = None) -> It
     """
     with (
         tempfile.TemporaryFile() as output,
-        start(output, location=location, certificate=certificate) as (running, _),
+        start(
+            output,
+            location=location,
+            certificate=certificate,
+            accounts=f"{account}:{ACCOUNT_KEY};{OTHER_ACCOUNT}:{ACCOUNT_KEY}",
+        ) as (running, _),
     ):
-        yield running
+        yield replace(running, account=account)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shared.cli.frame import command, connect, main, output_option, parameter_options, say
-from shared.errors import BadRequest, MalformedInput
+from shared.errors import BadRequest, MalformedInput, Unavailable
 from shared.times import HOUR
 from shared.views.formats import Output, human_bytes, plain
 from shared.views.query import (
@@ -25,15 +25,16 @@ from shared.views.query import (
 )
 
 if TYPE_CHECKING:
+    from shared.accounts import Failure
     from shared.blobs import FlowLogs
     from shared.flowlog.blob_name import BlobName
-    from shared.flows import FlowRow, Progress, Wanted
+    from shared.flows import FlowRow, Progress, StoredBlob, Wanted
 
 _TABLE_ROWS = 100
 _TABLE_SAMPLE = 200
 _KEPT = (
-    *("Time", "Scope", "Direction", "Status", "L4Protocol", "SrcIp", "DestIp", "DestPort", "AclRule"),
-    *("Rejected", "Hour", "ByteFrom", "ByteTo", "Reason", "Sample"),
+    *("Time", "Account", "Scope", "Direction", "Status", "L4Protocol", "SrcIp", "DestIp", "DestPort"),
+    *("AclRule", "Rejected", "Hour", "ByteFrom", "ByteTo", "Reason", "Sample"),
 )
 """The columns of raw logs that are never left out of a table."""
 _NAMED = 5
@@ -60,21 +61,21 @@ def flows(blob_or_scope: str, given: Given, output: Output) -> None:
     Restarted; their figures are those of the log, too. Read straight from the blobs, blob by blob, in the
     order of the log. A tuple that can't be read is a row, too, that says why; it is left out only where a
     filter rules it out. A blob is given by its name, by its container and name with a slash between them, or
-    by its URL.
+    by its URL. Of a name, and of a scope, the blobs of all accounts are read.
     """
     now = datetime.now(UTC)
     values = read_parameters(RAW_PARAMETERS, given, now)
-    flow_logs = connect().accounts[0]
+    accounts = connect().accounts
 
     from shared.flows import COLUMNS, Progress, read_flows
 
-    wanted, blobs = _choose_blobs(flow_logs, blob_or_scope, values, now, HOUR)
+    wanted, blobs, failures = _choose_blobs(accounts, blob_or_scope, values, now, HOUR)
     looked = Progress()
-    rows = read_flows(flow_logs, blobs, wanted, looked)
-    number = _print_log(COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
+    rows = read_flows(blobs, wanted, looked)
+    number = _print_log(COLUMNS, rows, output, blobs, wanted, looked, failures, values.get("limit"))
     if not number:
-        say(_nothing(wanted, blobs, looked))
-    _end(wanted, looked, len(blobs))
+        say(_nothing(wanted, blobs, looked, failures))
+    _end(wanted, looked, len(blobs), failures)
 
 
 @main.command(
@@ -98,50 +99,55 @@ def rejects(blob_or_scope: str, given: Given, output: Output) -> None:
     """
     now = datetime.now(UTC)
     values = read_parameters(REJECTS_PARAMETERS, given, now)
-    flow_logs = connect().accounts[0]
+    accounts = connect().accounts
 
     from shared.flows import REJECT_COLUMNS, Progress, read_rejects
 
-    wanted, blobs = _choose_blobs(flow_logs, blob_or_scope, values, now, 24 * HOUR)
+    wanted, blobs, failures = _choose_blobs(accounts, blob_or_scope, values, now, 24 * HOUR)
     blobs = wanted.blobs_of(blobs)
     looked = Progress()
-    rows = read_rejects(flow_logs, blobs, now, looked)
-    number = _print_log(REJECT_COLUMNS, rows, output, blobs, wanted, looked, values.get("limit"))
+    rows = read_rejects(blobs, now, looked)
+    number = _print_log(REJECT_COLUMNS, rows, output, blobs, wanted, looked, failures, values.get("limit"))
     if not number:
-        nothing = f"nothing is rejected in {_log_of(looked)} of that time"
-        say(nothing if looked.bytes else _nothing(wanted, blobs, looked))
+        nothing = f"nothing is rejected in {_log_of(looked, failures)} of that time"
+        say(nothing if looked.bytes else _nothing(wanted, blobs, looked, failures))
     else:
         say("how many there are for each reason: `flowtally show rejects`")
-    _end(wanted, looked, len(blobs))
+    _end(wanted, looked, len(blobs), failures)
 
 
 def _print_log(
     columns: Sequence[str],
     rows: "Iterator[FlowRow]",
     output: Output,
-    blobs: Sequence["BlobName"],
+    blobs: Sequence["StoredBlob"],
     wanted: "Wanted",
     looked: "Progress",
+    failures: Sequence["Failure"],
     limit: int | None,
 ) -> int:
     """Print rows as they are read, at most ``limit``; give their number, and say if there may be more.
 
-    A table is for people: fewer rows, short samples, no scope where there is only one, and no blobs' names,
-    which hour, scope and interface tell, too.
+    A table is for people: fewer rows, short samples, no account nor scope where there is only one, and no
+    blobs' names, which hour, scope and interface tell, too.
     """
     from shared.output import print_rows
 
     hidden = set[str]()
     if output == "table":
         limit = limit or _TABLE_ROWS
-        hidden = {"BlobName"} | ({"Scope"} if len({blob.scope for blob in blobs}) == 1 else set())
+        hidden = {"BlobName"}
+        if len({each.blob.scope for each in blobs}) == 1:
+            hidden.add("Scope")
+        if len({each.account.account for each in blobs}) == 1:
+            hidden.add("Account")
         rows = (row | {"Sample": row["Sample"][:_TABLE_SAMPLE]} if "Sample" in row else row for row in rows)
     counted = _Counted(islice(rows, limit))
     print_rows(
         [each for each in columns if each not in hidden],
         counted,
         output,
-        lambda: _beyond(wanted, looked),
+        lambda: _beyond(wanted, looked, failures),
         keep=_KEPT,
     )
     if counted.number == limit:
@@ -189,7 +195,7 @@ def why(given: Given, output: Output) -> None:
         if name not in values:
             raise BadRequest("is needed: an address such as 192.0.2.7, or a range such as 10.0.0.0/8", name)
     since, until = read_times(values, now, 3 * HOUR)
-    flow_logs = connect().accounts[0]
+    accounts = connect().accounts
 
     from shared.flows import (
         DECISION_COLUMNS,
@@ -205,12 +211,12 @@ def why(given: Given, output: Output) -> None:
     from shared.views.explanations import explain_codes, explain_rules, is_denied_by_encryption
 
     wanted = Wanted(since, until, _conditions(values))
-    blobs = find_blobs(flow_logs, values.get("scope", ()), wanted)
+    blobs, failures = find_blobs(accounts, values.get("scope", ()), wanted)
     looked, rejected = Progress(), 0
 
     def readable() -> "Iterator[FlowRow]":
         nonlocal rejected
-        for row in read_flows(flow_logs, blobs, wanted, looked):
+        for row in read_flows(blobs, wanted, looked):
             if "Rejected" in row:
                 rejected += 1
             else:
@@ -223,7 +229,7 @@ def why(given: Given, output: Output) -> None:
         DECISION_COLUMNS,
         shown,
         output,
-        lambda: _beyond(wanted, looked) | {"notes": notes},
+        lambda: _beyond(wanted, looked, failures) | {"notes": notes},
         keep=(*DECISION_KEY, "LastSeen"),
     )
     if rows:
@@ -231,10 +237,10 @@ def why(given: Given, output: Output) -> None:
         for note in notes:
             say(f"note: {note}")
     else:
-        say(_nothing(wanted, blobs, looked))
+        say(_nothing(wanted, blobs, looked, failures))
     if rejected:
         say(f"note: {rejected:,} of the log's entries can't be read; `flowtally rejects` shows them")
-    _end(wanted, looked, len(blobs))
+    _end(wanted, looked, len(blobs), failures)
 
 
 def _decided(row: "FlowRow") -> str:
@@ -246,39 +252,52 @@ def _decided(row: "FlowRow") -> str:
 
 
 def _choose_blobs(
-    flow_logs: "FlowLogs", blob_or_scope: str, values: Mapping[str, Any], now: datetime, usual: timedelta
-) -> "tuple[Wanted, list[BlobName]]":
-    """What is asked for, and the blobs to read: the one that is named, or a scope's of that time.
+    accounts: "Sequence[FlowLogs]",
+    blob_or_scope: str,
+    values: Mapping[str, Any],
+    now: datetime,
+    usual: timedelta,
+) -> "tuple[Wanted, list[StoredBlob], list[Failure]]":
+    """What is asked for, and the blobs to read: the one that is named, or a scope's of that time; of all
+    accounts, but of an URL. And which accounts couldn't be asked.
 
     Of a single blob all is asked for unless times are given; of a scope the ``usual`` time before ``now``.
     ``BadRequest`` if there is no such blob.
     """
     from shared.flowlog.blob_name import CONTAINERS
-    from shared.flows import Wanted, find_blobs
+    from shared.flows import Wanted, find_blob, find_blobs
 
     text = re.split("[?#]", blob_or_scope, maxsplit=1)[0]  # behind it a signature may stand, never to be said
-    blob = _blob_named(text, flow_logs.account)
+    blob, its_accounts = _blob_named(text, accounts)
     end = max(now, blob.hour + HOUR) if blob else now
     since, until = read_times(values, end, end - (blob.hour - HOUR) if blob else usual)
     wanted = Wanted(since, until, _conditions(values))
     if not blob:
-        return wanted, find_blobs(flow_logs, [text], wanted)
-    if not flow_logs.has(blob):
-        raise BadRequest(
-            f"there is no blob {blob.name!r} in container {CONTAINERS[blob.kind]} of the account "
-            f"{flow_logs.account}: it was never written, or is no longer kept",
-            "blob-or-scope",
+        return wanted, *find_blobs(accounts, [text], wanted)
+    found, failures = find_blob(its_accounts, blob)
+    if not found:
+        where = ", ".join(each.account for each in its_accounts)
+        missing = (
+            f"there is no blob {blob.name!r} in container {CONTAINERS[blob.kind]} of the "
+            f"account{'s' if len(its_accounts) > 1 else ''} {where}"
         )
-    return wanted, [blob]
+        if failures:
+            raise Unavailable(
+                f"{missing}, as far as they answered; {'; '.join(each.say() for each in failures)}"
+            )
+        raise BadRequest(f"{missing}: it was never written, or is no longer kept", "blob-or-scope")
+    return wanted, found, failures
 
 
-def _blob_named(text: str, account: str) -> "BlobName | None":
-    """Read a blob's name, its container and name, or its URL; ``None`` if it may be a scope."""
+def _blob_named(text: str, accounts: "Sequence[FlowLogs]") -> "tuple[BlobName | None, Sequence[FlowLogs]]":
+    """Read a blob's name, its container and name, or its URL: the blob, and the accounts that it may be in.
+    No blob if the text may be a scope.
+    """
     from shared.blobs import split_url
     from shared.flowlog.blob_name import KINDS, parse_blob_name
 
     if "/" not in text:
-        return None
+        return None, accounts
     container, _, name = text.partition("/")
     if "://" in text:
         try:
@@ -289,45 +308,59 @@ def _blob_named(text: str, account: str) -> "BlobName | None":
             raise BadRequest(
                 f"this URL names no blob in one of the containers {' and '.join(KINDS)}", "blob-or-scope"
             )
-        if its_account != account:
+        known = ", ".join(f"{each.connection} ({each.account})" for each in accounts)
+        accounts = [each for each in accounts if each.account == its_account]
+        if not accounts:
             raise BadRequest(
-                f"this blob is of the account {its_account}; the setting FLOW_LOGS names {account}",
+                f"this blob is of the account {its_account}, to which no connection leads; these do: {known}",
                 "blob-or-scope",
             )
         text = f"{container}/{name}"
     try:
-        return parse_blob_name(name, container) if container in KINDS else parse_blob_name(text)
+        blob = parse_blob_name(name, container) if container in KINDS else parse_blob_name(text)
     except MalformedInput:
         raise BadRequest(f"{text!r} is no flow log's blob, nor a scope", "blob-or-scope") from None
+    return blob, accounts
 
 
 def _conditions(values: Mapping[str, Any]) -> tuple[Condition, ...]:
     return tuple(value for value in values.values() if isinstance(value, Condition))
 
 
-def _nothing(wanted: "Wanted", blobs: "list[BlobName]", looked: "Progress") -> str:
+def _nothing(
+    wanted: "Wanted", blobs: "list[StoredBlob]", looked: "Progress", failures: "Sequence[Failure]"
+) -> str:
     if not wanted.blobs_of(blobs):
+        if failures:
+            return "the accounts that answered have no log of that time"
         return "there is no log of that time: nothing was logged, or it is no longer kept"
     if looked.unread and not looked.bytes:
         return "nothing could be read of the log of that time"
     if not looked.tuples and not looked.unread:
         return "the log of that time is empty"
-    return f"nothing such is in {_log_of(looked)} of that time, neither allowed nor denied"
+    return f"nothing such is in {_log_of(looked, failures)} of that time, neither allowed nor denied"
 
 
-def _log_of(looked: "Progress") -> str:
-    return "what could be read of the log" if looked.unread else "the log"
+def _log_of(looked: "Progress", failures: "Sequence[Failure]") -> str:
+    return "what could be read of the log" if looked.unread or failures else "the log"
 
 
-def _beyond(wanted: "Wanted", looked: "Progress") -> dict[str, Any]:
-    return {"since": plain(wanted.since), "until": plain(wanted.until), "looked_at": asdict(looked)}
+def _beyond(wanted: "Wanted", looked: "Progress", failures: "Sequence[Failure]") -> dict[str, Any]:
+    return {
+        "since": plain(wanted.since),
+        "until": plain(wanted.until),
+        "looked_at": asdict(looked),
+        "failed": [each.row() for each in failures],
+    }
 
 
-def _end(wanted: "Wanted", looked: "Progress", blobs: int) -> None:
+def _end(wanted: "Wanted", looked: "Progress", blobs: int, failures: "Sequence[Failure]") -> None:
     """Say what was looked at. If something couldn't be read, say what, and what helps, and exit with 1."""
+    for failure in failures:
+        say(failure.say())
     to_dos: dict[str, list[str]] = {}
     for each in looked.unread:
-        to_dos.setdefault(each.to_do, []).append(each.reason)
+        to_dos.setdefault(each.to_do, []).append(f"{each.reason} (account {each.account})")
     for to_do, reasons in to_dos.items():
         for reason in reasons[:_NAMED]:
             say(f"not read: {reason}")
@@ -342,4 +375,7 @@ def _end(wanted: "Wanted", looked: "Progress", blobs: int) -> None:
     )
     if looked.unread:
         say(f"incomplete: {len(looked.unread):,} of these blobs couldn't be read, or not to the end")
+    if failures:
+        say(f"incomplete: {len(failures):,} of the accounts couldn't be asked")
+    if looked.unread or failures:
         sys.exit(1)

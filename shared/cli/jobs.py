@@ -159,11 +159,12 @@ def _rollup_with_progress(stores: "Stores", since: datetime | None, *, again: bo
 @output_option
 @command
 def status(given: Given, output: Output) -> None:
-    """Is everything counted: what is stored against what was read, by scope and hour.
+    """Is everything counted: what is stored against what was read, by account, scope and hour.
 
-    Exits with 1 if something is behind, if merged counts are older than the ledger, or if there are no flow
-    logs. With --at the blobs aren't asked: what sweeps and the rollup have left in the index tells whether a
-    day or an hour was complete. Exits with 1 if it wasn't, or if that isn't known.
+    Exits with 1 if something is behind, if merged counts are older than the ledger, if there are no flow
+    logs, or if an account can't be asked. With --at the blobs aren't asked: what sweeps and the rollup have
+    left in the index tells whether a day or an hour was complete. Exits with 1 if it wasn't, or if that isn't
+    known.
 
     \b
     Examples:
@@ -191,20 +192,22 @@ def _show_status(
 
     since, until = times
     scopes = values.get("scope", ())
-    now = stores.accounts[0].now()
+    now = stores.counts.now()
     found = compute_status(
-        stores.accounts[0], stores.ledger, stores.counts, floor_hour(since), until, now, scopes
+        stores.accounts, stores.ledger, stores.counts, floor_hour(since), until, now, scopes
     )
+    is_wide = output != "table" or len(stores.accounts) > 1
     print_rows(
-        COLUMNS,
+        COLUMNS if is_wide else [each for each in COLUMNS if each != "Account"],
         found.behind() if values.get("behind") else found.rows,
         output,
         lambda: {
             "notices": [each.row() for each in found.notices],
             "problems": found.problems,
+            "failed": [each.row() for each in found.failures],
             "as_of": plain(now),
         },
-        keep=("Scope", "Hour", "Behind"),
+        keep=("Account", "Scope", "Hour", "Behind"),
     )
     for name in found.strangers:
         say(f"not a flow log, not counted: {name}")
@@ -220,7 +223,9 @@ def _show_status(
     )
     for problem in found.problems:
         say(problem)
-    sys.exit(1 if total["Behind"] or found.problems else 0)
+    for failure in found.failures:
+        say(failure.say())
+    sys.exit(1 if total["Behind"] or found.problems or found.failures else 0)
 
 
 def _show_completeness(stores: "Stores", values: Mapping[str, Any], output: Output) -> None:
