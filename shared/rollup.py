@@ -120,7 +120,10 @@ def rollup(
     ``progress`` is told now and then which part of the time has been done, from 0 to 1.
     """
     notes, bad_notes, now = ledger.late_notes()
-    works, marker = counts.work.all("roll-up"), _marker_of(counts, views)
+    works = counts.work.all("roll-up")
+    if not works:
+        counts.create_tables()  # there may be none yet, or none any more
+    marker = _marker_of(counts, views)
     strangers: list[MalformedInput] = []
     scopes = [*ledger.scopes(strangers)]
     bad_rows: dict[str, MalformedInput] = {}
