@@ -697,9 +697,10 @@ def _functions(infra: Infra) -> Problems:
 def _queues(infra: Infra) -> Problems:
     made = _made(infra)["host queueNames"]
     for mode in MODES:
-        for name, trigger in registered_with(infra, mode).items():
-            if trigger["type"] == "queueTrigger" and trigger["queueName"] not in made:
-                yield f"main.bicep: makes queues {made}; function {name} waits for {trigger['queueName']}"
+        triggers = registered_with(infra, mode).values()
+        awaited = {each["queueName"] for each in triggers if each["type"] == "queueTrigger"}
+        if made != awaited:
+            yield f"main.bicep: makes queues {made}; with mode={mode} the app waits for {awaited}"
 
 
 def _made(infra: Infra) -> dict[str, set[str]]:

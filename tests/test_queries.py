@@ -14,16 +14,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import duckdb_kql
 import pytest
 
 from tests.system import HOUR, NIGHT, Stores, blob_of, flow, record
-from tests.worker import ROOT, Worker, worker
+from tests.worker import ROOT, HttpAnswer, Invocation, Worker, put_all, queue_of_work, worker
 from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics
 from tools.proxy import Fault, OldBlob, Request, Traffic
+from tools.storage_queue import Queue
 
 ALERTS = ROOT / "infra/modules/alerts.bicep"
 WORKBOOK = json.loads((ROOT / "infra/workbook.json").read_text())
@@ -280,6 +281,7 @@ class Scene:
     """The app while something happens to it: what it writes goes to ``telemetry``."""
 
     running: Worker
+    queue: Queue
     stores: Stores
     traffic: Traffic
     hour: datetime
@@ -314,15 +316,35 @@ class Scene:
 
     def event(self, container: str, name: str) -> None:
         """A blob has grown."""
-        self._note("ingest_nsg", lambda: self.running.invoke_blob("ingest_nsg", container, name).succeeded)
+        self._note("ingest_nsg", lambda: self.running.invoke_blob("ingest_nsg", container, name))
 
     def timer(self, function: str) -> None:
-        """A timer's time has come."""
-        self._note(function, lambda: self.running.invoke_timer(function).succeeded)
+        """A timer's time has come, and what it hands out is put into the queue."""
+        done = self._note(function, lambda: self.running.invoke_timer(function))
+        if isinstance(done, Invocation) and done.succeeded:
+            put_all(self.queue, done)
+
+    def work(self) -> None:
+        """All that is in the queue is done."""
+        while message := self.queue.take():
+            done = self._note("work", partial(self.running.invoke_queue, "work", message))
+            if isinstance(done, Invocation) and done.succeeded:
+                put_all(self.queue, done)
+            self.queue.delete(message)
+
+    def sweep(self) -> None:
+        """All flow logs are swept, as far back as there are blobs: that is what the daily timer is for."""
+        self.timer("daily")
+        self.work()
+
+    def roll_up(self) -> None:
+        """All scopes are rolled up."""
+        self.timer("rollup")
+        self.work()
 
     def question(self) -> None:
         """Somebody looks at the page."""
-        self._note("scopes", lambda: self.running.request("GET", "/api/scopes").status == 200)
+        self._note("scopes", lambda: self.running.request("GET", "/api/scopes"))
 
     def host_says(self, message: str, level: int) -> None:
         """The host writes a line of its own."""
@@ -330,14 +352,16 @@ class Scene:
             "traces", message=message, severityLevel=level, timestamp=datetime.now(UTC) - self.ago
         )
 
-    def _note(self, function: str, invoke: Callable[[], bool]) -> None:
+    def _note(self, function: str, invoke: Callable[[], Invocation | HttpAnswer]) -> Invocation | HttpAnswer:
         before = len(self.running.logs)
-        succeeded = invoke()
+        done = invoke()
+        succeeded = done.succeeded if isinstance(done, Invocation) else done.status == 200
         for log in self.running.logs[before:]:
             if log.invocation_id:
                 level = ("Information", "Warning", "Error").index(log.level) + 1
                 self.host_says(log.message, level)
         self.telemetry.add("requests", name=function, success=str(succeeded), resultCode="0", duration=1000.0)
+        return done
 
     @property
     def lines(self) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -356,8 +380,9 @@ def good_hour(scene: Scene) -> None:
         container, name = scene.blob()
         for _ in range(2):
             scene.event(container, name)
-    for function in ("sweep", "rollup") * 2:
-        scene.timer(function)
+    for _ in range(2):
+        scene.sweep()
+        scene.roll_up()
     scene.question()
 
 
@@ -368,8 +393,8 @@ def only_events(scene: Scene) -> None:
 
 def only_timers(scene: Scene) -> None:
     """No event comes, and nothing is behind."""
-    scene.timer("sweep")
-    scene.timer("rollup")
+    scene.sweep()
+    scene.roll_up()
 
 
 def nothing(scene: Scene) -> None:
@@ -407,7 +432,7 @@ def events_are_lost(scene: Scene) -> None:
     for scene.ago in (timedelta(minutes=30), timedelta()):
         scene.forget_blobs()
         scene.blobs()
-        scene.timer("sweep")
+        scene.sweep()
 
 
 def no_event_ever_comes(scene: Scene) -> None:
@@ -415,8 +440,8 @@ def no_event_ever_comes(scene: Scene) -> None:
     for scene.ago in (timedelta(minutes=30), timedelta()):
         scene.forget_blobs()
         scene.blobs()
-        scene.timer("sweep")
-    scene.timer("rollup")
+        scene.sweep()
+    scene.roll_up()
 
 
 def events_are_on_their_way(scene: Scene) -> None:
@@ -430,7 +455,7 @@ def events_are_on_their_way(scene: Scene) -> None:
             if updates == 1:
                 scene.event(nic.container, name)
         if updates > 1:
-            scene.timer("sweep")
+            scene.sweep()
     assert [facts["Behind"] for word, facts in scene.lines if word == "swept"][-2:] == [11, 11]
 
 
@@ -443,7 +468,31 @@ def ledger_refuses_one(scene: Scene) -> None:
         return Fault.FORBIDDEN if request.writes and "flowledger" in request.path else None
 
     scene.traffic.fault = fault
-    scene.timer("sweep")
+    scene.sweep()
+
+
+def ledger_cannot_be_read(scene: Scene) -> None:
+    """A sweep and a rollup, handed out before, meet a ledger that answers 403."""
+    scene.timer("daily")
+    scene.timer("rollup")
+    scene.traffic.fault = lambda request: Fault.FORBIDDEN if "flowledger" in request.path else None
+    scene.work()
+
+
+def account_refuses(scene: Scene) -> None:
+    """Twice timers meet an account of flow logs that answers 403."""
+    scene.after_a_good_hour()
+    scene.traffic.fault = lambda request: Fault.FORBIDDEN if "comp=list" in request.path else None
+    for _ in range(2):
+        scene.sweep()
+
+
+def queue_is_not_worked_on(scene: Scene) -> None:
+    """The function that does the work doesn't run."""
+    scene.after_a_good_hour()
+    for _ in range(4):
+        scene.timer("daily")
+    scene.queue.clear()
 
 
 def other_blob(scene: Scene) -> None:
@@ -483,6 +532,9 @@ SCENES: Mapping[Callable[[Scene], None], set[str]] = {
     no_event_ever_comes: {"sweep-finds-work", "nothing-counted"},
     events_are_on_their_way: set(),
     ledger_refuses_one: {"cannot-be-counted"},
+    ledger_cannot_be_read: {"nothing-counted", "no-sweep", "no-rollup", "cannot-be-counted"},
+    account_refuses: {"account-fails", "cannot-be-counted"},
+    queue_is_not_worked_on: {"work-waits"},
     other_blob: {"cannot-be-counted"},
     damaged_tuples: {"rejects"},
     host_stops: {"host-stopped"},
@@ -494,6 +546,7 @@ ONLY_IN_SCHEDULE: Mapping[Callable[[Scene], None], set[str]] = {
     only_events: {"nothing-swept"},
     nothing: {"nothing-swept"},
     storage_refuses_all: {"nothing-swept"},
+    ledger_cannot_be_read: {"nothing-swept"},
 }
 """Which alerts of mode=schedule alone fire then. Those of both modes fire as above."""
 
@@ -507,10 +560,13 @@ def test_each_alert_fires_on_its_fault_and_is_silent_in_a_good_hour(
     reached, traffic = counted_stores
     written: dict[str, set[str]] = {}
     good, everything = Telemetry(), Telemetry()
-    with worker({**reached.environment, "FLOWTALLY_SWEEP_SINCE": "3650d"}) as running:
+    with (
+        queue_of_work(stores.environment["FLOW_LOGS"]) as queue,
+        worker({**reached.environment, "FLOWTALLY_SWEEP_SINCE": "3650d"}) as running,
+    ):
         for number, (happens, firing) in enumerate(SCENES.items()):
             telemetry = good if happens is good_hour else Telemetry()
-            scene = Scene(running, stores, traffic, NIGHT - number * 48 * HOUR, good, telemetry)
+            scene = Scene(running, queue, stores, traffic, NIGHT - number * 48 * HOUR, good, telemetry)
             happens(scene)
             traffic.fault = None
             assert telemetry.firing("events") == firing, happens.__doc__
