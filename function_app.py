@@ -34,8 +34,8 @@ dispatcher = Dispatcher(stores, settings)
 app = func.FunctionApp()
 
 
-def ingest_when_grown(account: FlowLogs, kind: Kind) -> None:
-    """Add the function that ingests a blob of this kind in this account when it has grown."""
+def ingest_when_grown(account: FlowLogs, kind: Kind) -> str:
+    """Add the function that ingests a blob of this kind in this account when it has grown. Gives its name."""
 
     # The binding hands over a client of its own; only its blob's name is used, so that the blob is read with
     # the account's client, whose connections and tokens are kept.
@@ -50,7 +50,9 @@ def ingest_when_grown(account: FlowLogs, kind: Kind) -> None:
         if settings.mode == "events"
         else func.BlobSource.LOGS_AND_CONTAINER_SCAN,
     )
-    app.function_name(ingest_function(account.connection, kind))(trigger(ingest_blob))
+    name = ingest_function(account.connection, kind)
+    app.function_name(name)(trigger(ingest_blob))
+    return name
 
 
 def ingest_named(name: str, container: str, account: FlowLogs) -> None:
@@ -65,9 +67,9 @@ def ingest_named(name: str, container: str, account: FlowLogs) -> None:
         line.say(**done.row())
 
 
+ingest_functions: list[str] = []
 if settings.mode != "schedule":
-    for each, kind in product(accounts, CONTAINERS):
-        ingest_when_grown(each, kind)
+    ingest_functions += [ingest_when_grown(each, kind) for each, kind in product(accounts, CONTAINERS)]
 
 
 # Timers only say what there is to do; the function `work` does it, in as many processes as it takes.
@@ -178,7 +180,7 @@ def get_status(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("doctor", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_doctor(req: func.HttpRequest) -> func.HttpResponse:
     """What the app finds when it examines itself."""
-    return respond(req, http_api.doctor(os.environ))
+    return respond(req, http_api.doctor(os.environ, ingest_functions))
 
 
 @app.function_name("openapi")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Literal
 
-from shared.settings import Connection
+from shared.settings import Connection, Mode
 
 Where = Literal["here", "app"]
 """On this machine, or in the function app."""
@@ -66,18 +66,25 @@ def service_of_flow_logs(connection: str, account: str, service: Service = FLOW_
 
 
 def to_be_allowed(
-    service: Service, status: int | None, code: str, where: Where, *, by_key: bool = False
+    service: Service,
+    status: int | None,
+    code: str,
+    where: Where,
+    *,
+    by_key: bool = False,
+    mode: Mode = "events",
 ) -> str:
     """What to do about an answer with this status and error code (empty if the answer has none)."""
     name = service.role
     if service is RESULTS and where == "here":
         name = f"Storage Table Data Reader (to sweep and roll up: {name})"
     role = f"give this identity the role {name} on {service.account}. {_A_NEW_ROLE}"
-    if service.is_of_flow_logs and service.kind == "blob" and where == "app":
+    meanwhile = mode == "events" and service.is_of_flow_logs
+    if meanwhile and service.kind == "blob" and where == "app":
         role += f". {_MEANWHILE}"
     match status, code:
         case _, "AuthorizationFailure":
-            to_do = _to_pass_the_firewall(service, where)
+            to_do = _to_pass_the_firewall(service, where, events=meanwhile)
         case _, "KeyBasedAuthenticationNotPermitted":
             to_do = f"the account takes no keys: set {service.setting} instead of {service.connection}"
         case int(), "":
@@ -120,7 +127,7 @@ def to_read_blob(status: int | None, code: str) -> str:
             return "ask again; if it stays so, flowtally doctor looks for the reason"
 
 
-def _to_pass_the_firewall(service: Service, where: Where) -> str:
+def _to_pass_the_firewall(service: Service, where: Where, *, events: bool) -> str:
     page = "(docs/deploy.md, Firewalls)"
     if where == "here":
         return (
@@ -131,9 +138,7 @@ def _to_pass_the_firewall(service: Service, where: Where) -> str:
         f"the firewall of {service.account} keeps the app out: allow the app's subnet, or give the account a "
         f"private endpoint in the app's network {page}"
     )
-    if not service.is_of_flow_logs:
-        return allow
-    return f"{allow}. {_MEANWHILE}"
+    return f"{allow}. {_MEANWHILE}" if events else allow
 
 
 def to_reach(service: Service, where: Where, address: str) -> str:

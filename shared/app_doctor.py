@@ -7,6 +7,7 @@ else: redirects are not followed, and no message holds it.
 import json
 import re
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast, get_args
 from urllib.parse import urljoin, urlsplit
@@ -14,13 +15,17 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from shared import advice
-from shared.doctor import COLUMNS, NO_ANSWER, Finding, Outcome, innermost, place_of
-from shared.errors import BadRequest
-from shared.settings import LOCAL_HOSTS
+from shared.doctor import COLUMNS, NO_ANSWER, Finding, Outcome, Reads, innermost, place_of, read_reads
+from shared.errors import BadRequest, BadSettings
+from shared.flowlog.blob_name import CONTAINERS
+from shared.settings import LOCAL_HOSTS, ingest_function
 
 KEY_SETTING = "FLOWTALLY_APP_KEY"
 
 _STEP = "function app"
+_READS = "accounts and mode"
+_ACCOUNTS = "docs/deploy.md, Adding and removing accounts"
+_MODES = "docs/deploy.md, Changing the mode"
 _SECONDS = (10, 240)
 """To connect, and until the answer has come. Azure itself gives up after 230 s."""
 _MOST_BYTES = 1_000_000
@@ -90,8 +95,10 @@ def read_address(text: str) -> str:
     return f"{parts.scheme}://{name}:{port}" if port else f"{parts.scheme}://{name}"
 
 
-def examine_app(address: str, key: str) -> list[Finding]:
-    """Get the app's own findings, behind one of whether it answers."""
+def examine_app(address: str, key: str, environment: Mapping[str, str]) -> list[Finding]:
+    """Get the app's own findings, behind one of whether it answers, and before one of what it reads, compared
+    with the settings of this ``environment``.
+    """
     key = key.strip()
     if not re.fullmatch(r"[!-~]+", key):
         found = f"{KEY_SETTING} has characters that are in no key" if key else f"{KEY_SETTING} is not set"
@@ -109,8 +116,8 @@ def examine_app(address: str, key: str) -> list[Finding]:
         return [Finding(_STEP, "failed", found, to_do)]
     if answer.status_code != HTTPStatus.OK:
         return [_explain(answer)]
-    findings = _read_findings(body)
-    if findings is None:
+    said = _read_findings(body)
+    if said is None:
         kind = answer.headers.get("Content-Type", "no type")[:40]
         found = f"{address} answers, but with no findings ({kind})"
         to_do = (
@@ -118,7 +125,48 @@ def examine_app(address: str, key: str) -> list[Finding]:
             "sign-in page may answer in its place: open the address in a browser"
         )
         return [Finding(_STEP, "failed", found, to_do)]
-    return [Finding(_STEP, "ok", f"{address} answers"), *findings]
+    findings, reads = said
+    return [Finding(_STEP, "ok", f"{address} answers"), *findings, compare_reads(environment, reads)]
+
+
+def compare_reads(environment: Mapping[str, str], app: Reads) -> Finding:
+    """Compare what the app reads with the settings here, and the functions that it has with its accounts."""
+    try:
+        here = read_reads(environment)
+    except BadSettings as error:
+        return Finding(_READS, "skipped", f"the settings here can't be read: {error}", where="app")
+    wrong, to_dos = [], []
+    wanted = {ingest_function(name, kind) for name in app.accounts for kind in CONTAINERS}
+    if app.mode == "schedule":
+        wanted = set()
+    if missing := sorted(wanted - {*app.functions}):
+        wrong.append(f"functions that the app lacks: {', '.join(missing)}")
+        to_dos.append(f"repeat commands 2 and 3: Azure learns triggers at publishing ({_MODES})")
+    if surplus := sorted({*app.functions} - wanted):
+        wrong.append(f"functions of no account that the app reads in mode {app.mode}: {', '.join(surplus)}")
+        to_dos.append(f"repeat commands 2 and 3: Azure learns triggers at publishing ({_MODES})")
+    if environment.get("FLOWTALLY_MODE") and app.mode != here.mode:
+        wrong.append(f"the app's mode is {app.mode}, and FLOWTALLY_MODE is {here.mode} here")
+        to_dos.append(
+            f"set it to {app.mode} here; or, to change the app's, repeat commands 1, 2 and 3 with "
+            f"mode={here.mode} ({_MODES})"
+        )
+    if unread := sorted({*here.accounts.values()} - {*app.accounts.values()}):
+        wrong.append(f"the app doesn't read {', '.join(unread)}, to which settings here lead")
+        to_dos.append(f"repeat commands 1, 2 and 3 with it among flowLogAccounts ({_ACCOUNTS})")
+    only_there = {name: its for name, its in app.accounts.items() if its not in here.accounts.values()}
+    more = f"; not in the settings here: {', '.join(sorted(only_there.values()))}" if only_there else ""
+    if wrong:
+        return Finding(_READS, "failed", "; ".join(wrong) + more, "; ".join(dict.fromkeys(to_dos)), "app")
+    said = (
+        f"mode {app.mode}, accounts: {', '.join(sorted(app.accounts.values()))}, "
+        f"functions for events: {len(app.functions):,}{more}"
+    )
+    if not only_there:
+        return Finding(_READS, "ok", said, where="app")
+    names = ", ".join(f"{name}__blobServiceUri" for name in sorted(only_there))
+    to_do = f"to have these accounts in status, flows and why here, too, set {names}"
+    return Finding(_READS, "note", said, to_do, "app")
 
 
 class _Session(requests.Session):
@@ -185,14 +233,19 @@ def _redirect(answer: requests.Response) -> str:
         return ""
 
 
-def _read_findings(body: bytes) -> list[Finding] | None:
-    """The findings in an answer's content; ``None`` if it isn't doctor's."""
+def _read_findings(body: bytes) -> tuple[list[Finding], Reads] | None:
+    """The findings in an answer's content, and what the app reads; ``None`` if it isn't doctor's."""
     if len(body) > _MOST_BYTES:
         return None
     try:
-        rows: Any = json.loads(body)["rows"]
-        return [_read_finding(row) for row in rows] or None
-    except (ValueError, KeyError, TypeError, RecursionError):
+        said: Any = json.loads(body)
+        findings = [_read_finding(row) for row in said["rows"]]
+        reads = said["reads"]
+        texts = (reads["mode"], *reads["accounts"], *reads["accounts"].values(), *reads["functions"])
+        if not findings or not all(isinstance(text, str) for text in texts):
+            return None
+        return findings, Reads(reads["mode"], reads["accounts"], reads["functions"])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -8,10 +8,11 @@ and the network of whoever runs it: an engineer's on their machine, the app's ow
 import ipaddress
 import re
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.utils import formatdate
+from functools import partial
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -21,13 +22,13 @@ import urllib3
 from shared import advice
 from shared.advice import (
     FLOW_LOG_QUEUES,
-    FLOW_LOGS,
     HOST_BLOBS,
     HOST_QUEUES,
     HOST_TABLES,
     RESULTS,
     Service,
     Where,
+    service_of_flow_logs,
 )
 from shared.blobs import FlowLogs
 from shared.connection import REQUEST_ID, credential, refusal_of, storage_errors
@@ -36,12 +37,14 @@ from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailab
 from shared.flowlog.blob_name import CONTAINERS, kind_of
 from shared.ledger.store import Ledger
 from shared.record_types import Hours, first_hour_of_day, notice_left_out
-from shared.settings import Connection, Settings, check_service_uri, read_settings
+from shared.settings import Connection, Mode, Settings, check_service_uri, read_settings
 from shared.status import ROLLED_UP_WITHIN, rolled_up_until
+from shared.stores import open_accounts
 from shared.sweep import Compared, Lateness, compare
 from shared.tables import TABLES, Tables
 from shared.times import HOUR, floor_hour
 from shared.views.formats import human_bytes
+from shared.workers import work_on
 
 Outcome = Literal["ok", "note", "failed", "skipped"]
 
@@ -49,6 +52,13 @@ COLUMNS = ("Where", "Step", "Outcome", "Found", "ToDo")
 LOOKS_BACK = timedelta(hours=2)
 DENIALS_SINCE = timedelta(days=30)
 """So far back the last denial is looked for."""
+FOUND_WITHIN = timedelta(minutes=90)
+"""So long after an hour's beginning its blobs of new interfaces are found by schedule: by hourly listings."""
+
+SWEPT_WITHIN = timedelta(hours=2)
+"""So long ago each flow log may have been swept last: every half hour, or more often, one is handed out."""
+NAMED_ACCOUNTS = 5
+NAMED_PROBLEMS = 3
 MOST_LOOKED_BACK = 10
 """Scopes for which that is done; it costs a query each."""
 
@@ -61,6 +71,11 @@ _NO_EVENTS = (
     "is the function app running, and is there an event subscription for each of its two ingest functions? "
     "docs/operate.md says how to look; flowtally sweep counts meanwhile"
 )
+_NO_SWEEPS = (
+    "is the function app running, with its timer sweep and its function work? docs/operate.md says how to "
+    "look; flowtally sweep counts meanwhile"
+)
+_WORK_FAILS = "each timer tries it again; docs/operate.md says what to do about errors"
 _NO_ADDRESS = "a connection string holds an address that is none"
 _SETTINGS = "docs/settings.md lists all settings"
 _NOT_TRIED = "not tried, because of a failure above"
@@ -69,7 +84,6 @@ _HOST_STEPS = (
     ("host blobs", HOST_BLOBS),
     ("host queues", HOST_QUEUES),
     ("host tables", HOST_TABLES),
-    ("flow-log queues", FLOW_LOG_QUEUES),
 )
 _LISTINGS = {"blob": "?comp=list&maxresults=1", "queue": "?comp=list&maxresults=1", "table": "Tables?$top=1"}
 """For each kind of service the request that lists one container, queue or table."""
@@ -91,6 +105,28 @@ class Finding:
         return dict(zip(COLUMNS, values, strict=True))
 
 
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """What a process reads: in which ``mode``, which account by which connection; ``functions``: those that
+    it has for events, by name.
+    """
+
+    mode: str
+    accounts: Mapping[str, str]
+    functions: Collection[str] = ()
+
+    def row(self) -> dict[str, Any]:
+        """As data."""
+        return {"mode": self.mode, "accounts": dict(self.accounts), "functions": sorted(self.functions)}
+
+
+def read_reads(environment: Mapping[str, str], functions: Collection[str] = ()) -> Reads:
+    """What a process with these settings reads; ``BadSettings`` if they can't be used."""
+    settings = read_settings(environment)
+    accounts = {each.connection: each.account for each in open_accounts(settings.flow_logs)}
+    return Reads(settings.mode, accounts, functions)
+
+
 def examine(environment: Mapping[str, str], where: Where = "here") -> Iterator[Finding]:
     """Try all steps, one after the other. What can't be tried because an earlier one failed is skipped.
 
@@ -103,8 +139,10 @@ def examine(environment: Mapping[str, str], where: Where = "here") -> Iterator[F
 def _examine(environment: Mapping[str, str], where: Where) -> Iterator[Finding]:
     try:
         settings = read_settings(environment)
-        stores = _Stores(settings, where)
-        places = [place_of(url)[1] for url in (stores.flow_logs.service.url, stores.tables.service.url)]
+        flow_logs = open_accounts(settings.flow_logs)
+        results = _Results(settings, where)
+        urls = [*(each.service.url for each in flow_logs), results.tables.service.url]
+        places = [place_of(url)[1] for url in urls]
     except BadSettings as error:
         yield Finding("settings", "failed", str(error), _SETTINGS)
         return
@@ -116,40 +154,67 @@ def _examine(environment: Mapping[str, str], where: Where) -> Iterator[Finding]:
     if not all(places):
         yield Finding("settings", "failed", _NO_ADDRESS, _SETTINGS)
         return
-    yield Finding("settings", "ok", ", ".join(map(_named, (settings.flow_logs[0], settings.results))))
-    reached, connections = {}, {FLOW_LOGS: settings.flow_logs[0], RESULTS: settings.results}
-    for service, connection, url in (
-        (FLOW_LOGS, settings.flow_logs[0], stores.flow_logs.service.url),
-        (RESULTS, settings.results, stores.tables.service.url),
-    ):
-        found = [*_examine_account(service, connection, url, where)]
-        reached[service] = all(finding.outcome != "failed" for finding in found)
-        yield from found
-    for service, step, attempt in (
-        (FLOW_LOGS, "list flow logs", stores.list_containers),
-        (FLOW_LOGS, "read flow logs", stores.read_newest),
-        (RESULTS, "tables", stores.list_tables),
-        (RESULTS, "read results", stores.read_ledger),
-        (RESULTS, "write results", stores.try_to_delete),
-    ):
-        by_key = bool(connections[service].connection_string)
-        finding = (
-            _attempt(step, attempt, service, where, by_key=by_key) if reached[service] else _skipped(step)
-        )
-        reached[service] = reached[service] and finding.outcome != "failed"
-        yield finding
+    yield Finding("settings", "ok", _describe(settings))
+    results.accounts = {each.account for each in flow_logs}
+    accounts = [
+        _Account(each, connection, settings.mode, where, f" in {each.account}" if len(flow_logs) > 1 else "")
+        for each, connection in zip(flow_logs, settings.flow_logs, strict=True)
+    ]
+    yield from _side_by_side(accounts, _Account.examine)
+    found = [*_examine_account(RESULTS, settings.results, results.tables.service.url, where)]
+    is_there = all(finding.outcome != "failed" for finding in found)
+    yield from found
+    yield from _side_by_side(accounts, _Account.examine_flow_logs)
+    by_key = bool(settings.results.connection_string)
     for step, attempt in (
-        ("counting", stores.compare),
-        ("views", stores.check_views),
-        ("record types", stores.check_record_types),
+        ("tables", results.list_tables),
+        ("read results", results.read_ledger),
+        ("write results", results.try_to_delete),
     ):
-        yield _attempt(step, attempt, RESULTS, where) if all(reached.values()) else _skipped(step)
-    by_identity = any(
-        name.startswith(f"{HOST_BLOBS.connection}__") and environment[name] for name in environment
-    )
-    if by_identity and not settings.flow_logs[0].connection_string:
-        for step, service in _HOST_STEPS:
-            yield _list_one(step, service, environment, where)
+        finding = _attempt(step, attempt, RESULTS, where, by_key=by_key) if is_there else _skipped(step)
+        is_there = is_there and finding.outcome != "failed"
+        yield finding
+    ledger = results.ledger if is_there else None
+    yield from _side_by_side(accounts, lambda account: account.examine_counting(ledger))
+    for step, attempt in (
+        ("views", results.check_views),
+        ("record types", results.check_record_types),
+        ("sweeps", results.check_sweeps),
+        ("work", results.check_work),
+    ):
+        yield _attempt(step, attempt, RESULTS, where) if is_there else _skipped(step)
+    if any(name.startswith(f"{HOST_BLOBS.connection}__") and environment[name] for name in environment):
+        yield from _examine_host(environment, accounts, where)
+
+
+def _examine_host(
+    environment: Mapping[str, str], accounts: Sequence["_Account"], where: Where
+) -> Iterator[Finding]:
+    """What the host alone needs, where its settings are."""
+    by_identity = [each for each in accounts if not each.connection.connection_string]
+    if not by_identity:
+        return
+    for step, service in _HOST_STEPS:
+        yield _list_one(step, service, environment, where)
+    for each in by_identity:
+        if each.mode == "events":
+            service = service_of_flow_logs(each.connection.name, each.name, FLOW_LOG_QUEUES)
+            yield _list_one(f"flow-log queues{each.behind}", service, environment, where)
+
+
+def _side_by_side(
+    accounts: Sequence["_Account"], examine: Callable[["_Account"], list[Finding]]
+) -> Iterator[Finding]:
+    """Examine all accounts at once; findings in the order of accounts."""
+    if len(accounts) == 1:
+        yield from examine(accounts[0])
+        return
+    found = {each.name: result for each, result in work_on(accounts, examine, len(accounts), "accounts")}
+    for each in accounts:
+        result = found[each.name]
+        if isinstance(result, FlowtallyError):
+            raise result
+        yield from result
 
 
 def _examine_account(service: Service, connection: Connection, url: str, where: Where) -> Iterator[Finding]:
@@ -265,16 +330,48 @@ def _judge_listing(
     return Finding(step, "failed", found, advice.to_be_allowed(service, answer.status_code, code, where))
 
 
-class _Stores:
-    """The stores, and what is tried on them. Each try gives a finding, or raises ``Unavailable``."""
+@dataclass
+class _Account:
+    """An account of flow logs, and what is tried on it. ``behind``: what the names of its steps end with."""
 
-    def __init__(self, settings: Settings, where: Where) -> None:
-        self.where = where
-        self.flow_logs = FlowLogs(settings.flow_logs[0])
-        self.tables = Tables(settings.results)
-        self.ledger = Ledger(self.tables)
-        self.counts = Counts(self.tables)
-        self._tables: list[str] = []
+    flow_logs: FlowLogs
+    connection: Connection
+    mode: Mode
+    where: Where
+    behind: str
+    is_there: bool = False
+
+    def __post_init__(self) -> None:
+        self.name = self.flow_logs.account
+        self.service = service_of_flow_logs(self.connection.name, self.name)
+
+    def examine(self) -> list[Finding]:
+        """Whether there is an identity to ask it with, and whether anybody answers."""
+        url = self.flow_logs.service.url
+        found = [*_examine_account(self.service, self.connection, url, self.where)]
+        self.is_there = all(finding.outcome != "failed" for finding in found)
+        return found
+
+    def examine_flow_logs(self) -> list[Finding]:
+        """Whether its flow logs can be listed and read."""
+        findings = []
+        for name, attempt in (("list flow logs", self.list_containers), ("read flow logs", self.read_newest)):
+            step = name + self.behind
+            finding = self._attempt(step, attempt) if self.is_there else _skipped(step)
+            self.is_there = self.is_there and finding.outcome != "failed"
+            findings.append(finding)
+        return findings
+
+    def examine_counting(self, ledger: Ledger | None) -> list[Finding]:
+        """Whether its blobs are counted."""
+        step = f"counting{self.behind}"
+        if not self.is_there or ledger is None:
+            return [_skipped(step)]
+        return [self._attempt(step, partial(self.compare, ledger))]
+
+    def _attempt(self, step: str, attempt: Callable[[str], Finding]) -> Finding:
+        by_key = bool(self.connection.connection_string)
+        return _attempt(step, attempt, self.service, self.where, by_key=by_key, mode=self.mode)
 
     def list_containers(self, step: str) -> Finding:
         """Which containers of flow logs are there; the clock is asked for in the way that the app does it."""
@@ -301,6 +398,45 @@ class _Stores:
         self.flow_logs.read(newest.blob, max(newest.length - 1, 0))
         age = _ago(now - newest.modified)
         return Finding(step, "ok", f"blobs of the last two hours: {len(blobs):,}, the newest written {age}")
+
+    def compare(self, ledger: Ledger, step: str) -> Finding:
+        """The newest blobs' lengths against their offsets, which tell whether they are counted in time."""
+        now = self.flow_logs.now()
+        found = compare(self.flow_logs, ledger, floor_hour(now - LOOKS_BACK), now + HOUR)
+        compared = [each for each in found if isinstance(each, Compared)]
+        if not compared:
+            return Finding(step, "skipped", "no flow log of the last two hours")
+        behind = [each for each in compared if each.behind]
+        size = sum(each.behind for each in behind)
+        said = f"{len(behind):,} of {len(compared):,} blobs behind, by {human_bytes(size)} in all"
+        if _count_late(compared, self.name, self.mode, now):
+            return Finding(step, "failed", said, _NO_SWEEPS if self.mode == "schedule" else _NO_EVENTS)
+        return Finding(step, "ok", said if behind else f"nothing is behind (blobs: {len(compared):,})")
+
+
+def _count_late(compared: Iterable[Compared], account: str, mode: Mode, now: datetime) -> int:
+    """How many of an account's blobs are late. By schedule an interface that isn't known yet is found within
+    the hour, and what it has logged until then is none of them.
+    """
+    lateness, unfound = Lateness(), 0
+    for each in compared:
+        if mode == "schedule" and not each.written:
+            unfound += bool(each.behind) and now - each.listed.blob.hour > FOUND_WITHIN
+        else:
+            lateness.add(each, account, now)
+    return lateness.late + unfound
+
+
+class _Results:
+    """The tables of results, and what is tried on them."""
+
+    def __init__(self, settings: Settings, where: Where) -> None:
+        self.where = where
+        self.accounts = set[str]()
+        self.tables = Tables(settings.results)
+        self.ledger = Ledger(self.tables)
+        self.counts = Counts(self.tables)
+        self._tables: list[str] = []
 
     def list_tables(self, step: str) -> Finding:
         """Which of our tables are there."""
@@ -334,23 +470,6 @@ class _Stores:
             to_do = f"asking needs no more; flowtally sweep and rollup need the role {RESULTS.role}"
             return Finding(step, "note", "not allowed", to_do)
         return Finding(step, "ok", "allowed")
-
-    def compare(self, step: str) -> Finding:
-        """The newest blobs' lengths against their offsets, which tell whether events arrive."""
-        now = self.flow_logs.now()
-        found = compare(self.flow_logs, self.ledger, floor_hour(now - LOOKS_BACK), now + HOUR)
-        compared = [each for each in found if isinstance(each, Compared)]
-        if not compared:
-            return Finding(step, "skipped", "no flow log of the last two hours")
-        behind = [each for each in compared if each.behind]
-        lateness = Lateness()
-        for each in compared:
-            lateness.add(each, self.flow_logs.account, now)
-        size = sum(each.behind for each in behind)
-        said = f"{len(behind):,} of {len(compared):,} blobs behind, by {human_bytes(size)} in all"
-        if lateness.late:
-            return Finding(step, "failed", said, _NO_EVENTS)
-        return Finding(step, "ok", said if behind else f"nothing is behind (blobs: {len(compared):,})")
 
     def check_views(self, step: str) -> Finding:
         """When the last rollup began that failed nowhere."""
@@ -388,9 +507,44 @@ class _Stores:
         )
         return Finding(step, "note" if to_do else "ok", said, to_do)
 
+    def check_sweeps(self, step: str) -> Finding:
+        """When each account's flow logs were looked for last, and each of them was swept."""
+        works = self.counts.work.all_of(self.accounts)
+        now = self.tables.server_time()
+        begun = {f"account {work.what}": work.looked_at for work in works if work.kind == "account"}
+        begun |= {work.name: work.began for work in works if work.kind == "sweep" and work.said}
+        times = {name: began for name, began in begun.items() if began}
+        if not times:
+            to_do = "the app's timer hands sweeps out; flowtally sweep does one now"
+            return Finding(step, "note", "none has begun yet", to_do)
+        late = sorted(name for name, began in times.items() if now - began > SWEPT_WITHIN)
+        if late:
+            oldest = min(late, key=lambda name: times[name])
+            more = f" and {len(late) - 1:,} more" if len(late) > 1 else ""
+            said = f"not begun for {SWEPT_WITHIN // HOUR} hours: {oldest}{more}, {_ago(now - times[oldest])}"
+            return Finding(step, "failed", said, _NO_SWEEPS)
+        return Finding(step, "ok", f"the last one began {_ago(now - max(times.values()))}")
+
+    def check_work(self, step: str) -> Finding:
+        """Which work fails, or rests."""
+        works = self.counts.work.all_of(self.accounts)
+        now = self.tables.server_time()
+        problems = [f"{work.name} {said}" for work in works if (said := work.problem(now))]
+        if not problems:
+            return Finding(step, "ok", "nothing that was handed out has failed")
+        more = f"; and {len(problems) - NAMED_PROBLEMS:,} more" if len(problems) > NAMED_PROBLEMS else ""
+        said = "; ".join(problems[:NAMED_PROBLEMS]) + more
+        return Finding(step, "failed", said, _WORK_FAILS)
+
 
 def _attempt(
-    step: str, attempt: Callable[[str], Finding], service: Service, where: Where, *, by_key: bool = False
+    step: str,
+    attempt: Callable[[str], Finding],
+    service: Service,
+    where: Where,
+    *,
+    by_key: bool = False,
+    mode: Mode = "events",
 ) -> Finding:
     try:
         return attempt(step)
@@ -401,7 +555,7 @@ def _attempt(
         found = str(error).replace(f"(answer {status})", _answer(status, code))
         if by_key and "failed to authenticate" in found:  # Azurite's code for it is that of a firewall
             code = "AuthenticationFailed"
-        to_do = advice.to_be_allowed(service, status, code, where, by_key=by_key)
+        to_do = advice.to_be_allowed(service, status, code, where, by_key=by_key, mode=mode)
         return Finding(step, "failed", found, to_do)
 
 
@@ -413,6 +567,14 @@ def _kind(connection: Connection) -> str:
     if connection.credential != "managedidentity":
         return "whoever is signed in"
     return f"managed identity {connection.client_id}".strip()
+
+
+def _describe(settings: Settings) -> str:
+    """The mode, and where the settings lead."""
+    named = [*map(_named, settings.flow_logs[:NAMED_ACCOUNTS])]
+    if more := len(settings.flow_logs) - NAMED_ACCOUNTS:
+        named += [f"{more:,} more accounts"] if more > 0 else []
+    return f"{', '.join([*named, _named(settings.results)])}; mode {settings.mode}"
 
 
 def _named(connection: Connection) -> str:

@@ -6,7 +6,7 @@ one that is wrong. Keys are the host's business: what gets here has one where on
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,7 +17,7 @@ from shared import page
 from shared.blobs import FlowLogs
 from shared.counts.store import Counts
 from shared.doctor import COLUMNS as DOCTOR_COLUMNS
-from shared.doctor import examine
+from shared.doctor import examine, read_reads
 from shared.errors import BadRequest, FlowtallyError, Unavailable
 from shared.ledger.store import Ledger
 from shared.openapi import SCOPE_COLUMNS, describe_api
@@ -189,13 +189,16 @@ def status(flow_logs: FlowLogs, ledger: Ledger, counts: Counts) -> Answer:
     return answer
 
 
-def doctor(environment: Mapping[str, str]) -> Answer:
-    """``/api/doctor``: what the app finds when it examines itself. Not cached: it is asked after a change."""
+def doctor(environment: Mapping[str, str], functions: Collection[str] = ()) -> Answer:
+    """``/api/doctor``: what the app finds when it examines itself, and what it reads; ``functions``: those
+    that it has for events. Not cached: it is asked after a change.
+    """
 
     def answer(given: Given, now: datetime) -> Response:
         form, rest = _read_output(given, now)
         read_parameters((), rest, now)
-        found = _rows(DOCTOR_COLUMNS, [each.row() for each in examine(environment, "app")], form, {})
+        rows = [each.row() for each in examine(environment, "app")]
+        found = _rows(DOCTOR_COLUMNS, rows, form, {"reads": read_reads(environment, functions).row()})
         return replace(found, headers={**found.headers, "Cache-Control": "no-store"})
 
     return answer

@@ -60,7 +60,14 @@ def describe_api(output: Parameter) -> Schema:
                 "doctor",
                 "Is everything there that counting needs: what the app finds, step by step, and what to do.",
                 (output,),
-                _list(DOCTOR_COLUMNS),
+                _list(
+                    DOCTOR_COLUMNS,
+                    reads=_object(
+                        mode={"enum": ["events", "schedule", "polling"]},
+                        accounts={"type": "object", "additionalProperties": _TEXT},
+                        functions={"type": "array", "items": _TEXT},
+                    ),
+                ),
                 rows=True,
             ),
             **{

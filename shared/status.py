@@ -124,7 +124,7 @@ def rolled_up_until(works: Iterable[Work]) -> datetime | None:
     known whose flow logs are swept, of these alone: of others nothing new comes.
     """
     rows = [*works]
-    swept = {work.what.partition("~")[2] for work in rows if work.kind == "sweep" and work.said}
+    swept = {work.scope for work in rows if work.kind == "sweep" and work.said}
     times = (
         work.looked_at
         for work in rows

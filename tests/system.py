@@ -103,6 +103,10 @@ class Stores:
         works = self.counts.work.all("roll-up").values() or [Work("roll-up", scope)]
         self.counts.work.keep([replace(work, looked_at=moment) for work in works])
 
+    def swept_at(self, moment: datetime) -> None:
+        """Let the account's flow logs have been looked for then."""
+        self.counts.work.keep([Work("account", self.flow_logs.account, looked_at=moment)])
+
     def put(self, nic: Nic, hour: datetime, data: bytes) -> BlobName:
         """Write a whole blob at once."""
         return self.put_named(nic.container, nic.blob_name(hour), data)

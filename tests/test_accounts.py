@@ -218,6 +218,30 @@ def test_reading_the_log_goes_on(estate: Estate, command: tuple[str, ...]) -> No
     assert "incomplete: 2 of the accounts couldn't be asked" in said
 
 
+def test_doctor_goes_on(estate: Estate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shared.doctor._ANSWERS_WITHIN_SECONDS", 1)
+    call(estate.ill, "sweep", *TIME)
+    code, found, _ = answer(estate.ill, "doctor")
+    outcomes = {row["Step"]: row["Outcome"] for row in found["rows"]}
+    assert code == 1
+    assert [step for step, outcome in outcomes.items() if outcome == "failed"] == [
+        "FLOW_LOGS_MUTELOGS answers",
+        "list flow logs in shutlogs",
+    ]
+    assert [step for step, outcome in outcomes.items() if outcome == "skipped"] == [
+        *("list flow logs in mutelogs", "read flow logs in mutelogs", "read flow logs in shutlogs"),
+        *("counting in mutelogs", "counting in openlogs", "counting in shutlogs"),
+    ], "in openlogs there is no blob of the last hours"
+    for step in ("list flow logs in openlogs", "tables", "read results", "record types", "work"):
+        assert outcomes[step] == "ok", step
+    to_dos = {row["Step"]: row["ToDo"] for row in found["rows"]}
+    assert "the flow-log account mutelogs" in to_dos["FLOW_LOGS_MUTELOGS answers"] or "Azurite" in str(to_dos)
+    well = answer(estate.well, "doctor")[1]["rows"]
+    assert not [row for row in well if row["Outcome"] == "failed"]
+    assert "FLOW_LOGS_MUTELOGS" in well[0]["Found"]
+    assert well[0]["Found"].endswith("mode events")
+
+
 def test_a_named_blob_is_read_where_it_can_be(estate: Estate) -> None:
     _, blob = estate.blobs["openlogs"]
     code, found, said = answer(estate.ill, "flows", blob.name)

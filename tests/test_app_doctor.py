@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import app_doctor, cli
-from shared.app_doctor import examine_app, read_address
-from shared.doctor import COLUMNS, Finding
+from shared.app_doctor import compare_reads, examine_app, read_address
+from shared.doctor import COLUMNS, Finding, Reads
 from shared.errors import BadRequest
 from tests.shown import Shown
 from tests.system import Stores, blob_of, flow, record
@@ -41,12 +41,13 @@ def test_both_are_shown_and_told_apart(stores: Stores) -> None:
     stores.put(NIC, LAST_HOUR, blob_of(record(LAST_HOUR, flow(LAST_HOUR))))
     stores.sweep(LAST_HOUR, LAST_HOUR)
     stores.rollup()
+    stores.swept_at(stores.flow_logs.now())
     with worker(stores.environment) as running, serve(Site(running)) as url:
         done = doctor(stores.environment, "--app", url, "-o", "json")
     rows = json.loads(done.stdout)["rows"]
     here, app = ([row for row in rows if row["Where"] == where] for where in ("here", "app"))
     assert [row["Step"] for row in here] == [*STEPS, "function app"]
-    assert [row["Step"] for row in app] == STEPS
+    assert [row["Step"] for row in app] == [*STEPS, "accounts and mode"]
     assert {row["Outcome"] for row in rows} == {"ok"}
     assert (done.exit_code, done.stderr) == (0, "all well\n")
 
@@ -82,14 +83,98 @@ def test_what_fails_in_the_app_alone_is_said_to(stores: Stores) -> None:
 def test_wrong_settings_here_do_not_keep_the_app_from_being_asked(site: Shown) -> None:
     done = doctor({"FLOW_LOGS": "", "RESULTS": ""}, "--app", site.url, "-o", "ndjson")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["Step"] for row in rows] == ["settings", "function app", *STEPS]
+    assert [row["Step"] for row in rows] == ["settings", "function app", *STEPS, "accounts and mode"]
     assert (done.exit_code, done.stderr) == (2, "failed: settings\n")
 
 
 def test_the_app_wants_a_key_of_its_own(site: Shown) -> None:
-    (found,) = examine_app(site.url, SECRET)
+    (found,) = examine_app(site.url, SECRET, {})
     assert found.found == "the app doesn't accept the key (answer 401)"
     assert "docs/http.md, Keys" in found.to_do
+
+
+# What it reads
+
+
+def settings_of(*names: str, **more: str) -> dict[str, str]:
+    uris = {
+        f"FLOW_LOGS_{name.upper()}__blobServiceUri": f"https://{name}.blob.core.windows.net" for name in names
+    }
+    return {**uris, "RESULTS__tableServiceUri": "https://results.table.core.windows.net", **more}
+
+
+def functions_of(*names: str) -> list[str]:
+    return [f"ingest_{kind}_{name}" for name in names for kind in ("nsg", "vnet")]
+
+
+@pytest.mark.parametrize(
+    ("here", "mode", "accounts", "functions", "outcome", "found", "to_do"),
+    [
+        (settings_of("a", "b"), "events", "ab", functions_of("a", "b"), "ok", "accounts: a, b, ", ""),
+        (settings_of("a"), "schedule", "a", [], "ok", "mode schedule", ""),
+        (
+            settings_of("a"),
+            "events",
+            "ab",
+            functions_of("a", "b"),
+            "note",
+            "not in the settings here: b",
+            "set FLOW_LOGS_B__blobServiceUri",
+        ),
+        (
+            settings_of("a", "b"),
+            "events",
+            "a",
+            functions_of("a"),
+            "failed",
+            "the app doesn't read b",
+            "commands 1, 2 and 3 with it among flowLogAccounts",
+        ),
+        (
+            settings_of("a", "b"),
+            "events",
+            "ab",
+            functions_of("a"),
+            "failed",
+            "the app lacks: ingest_nsg_b, ingest_vnet_b",
+            "publishing",
+        ),
+        (
+            settings_of("a"),
+            "schedule",
+            "a",
+            functions_of("a"),
+            "failed",
+            "in mode schedule: ingest_nsg_a, ingest_vnet_a",
+            "publishing",
+        ),
+        (
+            settings_of("a", FLOWTALLY_MODE="schedule"),
+            "events",
+            "a",
+            functions_of("a"),
+            "failed",
+            "the app's mode is events, and FLOWTALLY_MODE is schedule here",
+            "with mode=schedule",
+        ),
+        ({}, "events", "a", functions_of("a"), "skipped", "can't be read", ""),
+    ],
+)
+def test_what_the_app_reads_is_compared_with_the_settings_here(
+    here: dict[str, str],
+    mode: str,
+    accounts: str,
+    functions: list[str],
+    outcome: str,
+    found: str,
+    to_do: str,
+) -> None:
+    app = Reads(mode, {f"FLOW_LOGS_{name.upper()}": name for name in accounts}, functions)
+    finding = compare_reads(here, app)
+    assert (finding.outcome, finding.where) == (outcome, "app")
+    assert found in finding.found
+    assert to_do in finding.to_do
+    assert bool(to_do) == bool(finding.to_do)
 
 
 # An app that doesn't
@@ -115,7 +200,8 @@ def answering(status: str, headers: Headers, body: bytes = b"") -> Iterator[tupl
 HTML = ("Content-Type", "text/html")
 JSON = ("Content-Type", "application/json")
 GZIP = ("Content-Encoding", "gzip")
-FINDINGS = json.dumps({"rows": [ROW]}).encode()
+READS = {"mode": "events", "accounts": {"FLOW_LOGS": "logs"}, "functions": ["ingest_nsg", "ingest_vnet"]}
+FINDINGS = json.dumps({"rows": [ROW], "reads": READS}).encode()
 LOGIN = "https://login.microsoftonline.com/common/oauth2/authorize?redirect_uri=x"
 
 
@@ -163,7 +249,7 @@ def test_why_no_findings_come_back(
     status: str, headers: Headers, body: bytes, found: str, to_do: str
 ) -> None:
     with answering(status, headers, body) as (url, asked):
-        (finding,) = examine_app(url, SECRET)
+        (finding,) = examine_app(url, SECRET, {})
     assert (finding.step, finding.outcome, finding.where) == ("function app", "failed", "here")
     assert found in finding.found
     assert to_do in finding.to_do
@@ -174,33 +260,38 @@ def test_why_no_findings_come_back(
 
 def test_a_redirect_is_named_and_the_key_does_not_follow_it() -> None:
     with (
-        answering("200 OK", [JSON], json.dumps({"rows": [ROW]}).encode()) as (other, asked_there),
+        answering("200 OK", [JSON], FINDINGS) as (other, asked_there),
         answering("307 Temporary Redirect", [("Location", f"{other}/api/doctor")]) as (url, _),
     ):
-        (finding,) = examine_app(url, SECRET)
+        (finding,) = examine_app(url, SECRET, {})
         assert asked_there == []
         assert other in finding.found
-        assert len(examine_app(other, SECRET)) == 2
+        assert len(examine_app(other, SECRET, {})) == 3
 
 
 @pytest.mark.parametrize(
     "changed", [{"Outcome": "perhaps"}, {"Outcome": ["ok"]}, {"Found": None}, {"Step": 7}, {"ToDo": {}}]
 )
 def test_what_is_no_finding_is_not_shown(changed: dict[str, Any]) -> None:
-    with answering("200 OK", [JSON], json.dumps({"rows": [ROW | changed]}).encode()) as (url, _):
-        (finding,) = examine_app(url, SECRET)
+    with answering("200 OK", [JSON], json.dumps({"rows": [ROW | changed], "reads": READS}).encode()) as (
+        url,
+        _,
+    ):
+        (finding,) = examine_app(url, SECRET, {})
     assert "with no findings" in finding.found
 
 
 def test_findings_are_the_apps_whatever_they_say() -> None:
-    with answering("200 OK", [JSON], json.dumps({"rows": [ROW | {"Where": "here"}]}).encode()) as (url, _):
-        findings = examine_app(url, SECRET)
-    assert findings[1:] == [Finding("settings", "ok", "all there", "", "app")]
+    with answering(
+        "200 OK", [JSON], json.dumps({"rows": [ROW | {"Where": "here"}], "reads": READS}).encode()
+    ) as (url, _):
+        findings = examine_app(url, SECRET, {})
+    assert findings[1:-1] == [Finding("settings", "ok", "all there", "", "app")]
 
 
 def test_what_an_app_says_is_harmless_to_a_terminal(site: Shown) -> None:
     evil = ROW | {"Outcome": "failed", "Found": "\x1b]0;owned\x07", "ToDo": "\x1b]0;owned\x07 look"}
-    with answering("200 OK", [JSON], json.dumps({"rows": [evil]}).encode()) as (url, _):
+    with answering("200 OK", [JSON], json.dumps({"rows": [evil], "reads": READS}).encode()) as (url, _):
         done = doctor(site.stores.environment, "--app", url)
     assert not {"\x1b", "\x07"} & {*done.output}
     assert "look" in done.stdout
@@ -215,7 +306,7 @@ def test_the_key_goes_through_no_proxy_in_plain_text(monkeypatch: pytest.MonkeyP
             monkeypatch.setenv(name, proxy)
         for name in ("no_proxy", "NO_PROXY"):
             monkeypatch.delenv(name, raising=False)
-        assert len(examine_app(url, SECRET)) == 2
+        assert len(examine_app(url, SECRET, {})) == 3
     assert seen == []
 
 
@@ -230,7 +321,7 @@ def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 
     with serve(drip) as url:
         began = time.monotonic()
-        (finding,) = examine_app(url, SECRET)
+        (finding,) = examine_app(url, SECRET, {})
         assert time.monotonic() - began < 2
     assert "took longer than 0.3 seconds" in finding.found
 
@@ -238,7 +329,7 @@ def test_an_answer_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) 
 def test_nobody_answers() -> None:
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
-        (finding,) = examine_app(f"http://127.0.0.1:{taken.getsockname()[1]}", SECRET)
+        (finding,) = examine_app(f"http://127.0.0.1:{taken.getsockname()[1]}", SECRET, {})
     assert "no answer from http://127.0.0.1:" in finding.found
     assert "refused" in finding.found
     assert "the app's name" in finding.to_do
@@ -246,14 +337,14 @@ def test_nobody_answers() -> None:
 
 @pytest.mark.parametrize("host", ["a..b", "..", "-", "x" * 300])
 def test_a_name_that_is_none(host: str) -> None:
-    (finding,) = examine_app(f"https://{host}", SECRET)
+    (finding,) = examine_app(f"https://{host}", SECRET, {})
     assert f"no answer from https://{host}: " in finding.found
 
 
 @pytest.mark.parametrize("key", ["", "  ", "two words", "ключ", "line\nend", "\x00"])
 def test_what_is_no_key_is_not_sent(key: str) -> None:
     with answering("200 OK", []) as (url, asked):
-        (finding,) = examine_app(url, key)
+        (finding,) = examine_app(url, key, {})
     assert asked == []
     assert "FLOWTALLY_APP_KEY" in finding.found
     assert "docs/http.md, Keys" in finding.to_do

@@ -12,6 +12,7 @@ Texts are stored in base64, which is the host's way.
 import base64
 import hashlib
 import hmac
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import formatdate, parsedate_to_datetime
@@ -46,7 +47,7 @@ class Queue:
         parts = dict(part.split("=", 1) for part in connection_string.strip(";").split(";"))
         self._account, self._key = parts["AccountName"], base64.b64decode(parts["AccountKey"])
         self._address = f"{parts['QueueEndpoint']}/{name}"
-        self._pool = PoolManager(maxsize=8, retries=False)
+        self._pool = PoolManager(maxsize=8, retries=False, ca_certs=os.environ.get("REQUESTS_CA_BUNDLE"))
 
     def create(self) -> None:
         """Create it, if it isn't there."""

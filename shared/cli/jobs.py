@@ -257,7 +257,8 @@ def doctor(app: str | None, output: Output) -> None:
 
     Tries each step without changing anything, and says for each failure what to do. The permissions and the
     network that are tried are this machine's. With --app https://APP.azurewebsites.net the function app tries
-    its own, too: it is asked with the function key in the environment variable FLOWTALLY_APP_KEY.
+    its own, too: it is asked with the function key in the environment variable FLOWTALLY_APP_KEY. What it
+    reads, and in which mode, is compared with the settings here.
 
     Exits with 1 if something fails, here or in the app, with 2 if it is the settings.
     """
@@ -268,7 +269,7 @@ def doctor(app: str | None, output: Output) -> None:
     address = read_address(app) if app is not None else None
     findings = [*examine(os.environ)]
     if address:
-        findings += examine_app(address, os.environ.get(KEY_SETTING, ""))
+        findings += examine_app(address, os.environ.get(KEY_SETTING, ""), os.environ)
     rows = [finding.row() for finding in findings]
     if output == "table":
         _, *narrow, _ = COLUMNS

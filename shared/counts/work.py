@@ -5,7 +5,7 @@ since when and why it fails. It keeps work from being done twice, lets work rest
 is what ``status`` and ``doctor`` read: a queue can't be asked.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, get_args
@@ -64,6 +64,25 @@ class Work:
         """Its RowKey."""
         return f"{self.kind}~{self.what}"
 
+    @property
+    def account(self) -> str:
+        """The account that it is of, if it is of one."""
+        return self.what.partition("~")[0] if self.kind in ("account", "sweep") else ""
+
+    @property
+    def scope(self) -> str:
+        """The scope that it is of, if it is of one."""
+        return self.what.partition("~")[2] if self.kind == "sweep" else self.what
+
+    @property
+    def name(self) -> str:
+        """What people call it: ``sweep of nsg~…~nsg-web in stflowlogsweu``."""
+        if self.kind == "account":
+            return f"account {self.what}"
+        if self.kind == "sweep":
+            return f"sweep of {self.scope} in {self.account}"
+        return f"{self.kind} of {self.what}"
+
     def is_running(self, now: datetime) -> bool:
         """Whether it has begun a short while ago, and hasn't ended yet."""
         return bool(self.tries) and self.began is not None and now - self.began < TAKES
@@ -102,6 +121,10 @@ class WorkRows:
         condition = "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last"
         read = (_read(found) for found in query(self._counts, condition, ends))
         return {work.key: work for work in read if work}
+
+    def all_of(self, accounts: Container[str]) -> list[Work]:
+        """All rows, but those of accounts that aren't among these, and that nobody looks at any more."""
+        return [work for work in self.all().values() if not work.account or work.account in accounts]
 
     def get(self, kind: Kind, what: str) -> Work:
         """One row; one that says nothing if there is none."""
