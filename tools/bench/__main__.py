@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tools.bench.answering import answers
+from tools.bench.backlog import backlog
 from tools.bench.counting import bulk, floods, packing, restarts, small, windows
 from tools.bench.hosting import at_once, instance
 from tools.bench.logs import BUSY, FLOODED
@@ -37,6 +38,7 @@ SECTIONS: dict[str, Section] = {
     "at-once": lambda given: at_once(given.rounds, given.away / 1000),
     "instance": lambda given: instance(max(given.megabytes)),
     "processes": lambda given: processes(given.rounds, given.tuples, min(200, given.nics)),
+    "backlog": lambda given: backlog(given.rounds, min(10, given.nics)),
     "rollup": lambda given: rolling(given.rounds, given.hours, given.tuples),
     "answers": lambda given: answers(given.rounds, given.scopes, given.days),
     "scale": lambda given: scale(given.nics, min(40, 8 * given.rounds)),
