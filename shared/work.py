@@ -48,6 +48,9 @@ LISTS_AT = OVER_AFTER + timedelta(minutes=2)
 """So long after each hour's beginning flow logs and their blobs are listed next: what is found then of the
 hour before is final."""
 
+_WITHOUT_SWEEP = timedelta(minutes=20)
+"""A scope that no sweep has rolled up for so long is rolled up by itself."""
+
 _NAMED = 20
 """So many failures of one piece of work are logged one by one."""
 
@@ -133,9 +136,25 @@ class Dispatcher:
         done, works, now = self._begin()
         for account, scopes in self._flow_logs(works, now, done):
             done.messages += [Message("sweep", f"{account}~{scope}", now) for scope in scopes]
+        for work in works.values():  # what was handed on, and has not gone well
+            if work.kind == "sweep" and (sliced := _message_of(work)):
+                done.messages.append(replace(sliced, made=now))
         if self.settings.mode == "schedule":
+            done.messages += self._rollups_without_sweep(works, now, done)
             done.messages += self._joins(now)
         return self._without_idle(done, works, now)
+
+    @staticmethod
+    def _rollups_without_sweep(works: Mapping[str, Work], now: datetime, done: HandedOut) -> list[Message]:
+        """Rollups of scopes that no sweep rolls up, as their flow log is gone, or can't be reached."""
+        swept = {message.what.partition("~")[2] for message in done.messages}
+        return [
+            Message("roll-up", work.what, now)
+            for work in works.values()
+            if work.kind == "roll-up"
+            and work.what not in swept
+            and (work.looked_at is None or now - work.looked_at > _WITHOUT_SWEEP)
+        ]
 
     def hand_out_daily(self) -> HandedOut:
         """A sweep of the last days of each flow log."""
@@ -143,17 +162,25 @@ class Dispatcher:
         since, until = floor_hour(now - self.settings.sweep_since), floor_hour(now) + HOUR
         for account, scopes in self._flow_logs(works, now, done):
             done.messages += [Message("sweep", f"{account}~{each}", now, since, until) for each in scopes]
+        self._forget(works)
         return self._without_idle(done, works, now)
+
+    def _forget(self, works: Mapping[str, Work]) -> None:
+        """Drop the rows of work that there won't be any more."""
+        accounts = {account.account for account in self.stores.accounts}
+        scopes = {*self.stores.ledger.scopes()}
+        for work in works.values():
+            of_account = work.kind in ("account", "sweep")
+            if (of_account and work.what.partition("~")[0] not in accounts) or (
+                work.kind == "roll-up" and work.what not in scopes
+            ):
+                self.stores.counts.work.drop(work)
 
     def hand_out_rollups(self) -> HandedOut:
         """A rollup of each scope, and the joins."""
         done, works, now = self._begin()
-        scopes = [*self.stores.ledger.scopes()]
-        done.messages += [Message("roll-up", scope, now) for scope in scopes]
+        done.messages += [Message("roll-up", scope, now) for scope in self.stores.ledger.scopes()]
         done.messages += self._joins(now)
-        for key in works.keys() - {f"roll-up~{scope}" for scope in scopes}:
-            if works[key].kind == "roll-up":
-                self.stores.counts.work.drop(works[key])  # the ledger has nothing of it any more
         return self._without_idle(done, works, now)
 
     def _begin(self) -> tuple[HandedOut, dict[str, Work], datetime]:
@@ -207,7 +234,7 @@ class Dispatcher:
         known = {
             work.what.removeprefix(f"{name}~"): work
             for key, work in works.items()
-            if key.startswith(begins) and work.said
+            if key.startswith(begins) and _folders_said(work)
         }
         if is_due(row.looked_at, now):
             logs, strangers = find_flow_logs(account)
@@ -246,6 +273,8 @@ class Dispatcher:
             return []  # done since, or being done
         if work.is_running(now) or work.rests(now):
             return []
+        if message.since:
+            work = replace(work, said=text)  # by this it is done again, if it doesn't go well
         begun = counts.work.begin(work, now)
         if begun is None:
             return []  # somebody else has begun it just now
@@ -323,10 +352,12 @@ class Dispatcher:
     def _log_of(self, message: Message, work: Work) -> ScopeLog:
         """The flow log that a message names; ``MalformedInput`` if there is none such any more."""
         name, _, scope = message.what.partition("~")
-        said = work.said or self.stores.counts.work.get("sweep", message.what).said
+        of_log = self.stores.counts.work.get("sweep", message.what) if message.since else work
+        container = CONTAINERS[kind_of(scope)]
+        folders = tuple(FlowLog(container, prefix) for prefix in _folders_said(of_log))
         for account in self.stores.accounts:
-            if account.account == name and said:
-                return ScopeLog(account, scope, _folders(scope, said))
+            if account.account == name and folders:
+                return ScopeLog(account, scope, folders)
         raise MalformedInput(f"{scope} has no flow log in an account {name} that the settings name")
 
 
@@ -358,8 +389,23 @@ def _said(log: ScopeLog) -> str:
     return json.dumps([folder.prefix for folder in log.folders])
 
 
-def _folders(scope: str, said: str) -> tuple[FlowLog, ...]:
-    return tuple(FlowLog(CONTAINERS[kind_of(scope)], str(prefix)) for prefix in json.loads(said))
+def _folders_said(work: Work) -> list[str]:
+    """The prefixes of a flow log's folders, out of its row; none if the row is of some of its hours, or says
+    nothing of use.
+    """
+    try:
+        said = json.loads(work.said)
+    except ValueError:
+        return []
+    return [each for each in said if isinstance(each, str)] if isinstance(said, list) else []
+
+
+def _message_of(work: Work) -> Message | None:
+    """The message of a sweep of some hours that has failed, or never come to its end, out of its row."""
+    message = attempt(partial(read_message, work.said), work.key)
+    if isinstance(message, Message) and (work.failed_since or work.tries):
+        return message
+    return None
 
 
 def _why(failed: Sequence[tuple[str, FlowtallyError]]) -> str:

@@ -264,6 +264,43 @@ def test_the_last_days_are_looked_at_daily_in_slices(stores: Stores, monkeypatch
     assert_views_are_right(stores)
 
 
+def test_hours_that_were_handed_on_and_failed_are_swept_again(stores: Stores) -> None:
+    hour = open_hour(stores) - 30 * HOUR
+    scope, partition = spoil(stores, WEB, hour)
+    at = dispatcher(stores)
+    do_all(at, at.hand_out_daily().messages)
+    (failed,) = (work for work in works(stores).values() if work.failed_since and work.kind == "sweep")
+    assert failed.what.startswith(f"{ACCOUNT}~{scope}~")
+    stores.tables.table("flowledger").delete_entity(partition, ACCOUNT)
+    handed_out = at.hand_out_sweeps()
+    assert [message.work for message in handed_out.messages if message.since] == [failed.what]
+    do_all(at, handed_out.messages)
+    assert failed.key not in works(stores)
+    do_all(at, at.hand_out_sweeps().messages)
+    assert_views_are_right(stores)
+
+
+def test_what_there_is_no_work_for_any_more_is_forgotten_and_a_scope_without_a_flow_log_is_rolled_up(
+    stores: Stores,
+) -> None:
+    hour = open_hour(stores)
+    blob = stores.put(WEB, hour, one_record(hour))
+    at = dispatcher(stores)
+    do_all(at, at.hand_out_sweeps().messages)
+    gone = [Work("sweep", "another~nsg~x"), Work("account", "another"), Work("roll-up", "nsg~x")]
+    stores.counts.work.keep(gone)
+    stores.flow_logs.service.delete_container(NSG_CONTAINER)
+    account = works(stores)[f"account~{ACCOUNT}"]
+    stores.counts.work.keep([replace(account, looked_at=hour - 2 * HOUR)])
+    at.hand_out_daily()
+    assert works(stores).keys() == {account.key, f"roll-up~{blob.scope}"}
+    stores.rolled_up_at(hour - HOUR)
+    (message,) = (each for each in at.hand_out_sweeps().messages if each.kind == "roll-up")
+    assert message.what == blob.scope
+    do_all(at, [message])
+    assert at.hand_out_sweeps().row()["RollUps"] == 0
+
+
 # Once, and softly
 
 
