@@ -24,6 +24,9 @@ WINDOW = 4 * 1024 * 1024
 _IMPATIENT: dict[str, Any] = {"retry_total": 0, "connection_timeout": 5, "read_timeout": 10}
 """How an account is asked whether it answers at all."""
 
+_A_FEW = 50
+"""Blobs asked for in one listing where the first is wanted: folders may stand before it."""
+
 _CONTENT_RANGE = re.compile(r"bytes (?:(?P<start>[0-9]+)-[0-9]+|\*)/(?P<length>[0-9]{1,18})")
 _ETAG = re.compile(r'"?([!#-~]{1,200})"?')  # in lists it has no quotes
 _YEAR_FOLDER = re.compile(r"(.*/)y=[0-9]{4}/", re.IGNORECASE)
@@ -179,6 +182,20 @@ class FlowLogs:
                         if isinstance(listed, str) or since <= listed.blob.hour <= until:
                             yield listed
 
+    def first_blob(self, log: "FlowLog") -> BlobName | None:
+        """The first blob that a flow log still lists: the oldest, as their names are in order of time."""
+        client = self.service.get_container_client(log.container)
+        with storage_errors(f"looking for the oldest blob of {log.prefix}"):
+            try:
+                for found in client.list_blobs(name_starts_with=log.prefix, results_per_page=_A_FEW):
+                    listed = _listed(found, log.container)
+                    if isinstance(listed, ListedBlob):
+                        return listed.blob
+            except HttpResponseError as error:
+                if error.status_code != 404:  # the container is gone
+                    raise
+        return None
+
     def logs(self) -> "Iterator[FlowLog | str]":
         """The flow logs that there are, and names of blobs that stand beside them."""
         for container in CONTAINERS.values():
@@ -255,6 +272,12 @@ class FlowLog:
             return parse_blob_name(name, self.container)
         except MalformedInput:
             return None
+
+
+def log_of(blob_name: str, container: str) -> FlowLog | None:
+    """The flow log that a blob is of, by its name; ``None`` if it is none's."""
+    year = _YEAR_FOLDER.match(blob_name)
+    return FlowLog(container, year[1]) if year else None
 
 
 def hour_prefixes(since: datetime, until: datetime) -> Iterator[str]:

@@ -94,6 +94,8 @@ class Joiner:
 
     def _join(self, kind: Kind, day: Period, notes: Sequence[JoinNote], done: Joined) -> None:
         everyone = all_of(kind)
+        if self.maker.is_pruned(everyone, day):
+            return
         hours = [note.period.begin for note in notes if note.period.grain == "hour"]
         jobs = []
         for hour in hours:
@@ -164,12 +166,24 @@ class Joiner:
             "LastPeriod": max(row["LastPeriod"] for row in rows),
             "Scopes": len(rows),
         }
-        describe_in_catalog(self._counts, all_of(kind), of_all.get(kind), lambda _: described)
+        known = of_all.get(kind)
+        pruned = None if known else self.maker.ledger.pruned_before(all_of(kind))
+        describe_in_catalog(
+            self._counts, all_of(kind), known, lambda known: described | pruned_columns(pruned, known)
+        )
 
 
 def kind_and_day(note: JoinNote) -> tuple[Kind, Period]:
     """What is joined at once."""
     return note.kind, day_period(note.period.begin)
+
+
+def pruned_columns(pruned: datetime | None, known: Columns | None) -> Columns:
+    """The catalog's column that says before when a scope was pruned, out of what a mark says and the row that
+    is there; none if it never was.
+    """
+    before = max(filter(None, (pruned, (known or {}).get("PrunedBefore"))), default=None)
+    return {"PrunedBefore": before} if before else {}
 
 
 def describe_in_catalog(

@@ -13,10 +13,22 @@ from shared.views.questions import QUESTIONS, Question
 
 type Schema = dict[str, Any]
 
-SCOPE_COLUMNS = ("Scope", "Name", "Kind", "FirstPeriod", "LastPeriod", "ResourceId", "TargetResourceId")
+SCOPE_COLUMNS = (
+    *("Scope", "Name", "Kind", "FirstPeriod", "LastPeriod", "PrunedBefore"),
+    *("ResourceId", "TargetResourceId"),
+)
 
 _VERSION = "1.0.0"
-_TIMES = ("Period", "Hour", "FirstPeriod", "LastPeriod", "FirstSeen", "LastSeen", "LastRecordTime")
+_TIMES = (
+    "Period",
+    "Hour",
+    "FirstPeriod",
+    "LastPeriod",
+    "FirstSeen",
+    "LastSeen",
+    "LastRecordTime",
+    "PrunedBefore",
+)
 _WHOLE = ("DestPort", "Rank", "Scopes", "LagSeconds", *SUMS)
 _TEXT: Schema = {"type": "string"}
 _TIME: Schema = {"type": "string", "format": "date-time"}

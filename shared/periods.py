@@ -14,6 +14,8 @@ period; each may be frozen between any two requests for any time, and may die. T
   they aren't, somebody has stored counts and has not come to an end. He may be about to write older rows
   where this rollup would write none. So all lists are written then, and all ETags are new. Lists that this
   rollup doesn't write, as to it the hour isn't over yet, are forgotten.
+- *What was pruned meanwhile isn't made anew.* Its ETags aren't right any more; so what there is is looked up,
+  and before that, whether the period was pruned. Nor is it a failure if a part of it is gone.
 - *What was learnt before the ETags isn't used for loading.* Which neighbours have a share in an hour was seen
   when its scope was listed. It holds as long as the index and the stored counts are those of before that.
 - A period's fingerprint never comes back: it has the ETags of ledger entries in it. That the index has it
@@ -55,7 +57,7 @@ from shared.counts.index import (
 )
 from shared.counts.store import Counts, refuse_gone, unpack_counts
 from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable
-from shared.ledger.store import Foreign, Ledger, Posted
+from shared.ledger.store import NEVER_PRUNED, Foreign, Ledger, Posted
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import HourCounts
 from shared.tally.packing import TRAFFIC, pack, pack_apart
@@ -214,7 +216,9 @@ class PeriodMaker:
             for job, result in self._try(scope, jobs, trusted=trusted):
                 if isinstance(result, Unavailable):
                     raise result
-                if isinstance(result, Conflict):
+                if isinstance(result, FlowtallyError) and self.is_pruned(scope, job.period):
+                    yield job.period, Done(job.period, job.learnt or "", 0)
+                elif isinstance(result, Conflict):
                     overtaken.append(job)
                 else:
                     yield job.period, result
@@ -299,6 +303,13 @@ class PeriodMaker:
     def is_over(self, period: Period, now: datetime | None = None) -> bool:
         """Whether a period is over, and was some time ago; ``now`` or when the rollup began."""
         return (now or self.now) >= period.end + OVER_AFTER
+
+    def is_pruned(self, scope: str, period: Period) -> bool:
+        """Whether a period of a scope, or of all of a kind, was pruned, or is just being pruned."""
+        if period.end > self.now - NEVER_PRUNED:
+            return False
+        pruned_before = self.ledger.pruned_before(scope)
+        return pruned_before is not None and period.begin < pruned_before
 
     # Loading
 
@@ -420,6 +431,8 @@ class PeriodMaker:
         period = job.period
         known = Indexed() if trusted and job.learnt == "" else self.counts.indexed(scope, period)
         trusted = trusted and job.learnt in (None, known.fingerprint)
+        if not trusted and self.is_pruned(scope, period):
+            return Done(period, known.fingerprint, 0)
         before = self._remembered(known, period) if trusted else self._look_up(scope, period)
         loaded = job.load(not trusted)
         made = known.fingerprint == before.fingerprint == loaded.fingerprint

@@ -9,6 +9,9 @@ How far it has come is known of each scope by itself (its work row), so one that
 from there, and the scopes may be rolled up by as many processes as there are. What was made is noted, and
 then made of all scopes of the kind together: see ``join``.
 
+What was pruned is never made anew: the ledger has nothing of it any more, or not all. Of what is kept it has
+all, as pruning leaves the entries of the last hour before: they may have a share in the first that is kept.
+
 Rollups may run side by side, may be late by any time, and may die: see ``periods``.
 """
 
@@ -26,7 +29,7 @@ from shared.counts.work import Work
 from shared.errors import Conflict, FlowtallyError, MalformedInput, Unavailable, Unexpected
 from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
 from shared.ingest import LATE_AFTER
-from shared.join import NOTED_AGAIN_AFTER, Joined, Joiner, describe_in_catalog
+from shared.join import NOTED_AGAIN_AFTER, Joined, Joiner, describe_in_catalog, pruned_columns
 from shared.ledger.store import Foreign, LateNote, Ledger, Posted
 from shared.periods import OVER_AFTER, Job, PeriodMaker, shares_of
 from shared.tables import Columns
@@ -54,8 +57,9 @@ _EVER = datetime(2000, 1, 1, tzinfo=UTC)
 @dataclass(slots=True)
 class RolledUp:
     """What a rollup did: how many scopes it looked at; hours and days made of scopes, and hours and days made
-    ``of_all`` scopes of a kind; rows written; what failed with which error; and which hours it left as they
-    are, as nothing in the ledger has a share in them any more.
+    ``of_all`` scopes of a kind; rows written; what failed with which error; which hours it left as they are,
+    as nothing in the ledger has a share in them any more; and ``pruned``: before when it left which scopes as
+    they are, where it should have looked so far back.
     """
 
     scopes: int = 0
@@ -65,6 +69,7 @@ class RolledUp:
     rows: int = 0
     failed: list[tuple[str, FlowtallyError]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    pruned: dict[str, datetime] = field(default_factory=dict)
 
     def __iadd__(self, other: "RolledUp") -> Self:
         self.scopes += other.scopes
@@ -128,16 +133,22 @@ def rollup(
     scopes = [*ledger.scopes(strangers)]
     bad_rows: dict[str, MalformedInput] = {}
     catalog = counts.catalog(bad_rows)
+    recent = {
+        scope: _recent(works.get(f"roll-up~{scope}"), marker, now, since, again=again) for scope in scopes
+    }
+    pruned = _find_pruned(ledger, catalog, scopes)
     job = _Rollup(
         ledger,
         counts,
         PeriodMaker(ledger, counts, views, now, marker, again),
-        {scope: _recent(works.get(f"roll-up~{scope}"), marker, now, since, again=again) for scope in scopes},
+        _kept(recent, pruned),
         _by_scope(notes, now),
         catalog,
+        pruned,
     )
     joiner = Joiner(job.maker)
     done = job.run(progress, joiner)
+    done.pruned = {scope: day for scope, day in pruned.items() if recent[scope][0] < day}
     for kind in CONTAINERS:  # at last: before, not all days are there that the scopes say that they have
         described = attempt(partial(joiner.describe, kind), all_of(kind))
         if isinstance(described, FlowtallyError):
@@ -163,13 +174,16 @@ def roll_up(scope: str, ledger: Ledger, counts: Counts, views: Views, work: Work
     notes, bad_notes, now = ledger.late_notes(scope)
     marker = _marker_of(counts, views)
     known, _ = counts.described(scope)
+    catalog = {scope: known} if known else {}
+    pruned = _find_pruned(ledger, catalog, [scope])
     job = _Rollup(
         ledger,
         counts,
         PeriodMaker(ledger, counts, views, now, marker, again=False),
-        {scope: _recent(work, marker, now, None, again=False)},
+        _kept({scope: _recent(work, marker, now, None, again=False)}, pruned),
         _by_scope(notes, now),
-        {scope: known} if known else {},
+        catalog,
+        pruned,
     )
     done = job.run(lambda _: None, None)
     done.failed += [("a late note", error) for error in bad_notes]
@@ -200,6 +214,25 @@ def _recent(
     known = work is not None and work.said == marker and not again
     recent = _looks_back(min(work.looked_at, now), now) if work and work.looked_at and known else _EVER
     return floor_hour(max(min(since or recent, recent), _EVER)), floor_hour(now) + DAY
+
+
+def _find_pruned(
+    ledger: Ledger, catalog: Mapping[str, Columns], scopes: Sequence[str]
+) -> dict[str, datetime]:
+    """Before when each scope was pruned, if it was. The catalog says so; where one of its rows isn't there,
+    the ledger does.
+    """
+    known = {scope: catalog[scope].get("PrunedBefore") for scope in scopes if scope in catalog}
+    if len(scopes) == 1 and not known:
+        known[scopes[0]] = ledger.pruned_before(scopes[0])
+    elif len(known) < len(scopes):
+        known = {scope: day for scope, day in ledger.pruned().items() if scope in {*scopes}}
+    return {scope: day for scope, day in known.items() if day}
+
+
+def _kept(recent: Mapping[str, "_Hours"], pruned: Mapping[str, datetime]) -> "dict[str, _Hours]":
+    """The hours that scopes are to be looked at of, without those that were pruned."""
+    return {scope: (max(first, pruned.get(scope, first)), last) for scope, (first, last) in recent.items()}
 
 
 def _by_scope(notes: Iterable[LateNote], now: datetime) -> dict[str, list[LateNote]]:
@@ -242,6 +275,7 @@ class _Rollup:
     that what is there can be asked for, and that no more is in memory than what is known of a day.
 
     - ``catalog``: its rows, as far as they are known;
+    - ``pruned``: before when scopes were pruned: no such period is made;
     - ``nexts``: of each scope, the first hour that the ledger has from where it was looked for last;
     - ``out``: the scopes of which something failed that may go well the next time.
     """
@@ -252,6 +286,7 @@ class _Rollup:
     recent: Mapping[str, _Hours]
     notes: Mapping[str, list[LateNote]]
     catalog: dict[str, Columns]
+    pruned: Mapping[str, datetime]
     nexts: dict[str, datetime | None] = field(default_factory=dict)
     out: set[str] = field(default_factory=set)
 
@@ -281,6 +316,10 @@ class _Rollup:
             if self.maker.again:
                 done.left += window.find_left(done)
         return done
+
+    def kept_from(self, scope: str) -> datetime:
+        """From when on a scope's periods are made: what is before was pruned."""
+        return self.pruned.get(scope, _EVER)
 
     def hours_of(self, scope: str, window: _Hours) -> list[_Hours]:
         """From which hour to which a scope is to be looked at in a window."""
@@ -315,7 +354,9 @@ class _Rollup:
         spans = set()
         for scope in scopes:
             spans.add(self.recent[scope])
-            spans |= {(note.hour - HOUR, note.hour + HOUR) for note in self.notes.get(scope, ())}
+            kept_from = self.kept_from(scope)
+            ends = [(note.hour - HOUR, note.hour + HOUR) for note in self.notes.get(scope, ())]
+            spans |= {(max(first, kept_from), last) for first, last in ends if last >= kept_from}
         joined: list[_Hours] = []
         for first, last in sorted(spans):
             if joined and first <= joined[-1][1] + HOUR:
@@ -366,7 +407,7 @@ class _Window:
         for error in passed.refused:
             done.fail(scope, error)
         if passed.first and passed.newest:
-            describe = partial(_description, passed.first, passed.newest)
+            describe = partial(_description, passed.first, passed.newest, self.job.pruned.get(scope))
             described = attempt(partial(self.job.describe, scope, describe), scope)
             if isinstance(described, FlowtallyError):
                 done.fail(scope, described)
@@ -375,10 +416,12 @@ class _Window:
     def find_left(self, done: RolledUp) -> list[str]:
         """The hours that were made some time, and in which nothing in the ledger has a share any more."""
         failed = {scope for scope, _ in done.failed}
+        first, last = self.hours
         made = {
             (scope, its.begin)
             for scope, its in self.fingerprints
             if its.grain == "hour" and scope not in failed and not is_all(scope)
+            if max(first, self.job.kept_from(scope)) <= its.begin <= last
         }
         return [f"{scope}~{hour_key(hour)}" for scope, hour in sorted(made - self.checked)]
 
@@ -503,7 +546,7 @@ def _by_hour(entries: Iterable[Posted | Foreign]) -> Iterator[_Hour]:
     yield from ready(datetime.max.replace(tzinfo=UTC))
 
 
-def _description(first: datetime, newest: Posted, known: Columns | None) -> Columns:
+def _description(first: datetime, newest: Posted, pruned: datetime | None, known: Columns | None) -> Columns:
     """A scope's row of the catalog, from its first hour, its newest entry, and what was known of it."""
     blob = parse_blob_name(newest.entry.blob_name, CONTAINERS[kind_of(newest.scope)])
     row: Columns = {
@@ -516,8 +559,9 @@ def _description(first: datetime, newest: Posted, known: Columns | None) -> Colu
         "TargetResourceId": newest.entry.target_id,
         "FirstPeriod": first,
         "LastPeriod": newest.hour,
+        **pruned_columns(pruned, known),
     }
     if known is None:
         return row
     newer = known if known["LastPeriod"] > row["LastPeriod"] else row
-    return {**newer, "FirstPeriod": min(first, known["FirstPeriod"])}
+    return {**newer, **pruned_columns(pruned, known), "FirstPeriod": min(first, known["FirstPeriod"])}

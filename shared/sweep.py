@@ -23,7 +23,7 @@ from shared.errors import FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, BlobName, kind_of, parse_blob_name
 from shared.ingest import Ingested, ingest, ingest_known
 from shared.ledger.entry import Entry, partition_of
-from shared.ledger.store import Foreign, Ledger, Posted
+from shared.ledger.store import NEVER_PRUNED, Foreign, Ledger, Posted
 from shared.periods import OVER_AFTER
 from shared.times import DAY, HOUR, day_of, floor_hour
 from shared.workers import attempt, work_on
@@ -214,20 +214,24 @@ def compare(
     these flow logs or of all, one after the other, each in order of hour.
 
     Reads listings and the ledger's readable columns, no blob. In memory are the entries of three hours of a
-    scope at the most.
+    scope at the most. What is of days that were pruned is passed over.
     """
     for log in flow_logs.logs() if logs is None else logs:
         if isinstance(log, str):
             yield log
             continue
         entries: _Entries | None = None
+        pruned_before: datetime | None = None
         for found in flow_logs.list_blobs(since, until, [log]):
             if isinstance(found, str):
                 yield found
                 continue
             if entries is None:
                 entries = _Entries(ledger.entries(found.blob.scope, since - HOUR, until), flow_logs.account)
-            yield _compared(found, entries)
+                if since < flow_logs.server_time() - NEVER_PRUNED:
+                    pruned_before = ledger.pruned_before(found.blob.scope)
+            if pruned_before is None or pruned_before <= found.blob.hour:
+                yield _compared(found, entries)
 
 
 def _compared(found: ListedBlob, entries: "_Entries") -> Compared:

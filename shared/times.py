@@ -9,6 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 FIRST_YEAR, LAST_YEAR = 1970, 2200
+FIRST_MOMENT = datetime(FIRST_YEAR, 1, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 HOUR_MS = 3_600_000

@@ -19,9 +19,11 @@ tests/test_transactions.py fails if an update of the SDK takes the name away.
 import json
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import batched
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -109,6 +111,32 @@ def transact(
             raise HttpResponseError(code[1] if code else None, answer)
         of = f"{table.table_name}, {partition}"
         return _read_etags(answer.content_type or "", content, of, len(puts), len(deletes))
+
+
+def delete_groups(table: TableClient, partition: str, groups: Iterable[Sequence[str]]) -> None:
+    """Delete entities of one partition by their RowKeys, in as few transactions as they take; all of a group
+    in the same one, unless it is too large. What is gone already doesn't matter.
+
+    ``Unavailable`` if that fails: some may be deleted then.
+    """
+    waiting: list[str] = []
+    for group in groups:
+        if waiting and len(waiting) + len(group) > MOST_OPERATIONS:
+            _delete(table, partition, waiting)
+            waiting = []
+        waiting += group
+    if waiting:
+        _delete(table, partition, waiting)
+
+
+def _delete(table: TableClient, partition: str, keys: Sequence[str]) -> None:
+    for some in batched(keys, MOST_OPERATIONS, strict=False):
+        try:
+            transact(table, partition, (), some)
+        except Conflict:  # some are gone: somebody else deletes, too, or an answer was lost
+            for key in some:
+                with suppress(Conflict):
+                    transact(table, partition, (), [key])
 
 
 # The body

@@ -914,7 +914,7 @@ def test_what_begins_with_its_scope_may_be_older(of_all: int) -> None:
     assert [row["Trend"] for row in answer.rows] == ["may be new", "may be new"]
     (note,) = answer.notes
     assert note == (
-        "the time before begins 2026-10-30 00:00Z, but counting of 1 of 2 scopes begins only "
+        "the time before begins 2026-10-30 00:00Z, but what is counted of 1 of 2 scopes begins only "
         "2026-10-31 07:00Z or later: what looks new may be older"
     )
     answer = stored.answer(read_query("denied-sources", {**compare, "by-scope": ["true"]}, NOW))

@@ -79,12 +79,13 @@ output_option = click.option(
 )
 
 
-class _When(click.ParamType[datetime]):
+class When(click.ParamType[datetime]):
     """A moment: ``24h`` or ``7d`` ago, or ISO 8601."""
 
     name = "when"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """Read it; a usage error says what would do."""
         if isinstance(value, datetime):
             return value
         try:
@@ -97,7 +98,7 @@ def since_option(default: str | None) -> Callable[[click.decorators.FC], click.d
     """The option ``--since``."""
     return click.option(
         "--since",
-        type=_When(),
+        type=When(),
         default=default,
         show_default=default is not None,
         help="From when on: an age such as 24h or 7d, or an ISO 8601 time (UTC).",
@@ -105,7 +106,7 @@ def since_option(default: str | None) -> Callable[[click.decorators.FC], click.d
 
 
 until_option = click.option(
-    "--until", type=_When(), help="Until when: as --since. Default: all that there is."
+    "--until", type=When(), help="Until when: as --since. Default: all that there is."
 )
 
 

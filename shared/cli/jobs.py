@@ -1,4 +1,4 @@
-"""The commands that work and that watch over it: sweep, rollup, status, doctor."""
+"""The commands that work and that watch over it: sweep, rollup, prune, status, doctor."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shared.cli.frame import (
+    When,
     command,
     connect,
     main,
@@ -28,6 +29,7 @@ from shared.views.query import AT, STATUS_PARAMETERS, Given, read_parameters, re
 
 if TYPE_CHECKING:
     from shared.doctor import Finding
+    from shared.prune import PruneResult
     from shared.rollup import RolledUp
     from shared.stores import Stores
     from shared.sweep import Swept
@@ -122,6 +124,8 @@ def rollup(since: datetime | None, *, again: bool, output: Output) -> None:
         say(f"failed, left to the next rollup: {scope}: {error}")
     for name in done.left:
         say(f"left as it is, as nothing of it is in the ledger any more: {name}")
+    for day, scopes in _by_day(done.pruned).items():
+        say(f"left as it is, as it was pruned: what is before {day:%Y-%m-%d}, of {_some(scopes)}")
     row = done.row()
     print_rows(tuple(row), [row], output)
     sys.exit(1 if done.failed else 0)
@@ -150,6 +154,95 @@ def _rollup_with_progress(stores: "Stores", since: datetime | None, *, again: bo
             stores.views,
             since,
             again=again,
+            progress=lambda done: progress.update(task, completed=done),
+        )
+
+
+@main.command()
+@click.option(
+    "--before",
+    required=True,
+    type=When(),
+    help="Before which day: an age such as 400d, or an ISO 8601 time (UTC).",
+)
+@click.option("--dry-run", is_flag=True, help="Delete nothing; say what would be deleted.")
+@click.option("--force", is_flag=True, help="Delete the last 30 days, too, and what flow logs still list.")
+@output_option
+@command
+def prune(before: datetime, *, dry_run: bool, force: bool, output: Output) -> None:
+    """Delete what was counted before a day: ledger, merged counts and rows, in whole days.
+
+    It is still known then whether a day was complete (flowtally status --at), but answers don't have it any
+    more, and it isn't counted again. Kept are the last 30 days, and what is younger than the oldest blob that
+    a flow log still has.
+
+    \b
+    Examples:
+      flowtally prune --before 400d --dry-run
+      flowtally prune --before 2026-01-01
+    """  # noqa: D301 -- click's mark for lines that stay as they are
+    stores = connect()
+
+    from shared.output import print_rows
+    from shared.prune import COLUMNS
+
+    done = _prune_with_progress(stores, before, force=force, dry_run=dry_run)
+    for scope, error in done.failed:
+        say(f"failed, run it again: {scope}: {error}")
+    reasons = [*dict.fromkeys(each.because for each in done.pruned if each.because)]
+    for reason in reasons[:_SOME]:
+        say(reason)
+    if reasons[_SOME:]:
+        say(f"and {len(reasons) - _SOME:,} more, for which see column Kept")
+    print_rows(COLUMNS, [each.row() for each in done.pruned], output, keep=("Scope", "PrunedBefore"))
+    entities = sum(each.entries + each.counts + each.rows for each in done.pruned)
+    say(f"{entities:,} entities {'would be' if dry_run else 'were'} deleted")
+    sys.exit(1 if done.failed else 0)
+
+
+_SOME = 5
+"""So many of a long list are said."""
+
+
+def _by_day(days: Mapping[str, datetime]) -> dict[datetime, list[str]]:
+    """Names by their days, in the order of these."""
+    found: dict[datetime, list[str]] = {}
+    for name, day in sorted(days.items(), key=lambda each: (each[1], each[0])):
+        found.setdefault(day, []).append(name)
+    return found
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names, as many as are read."""
+    more = f" and {len(names) - _SOME:,} more" if names[_SOME:] else ""
+    return ", ".join(names[:_SOME]) + more
+
+
+def _prune_with_progress(stores: "Stores", before: datetime, *, force: bool, dry_run: bool) -> "PruneResult":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from shared import prune as job
+
+    console = Console(stderr=True)
+    with Progress(
+        TextColumn("prune"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ) as progress:
+        task = progress.add_task("prune", total=1)
+        return job.prune(
+            stores.accounts,
+            stores.ledger,
+            stores.counts,
+            stores.views,
+            before,
+            force=force,
+            dry_run=dry_run,
             progress=lambda done: progress.update(task, completed=done),
         )
 

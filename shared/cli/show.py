@@ -52,6 +52,7 @@ def scopes(output: Output) -> None:
     rows = [*connect().counts.catalog(refused).values()]
     columns = (
         *("Name", "Kind", "Scope", "FirstPeriod", "LastPeriod"),
+        *(("PrunedBefore",) if output != "table" or any("PrunedBefore" in row for row in rows) else ()),
         *(() if output == "table" else ("ResourceId", "TargetResourceId")),
     )
     print_rows(columns, rows, output, keep=("Name", "Kind", "Scope"))

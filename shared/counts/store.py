@@ -46,10 +46,11 @@ from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, Kind, kind_of
 from shared.tables import END, Columns, Found, Tables, if_unchanged, query
 from shared.tally import packing
+from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import HourCounts
-from shared.tally.packing import Chosen, Wanted
-from shared.times import HOUR, day_key, floor_hour, hour_key
-from shared.transactions import MOST_OPERATIONS, Put, transact
+from shared.tally.packing import TRAFFIC, Chosen, Wanted
+from shared.times import DAY, FIRST_MOMENT, HOUR, day_key, floor_hour, hour_key
+from shared.transactions import MOST_OPERATIONS, Put, delete_groups, transact
 
 SCOPES = "~scopes"
 """PartitionKey of the catalog; RowKey is the scope, or what stands for all scopes of a kind."""
@@ -63,6 +64,7 @@ _FOUND = "found~"
 _TO_JOIN = "~to-join"
 """PartitionKey of the notes that a period of a scope has been made; RowKey ``{kind}~{period's key}``."""
 
+_DESCRIBED_ANEW = "the next rollup makes it anew"
 _MADE_ANEW = "then run `flowtally rollup --again`: it is made anew"
 
 _INDEX_TYPES: dict[str, type] = {
@@ -80,6 +82,7 @@ _CATALOG_TYPES: dict[str, type] = {
     **dict.fromkeys(("RowKey", "Scope", "Kind", "Name", "ResourceId", "TargetResourceId"), str),
     **dict.fromkeys(("FirstPeriod", "LastPeriod"), datetime),
 }
+_MAYBE_PRUNED = {"PrunedBefore": datetime}
 _OF_ALL_TYPES: dict[str, type] = {
     **dict.fromkeys(("RowKey", "Scope", "Kind"), str),
     **dict.fromkeys(("FirstPeriod", "LastPeriod"), datetime),
@@ -170,6 +173,28 @@ class Counts:
         for name, packed in parts.items():
             puts.append(Put({**keys, "RowKey": f"{name}~{period.key}", **to_chunks(packed)}))
         return transact(self._counts, scope, puts)[0]
+
+    def delete_before(self, scope: str, before: datetime, *, dry_run: bool = False) -> int:
+        """Delete the counts of the hours and days before this day, of a scope or of all of a kind; the index
+        stays. Gives how many entities there are; with ``dry_run`` they stay.
+        """
+        many = 0
+        for first, end in (
+            (day_period(FIRST_MOMENT), day_period(before)),
+            (hour_period(FIRST_MOMENT), hour_period(before)),
+        ):
+            periods: dict[str, list[str]] = {}
+            for name in (_HEAD, TRAFFIC, *FAMILIES):
+                keys = f"{name}~{first.key}", f"{name}~{end.key}"
+                for row in self._range(scope, *keys, select=["RowKey"]):
+                    key = row.columns["RowKey"]
+                    periods.setdefault(key.rpartition("~")[2], []).append(key)
+                if not periods:
+                    break  # without a head there is nothing
+            many += sum(map(len, periods.values()))
+            if not dry_run:
+                delete_groups(self._counts, scope, periods.values())
+        return many
 
     def _period_of(self, row: Found) -> Period:
         """The period of a row of counts."""
@@ -385,7 +410,7 @@ class Counts:
     # The catalog
 
     def catalog(self, refused: dict[str, MalformedInput] | None = None) -> dict[str, Columns]:
-        """A row for each scope: name, kind, resource ids, first and last hour.
+        """A row for each scope: name, kind, resource ids, first and last hour; ``PrunedBefore``, if it was.
 
         Rows that can't be used are told in ``refused``, by their RowKey; without it the first raises
         ``MalformedInput``.
@@ -411,7 +436,7 @@ class Counts:
                     of_all[columns["Kind"]] = columns
                 continue
             try:
-                check_columns("flowcounts", columns, _CATALOG_TYPES, mend="the next rollup makes it anew")
+                check_columns("flowcounts", columns, _CATALOG_TYPES, _MAYBE_PRUNED, mend=_DESCRIBED_ANEW)
                 if columns["Scope"] != columns["RowKey"]:
                     raise refuse_row("flowcounts", columns, "it is no scope's", "nothing needs it")
             except MalformedInput as error:
@@ -432,6 +457,18 @@ class Counts:
     def describe(self, row: Columns, etag: str) -> None:
         """Write a row of the catalog in the place of the one that has this ETag, or ``Conflict``."""
         transact(self._counts, SCOPES, [Put({**row, "PartitionKey": SCOPES}, etag)])
+
+    def say_pruned(self, scope: str, before: datetime) -> None:
+        """Say in the catalog that what a scope (or all of a kind) has from before this day is no part of
+        answers any more, unless it says so of a later day. A row that isn't there is made by the rollup.
+        """
+        while True:
+            row, etag = self.described(scope)
+            if row is None or row.get("PrunedBefore", before - DAY) >= before:
+                return
+            with suppress(Conflict):
+                self.describe({**row, "PrunedBefore": before}, etag)
+                return
 
     # What is to be joined
 
@@ -489,12 +526,15 @@ class Counts:
         condition = "PartitionKey eq @partition and RowKey eq @row"
         return next(query(self._counts, condition, {"partition": partition, "row": row_key}), None)
 
-    def _range(self, partition: str, first: str, last: str) -> Iterator[Found]:
+    def _range(
+        self, partition: str, first: str, last: str, select: list[str] | None = None
+    ) -> Iterator[Found]:
         """The entities of one partition with ``first`` <= RowKey < ``last``, in order."""
         return query(
             self._counts,
             "PartitionKey eq @partition and RowKey ge @first and RowKey lt @last",
             {"partition": partition, "first": first, "last": last},
+            select,
         )
 
 
@@ -536,7 +576,7 @@ def _is_sound(row: Columns) -> bool:
     """Whether a row of the catalog can be used."""
     try:
         types = _OF_ALL_TYPES if is_all(row["RowKey"]) else _CATALOG_TYPES
-        check_columns("flowcounts", row, types, mend="")
+        check_columns("flowcounts", row, types, _MAYBE_PRUNED, mend="")
     except MalformedInput:
         return False
     return True

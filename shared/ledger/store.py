@@ -38,6 +38,7 @@ from shared.ledger.entry import (
 from shared.tables import (
     END,
     OVERTAKEN,
+    Columns,
     Found,
     Tables,
     from_entity,
@@ -53,10 +54,19 @@ LATE = "~late"
 """PartitionKey of the notes that an hour was written to after the rollup had ceased to look at it by itself;
 RowKey ``{scope}~{yyyymmddHH}``. ``~`` sorts behind every scope."""
 
+PRUNED = "~pruned"
+"""PartitionKey of the marks that say before when a scope was pruned; RowKey the scope, or what stands for all
+scopes of a kind.
+"""
+
+NEVER_PRUNED = timedelta(days=1)
+"""So young hours are never pruned: who looks at them alone need not ask."""
+
 _LEDGER = "flowledger"
 _PARTITION = re.compile(rf"(.+)~([0-9]{{10}})~(?:[0-9A-F]{{12}}|{UNKNOWN_MAC})", re.DOTALL)
 _NOTE_ANEW = "then run `flowtally rollup --since` with the day that it was of"
 _NOT_NEEDED = "nothing needs it"
+_MARK_ANEW = "then run `flowtally prune` as it was run before: it is made anew"
 
 NOTE_GOOD_FOR = timedelta(minutes=10)
 """A process that has left a note leaves the same one again only after this time."""
@@ -111,6 +121,16 @@ class LateNote:
     noted: datetime
     compared: bool
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class OldEntry:
+    """Where an entry is that may be deleted, and of which blob."""
+
+    partition: str
+    account: str
+    hour: datetime
+    blob_name: str
 
 
 class Ledger:
@@ -227,6 +247,60 @@ class Ledger:
         with storage_errors("dropping a note"), suppress(ResourceModifiedError, ResourceNotFoundError):
             self._ledger.delete_entity(_note_keys(note), **if_unchanged(note.etag))
 
+    # Retention
+
+    def pruned(self) -> dict[str, datetime]:
+        """Before when each scope was pruned, and all scopes of a kind together; none that never was.
+
+        ``MalformedInput`` names a mark that can't be read.
+        """
+        marks = query(self._ledger, "PartitionKey eq @pruned", {"pruned": PRUNED})
+        return {mark.columns["RowKey"]: _read_mark(mark.columns) for mark in marks}
+
+    def pruned_before(self, scope: str) -> datetime | None:
+        """Before when a scope, or all scopes of a kind together, was pruned; ``None`` if it never was."""
+        mark = self._mark(scope)
+        return _read_mark(mark.columns) if mark else None
+
+    def mark_pruned(self, scope: str, before: datetime) -> None:
+        """Say that a scope, or all scopes of a kind together, is pruned before this day, unless it is before
+        a later one already.
+        """
+        while True:
+            mark = self._mark(scope)
+            if mark and _read_mark(mark.columns) >= before:
+                return
+            columns = {"PartitionKey": PRUNED, "RowKey": scope, "Before": before}
+            with storage_errors(f"noting that {scope} is pruned"), suppress(*OVERTAKEN):
+                put_in_place(self._ledger, columns, mark.etag if mark else "")
+                return
+
+    def entries_before(self, scope: str, before: datetime) -> Iterator[OldEntry]:
+        """The entries of a scope's hours before this one, in order of hour: where they are and of which blob,
+        also of those that can't be read.
+        """
+        for found in query(
+            self._ledger,
+            "PartitionKey ge @first and PartitionKey lt @last",
+            {"first": f"{scope}~", "last": f"{scope}~{hour_key(before)}"},
+            select=["PartitionKey", "RowKey", "BlobName"],
+        ):
+            partition, account = found.columns["PartitionKey"], found.columns["RowKey"]
+            owner, hour = _read_partition(partition)
+            if owner == scope and hour is not None:
+                yield OldEntry(partition, account, hour, str(found.columns.get("BlobName", "")))
+
+    def delete_entry(self, entry: OldEntry) -> None:
+        """Delete an entry, if it is still there."""
+        with storage_errors(f"deleting the ledger's entity {entry.partition}"):
+            self._ledger.delete_entity(entry.partition, entry.account)
+
+    def _mark(self, scope: str) -> Found | None:
+        keys = {"pruned": PRUNED, "scope": scope}
+        return next(query(self._ledger, "PartitionKey eq @pruned and RowKey eq @scope", keys), None)
+
+    # What there is
+
     def scopes(self, refused: list[MalformedInput] | None = None) -> Iterator[str]:
         """All scopes that have an entry, in order; one small query for each.
 
@@ -305,6 +379,13 @@ class Ledger:
                     continue
                 mac = partition.rpartition("~")[2]
                 yield Posted(partition, scope, hour, mac, account, entry, found.etag, found.written)
+
+
+def _read_mark(columns: Columns) -> datetime:
+    """Before when a scope was pruned, by a mark's columns."""
+    check_columns(_LEDGER, columns, {"Before": datetime}, mend=_MARK_ANEW)
+    before: datetime = columns["Before"]
+    return before
 
 
 def _note_keys(note: LateNote) -> dict[str, str]:

@@ -255,7 +255,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   function against(compared, name) {
     if (!compared || compared instanceof Error) return compared ? "" : "…";
     const begin = Date.parse(compared.since) - (Date.parse(compared.until) - Date.parse(compared.since));
-    const counted = known(compared).filter((each) => Date.parse(each.FirstPeriod) <= begin).length;
+    const counted = known(compared).filter((each) => keptFrom(each) <= begin).length;
     if (!counted) return "the time before isn't counted";
     if (counted < known(compared).length) return "the time before isn't counted of all scopes";
     if (unknownOf(compared, "Tuples") || compared.rows.some((row) => row.BeforeMissed)) return "no telling if it was more before";
@@ -298,6 +298,9 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
   /* The scopes that an answer is of. */
   const known = (answer) => scopes.filter((each) => answer.scopes.includes(each.Scope));
 
+  /* Since when there can be anything of a scope: it began then, or what was before was pruned. */
+  const keptFrom = (scope) => Math.max(Date.parse(scope.FirstPeriod), Date.parse(scope.PrunedBefore || 0));
+
   function series(answer, direction, measure) {
     const step = STEPS[answer.grain], found = new Map();
     for (const row of answer.rows.filter((each) => each.Direction === direction)) {
@@ -306,7 +309,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     }
     const first = Math.floor(Date.parse(answer.since) / 1000 / step) * step;
     const last = Math.min(Date.parse(answer.until), answer.as_of ? Date.parse(answer.as_of) : 0) / 1000;
-    const begin = Math.min(...known(answer).map((each) => Date.parse(each.FirstPeriod))) / 1000;
+    const begin = Math.min(...known(answer).map(keptFrom)) / 1000;
     const times = [];
     for (let time = first; time < Date.parse(answer.until) / 1000; time += step) times.push(time);
     return [times, times.map((time) => found.get(time) ?? (time <= last && time + step > begin ? 0 : null))];

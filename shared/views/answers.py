@@ -91,6 +91,7 @@ class Answer:
     - ``since``, ``until``: the time that it is of; ``as_of`` the time of the last record that was counted.
     - ``notes``: what has to be known to read it rightly. ``why_empty``: why there are no rows, if so.
     - ``others``: how many tuples the question is about that don't fulfil the conditions.
+    - ``pruned_before``: what was counted before this day of the time that it is of was pruned.
     """
 
     question: Question
@@ -107,6 +108,7 @@ class Answer:
     notes: tuple[str, ...]
     why_empty: str
     others: int
+    pruned_before: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -591,7 +593,7 @@ def _notes(
         some = f" of {len(late):,} of {len(scopes):,} scopes" if len(late) < len(scopes) else ""
         since = query.span().before.since
         yield (
-            f"the time before begins {since:%Y-%m-%d %H:%MZ}, but counting{some} begins only "
+            f"the time before begins {since:%Y-%m-%d %H:%MZ}, but what is counted{some} begins only "
             f"{first:%Y-%m-%d %H:%MZ}{' or later' if some else ''}: what looks new may be older"
         )
     if as_of and as_of < query.span().end - _FRESH:

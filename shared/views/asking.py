@@ -108,10 +108,14 @@ def ask_all(
         behind = [*_say_behind(ledger, query, sources, as_of, pool)]
 
     def answer(form: Query, its: Mapping[ListKey, List], elsewhere: int) -> Answer:
-        made = make_answer(form, scopes, its, as_of)
+        pruned = _find_pruned(form, sources, scopes)
+        made = make_answer(form, _as_kept(form, scopes, sources), its, as_of)
         return replace(
             made,
+            pruned_before=pruned,
+            why_empty=made.why_empty and _say_what_is_left(form, pruned, made.why_empty),
             notes=(
+                *_say_pruned(sources, pruned),
                 *made.notes,
                 *behind,
                 *_say_unmerged(form, sources, scopes),
@@ -164,7 +168,8 @@ def _comparable(name: str) -> str:
 class _Source:
     """Whose counts are read: ``name`` is a scope, or all scopes of a kind; ``scopes`` are those that it has
     the counts of; ``first`` and ``last`` are the first and last hour that it has; ``began`` are the first
-    hours of its scopes.
+    hours of its scopes; ``pruned_before``: what was before this day isn't there any more, ``None`` if nothing
+    was pruned.
     """
 
     name: str
@@ -173,6 +178,12 @@ class _Source:
     first: datetime
     last: datetime
     began: frozenset[datetime]
+    pruned_before: datetime | None
+
+    @property
+    def kept_from(self) -> datetime:
+        """The first hour of which it can have anything."""
+        return max(self.first, self.pruned_before or self.first)
 
 
 def _sources(
@@ -194,8 +205,9 @@ def _sources(
         )
         if is_merged or len(its) > MOST_SIDE_BY_SIDE:
             names = tuple(row["Scope"] for row in its)
-            began = frozenset(row["FirstPeriod"] for row in its)
-            return [_Source(all_of(kind), kind, names, of_all["FirstPeriod"], of_all["LastPeriod"], began)]
+            began = frozenset(_kept_from(row) for row in its)
+            times = of_all["FirstPeriod"], of_all["LastPeriod"]
+            return [_Source(all_of(kind), kind, names, *times, began, of_all.get("PrunedBefore"))]
     if len(its) > MOST_SIDE_BY_SIDE and everyone and not query.by_scope:
         raise BadRequest(
             f"{len(its):,} scopes aren't merged together yet, and {MOST_SIDE_BY_SIDE} are read side by side "
@@ -215,10 +227,18 @@ def _sources(
             (row["Scope"],),
             row["FirstPeriod"],
             row["LastPeriod"],
-            frozenset([row["FirstPeriod"]]),
+            frozenset([_kept_from(row)]),
+            row.get("PrunedBefore"),
         )
         for row in its
     ]
+
+
+def _kept_from(scope: AnswerRow) -> datetime:
+    """The first hour of which there can be anything, by a scope's row of the catalog."""
+    first: datetime = scope["FirstPeriod"]
+    pruned_before: datetime = scope.get("PrunedBefore", first)
+    return max(first, pruned_before)
 
 
 def _lasting(scopes: Sequence[AnswerRow]) -> tuple[datetime, datetime]:
@@ -284,7 +304,9 @@ class _Asking:
             return
 
         def find(source: _Source) -> Firsts:
-            return find_firsts(self.counts, query, source.name, source.first, source.began, since, keys)
+            kept_from = source.kept_from
+            begin = max(since, source.pruned_before or since)
+            return find_firsts(self.counts, query, source.name, kept_from, source.began, begin, keys)
 
         firsts = dict(zip((source.name for source in sources), self.pool.map(find, sources), strict=True))
         for key, line in its.lines.items():
@@ -341,9 +363,12 @@ class _Asking:
         if name in _OF_INDEX:
             return _read_index(self.counts, name, sources, span)
         by_hour = query.grain not in (None, "day")
-        plans = [
-            *self.pool.map(lambda source: plan(self.counts, source.name, span, by_hour=by_hour), sources)
-        ]
+
+        def plan_source(source: _Source) -> list[Stretch]:
+            kept = span.begun_at(source.pruned_before)
+            return plan(self.counts, source.name, kept, by_hour=by_hour) if kept else []
+
+        plans = [*self.pool.map(plan_source, sources)]
         check_keys(name, chain.from_iterable(plans))
         return [
             self._read(query, source, stretches, span)
@@ -475,6 +500,49 @@ def _say_left_out(query: Query, sources: Sequence[_Source], recent: Mapping[str,
     counted = {each.name: recent[each.name].states for each in sources if each.kind == "vnet"}
     notices = notice_left_out(counted, span.whole_hours.since, span.end, query.now)
     yield from to_lines([each for each in notices if each.to_do or question.unit == "FlowsDenied"])
+
+
+def _find_pruned(query: Query, sources: Sequence[_Source], scopes: Sequence[AnswerRow]) -> datetime | None:
+    """Before when what was counted of the time asked for was pruned, of any of these sources; ``None`` if
+    none was. The index has it all the same.
+    """
+    if query.question.reads in _OF_INDEX:
+        return None
+    since = min([query.span().since, *([query.span().before.since] if query.compare else [])])
+    first = min((row["FirstPeriod"] for row in scopes), default=since)
+    days = [each.pruned_before for each in sources if each.pruned_before]
+    return max((day for day in days if since < day and first < day), default=None)
+
+
+def _as_kept(query: Query, scopes: Sequence[AnswerRow], sources: Sequence[_Source]) -> Sequence[AnswerRow]:
+    """The catalog's rows with the first hour that there can be anything of, where an answer is read."""
+    if query.question.reads in _OF_INDEX:
+        return scopes
+    kept = {scope: source.kept_from for source in sources for scope in source.scopes if source.pruned_before}
+    return [
+        {**row, "FirstPeriod": max(_kept_from(row), kept.get(row["Scope"], _kept_from(row)))}
+        for row in scopes
+    ]
+
+
+def _say_pruned(sources: Sequence[_Source], pruned: datetime | None) -> Iterator[str]:
+    """That what was counted of the time asked for isn't there any more."""
+    if not pruned:
+        return
+    of = "" if all(each.pruned_before == pruned for each in sources) else " of some of the scopes"
+    yield (
+        f"what was counted{of} before {pruned:%Y-%m-%d} was pruned, and is no part of this answer; "
+        "`flowtally status --at` tells whether a day was complete"
+    )
+
+
+def _say_what_is_left(query: Query, pruned: datetime | None, why_empty: str) -> str:
+    """Why there are no rows, where a part of the time was pruned."""
+    if not pruned:
+        return why_empty
+    if query.span().end <= pruned:
+        return f"what was counted in that time was pruned, as all that is before {pruned:%Y-%m-%d}"
+    return f"from {pruned:%Y-%m-%d} on {why_empty}; what was counted before was pruned"
 
 
 def _say_unmerged(query: Query, sources: Sequence[_Source], scopes: Sequence[AnswerRow]) -> Iterator[str]:

@@ -231,7 +231,8 @@ def _judge(by_side: Mapping[str, Answer], query: Query, way_on: str) -> Iterator
         rows = {status: _named_rows(answer, kind) for status, answer in by_side.items()}
         dropped = {status: _dropped(answer, kind) for status, answer in by_side.items()}
         if any(rows.values()):
-            said = [_say_status(status, its, query, dropped[status]) for status, its in rows.items()]
+            when = _say_when(by_side["Allowed"])
+            said = [_say_status(status, its, query, dropped[status], when) for status, its in rows.items()]
             if any(dropped.values()):
                 said.append(f"{_tuples(sum(dropped.values()))} dropped in counting may belong here; {way_on}")
             text = "; ".join(said)
@@ -240,10 +241,17 @@ def _judge(by_side: Mapping[str, Answer], query: Query, way_on: str) -> Iterator
         yield (f", {KIND_NAMES[kind]} logs" if kind and len(kinds) > 1 else ""), text
 
 
-def _say_status(status: str, rows: Sequence[AnswerRow], query: Query, dropped: int) -> str:
+def _say_when(answer: Answer) -> str:
+    """The time that an answer is of, where it says that there was nothing."""
+    if answer.pruned_before:
+        return f"from {answer.pruned_before:%Y-%m-%d} on (what was counted before was pruned)"
+    return "in that time"
+
+
+def _say_status(status: str, rows: Sequence[AnswerRow], query: Query, dropped: int, when: str) -> str:
     verb = status.lower()
     if not rows:
-        return f"nothing {verb} was counted" if dropped else f"never {verb} in that time"
+        return f"nothing {verb} was counted" if dropped else f"never {verb} {when}"
     by_side = {row["Direction"]: row for row in rows}
     sides = ", and ".join(
         f"{_say_flows(status, by_side[direction])} at {side}"
@@ -280,7 +288,7 @@ def _say_nothing(answers: Iterable[Answer], dropped: int, way_on: str) -> str:
         return f"nothing was counted, but {_tuples(dropped)} {was} dropped in counting; {way_on}"
     of_all = [*answers]
     if any(answer.others for answer in of_all):
-        return "nothing was logged in that time, neither allowed nor denied"
+        return f"nothing was logged {_say_when(of_all[0])}, neither allowed nor denied"
     return of_all[0].why_empty
 
 

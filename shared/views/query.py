@@ -145,6 +145,12 @@ class Span:
         """When it ends, as far as is known now."""
         return self.until or max(self.now, self.since)
 
+    def begun_at(self, moment: datetime | None) -> "Span | None":
+        """What of it is not before this moment; ``None`` if it ends before."""
+        if moment is None or moment <= self.since:
+            return self
+        return Span(moment, self.until, self.now) if moment < self.end else None
+
     @property
     def before(self) -> "Span":
         """The time before, of the same length."""

@@ -13,8 +13,9 @@ from itertools import batched
 
 from shared.errors import Conflict
 from shared.tables import Found, Tables, query
-from shared.transactions import MOST_OPERATIONS, Put, transact
-from shared.views.questions import Grain
+from shared.times import FIRST_MOMENT
+from shared.transactions import MOST_OPERATIONS, Put, delete_groups, transact
+from shared.views.questions import VIEWS, Grain
 from shared.views.rows import ViewRow, partition_of, period_key, row_keys
 
 _MARKER = "~flowtally"
@@ -89,6 +90,24 @@ class Views:
         for more in batched(surplus[room:], MOST_OPERATIONS - 1, strict=False):
             etags[:1] = transact(self._stats, partition, [Put(firsts[0].columns, etags[0])], more)
         return etags[: len(lists)]
+
+    def delete_before(self, scope: str, before: datetime, *, dry_run: bool = False) -> int:
+        """Delete the rows of the periods before this day, of a scope or of all of a kind. Gives how many
+        there are; with ``dry_run`` they stay.
+        """
+        many = 0
+        for view, question in VIEWS.items():
+            for grain in question.grains:
+                partition = partition_of(scope, view, grain)
+                rows = self._range(partition, FIRST_MOMENT, before, select=["RowKey"])
+                periods: dict[str, list[str]] = {}
+                for row in rows:
+                    key = row.columns["RowKey"]
+                    periods.setdefault(key.partition("~")[0], []).append(key)
+                many += sum(map(len, periods.values()))
+                if not dry_run:
+                    delete_groups(self._stats, partition, periods.values())
+        return many
 
     def _range(
         self, partition: str, since: datetime, until: datetime, select: list[str] | None = None
