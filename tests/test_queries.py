@@ -20,7 +20,8 @@ from typing import Any
 import duckdb_kql
 import pytest
 
-from tests.system import HOUR, NIGHT, Stores, blob_of, flow, record
+from shared.times import DAY
+from tests.system import HOUR, Stores, blob_of, flow, record
 from tests.worker import ROOT, HttpAnswer, Invocation, Worker, put_all, queue_of_work, worker
 from tools.network_watcher import NSG_CONTAINER, VNET_CONTAINER, Nic, demo_nics
 from tools.proxy import Fault, OldBlob, Request, Traffic
@@ -554,6 +555,11 @@ NOT_RUN = {"workbook telemetry"}
 """Queries that only the parser has seen: the engine has no ``estimate_data_size()``."""
 
 
+def this_hour() -> datetime:
+    """The hour that it is."""
+    return datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+
+
 def test_each_alert_fires_on_its_fault_and_is_silent_in_a_good_hour(
     counted_stores: tuple[Stores, Traffic], stores: Stores
 ) -> None:
@@ -562,11 +568,12 @@ def test_each_alert_fires_on_its_fault_and_is_silent_in_a_good_hour(
     good, everything = Telemetry(), Telemetry()
     with (
         queue_of_work(stores.environment["FLOW_LOGS"]) as queue,
-        worker({**reached.environment, "FLOWTALLY_SWEEP_SINCE": "3650d"}) as running,
+        worker({**reached.environment, "FLOWTALLY_SWEEP_SINCE": f"{len(SCENES) + 2}d"}) as running,
     ):
         for number, (happens, firing) in enumerate(SCENES.items()):
             telemetry = good if happens is good_hour else Telemetry()
-            scene = Scene(running, queue, stores, traffic, NIGHT - number * 48 * HOUR, good, telemetry)
+            hour = this_hour() - (number + 1) * DAY
+            scene = Scene(running, queue, stores, traffic, hour, good, telemetry)
             happens(scene)
             traffic.fault = None
             assert telemetry.firing("events") == firing, happens.__doc__
@@ -589,6 +596,34 @@ def test_each_alert_fires_on_its_fault_and_is_silent_in_a_good_hour(
     for name in NOT_RUN:
         with pytest.raises(duckdb_kql.KqlUnsupportedError):
             everything.ask(QUERIES[name])
+
+
+def test_in_schedule_a_good_half_hour_is_silent_and_one_without_sweeps_is_not(
+    counted_stores: tuple[Stores, Traffic], stores: Stores
+) -> None:
+    """With the lines that the app writes in that mode: of looks at known blobs, and of no event."""
+    reached, traffic = counted_stores
+    with (
+        queue_of_work(stores.environment["FLOW_LOGS"]) as queue,
+        worker({**reached.environment, "FLOWTALLY_MODE": "schedule"}) as running,
+    ):
+        scene = Scene(running, queue, stores, traffic, this_hour() - HOUR, Telemetry(), Telemetry())
+        scene.blob()
+        for timer in ("daily", "sweep", "sweep"):
+            scene.timer(timer)
+            scene.work()
+        scene.question()
+        assert scene.telemetry.firing("schedule") == set()
+        assert {word for word, _ in scene.lines} == {"handed out", "swept", "rolled up", "joined", "answered"}
+        assert sum(facts["Tuples"] for word, facts in scene.lines if word == "swept") == 1
+        scene.telemetry = Telemetry()
+        traffic.fault = lambda request: Fault.FORBIDDEN if "comp=list" in request.path else None
+        for _ in range(2):
+            scene.timer("sweep")
+            scene.work()
+        assert scene.telemetry.firing("schedule") == {
+            *("nothing-swept", "no-rollup", "account-fails", "cannot-be-counted")
+        }
 
 
 def test_host_json_lets_through_what_two_alerts_wait_for() -> None:
