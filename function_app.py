@@ -172,8 +172,8 @@ def get_host(req: func.HttpRequest) -> func.HttpResponse:
 @app.function_name("status")
 @app.route("status", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_status(req: func.HttpRequest) -> func.HttpResponse:
-    """What is stored against what was read."""
-    return respond(req, http_api.status(accounts[0], ledger, counts))
+    """Is everything counted, as of the last sweep."""
+    return respond(req, http_api.status(counts, [each.account for each in accounts]))
 
 
 @app.function_name("doctor")

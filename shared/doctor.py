@@ -35,6 +35,7 @@ from shared.connection import REQUEST_ID, credential, refusal_of, storage_errors
 from shared.counts.store import Counts
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, kind_of
+from shared.freshness import Begun, say_failures
 from shared.ledger.store import Ledger
 from shared.record_types import Hours, first_hour_of_day, notice_left_out
 from shared.settings import Connection, Mode, Settings, check_service_uri, read_settings
@@ -55,10 +56,7 @@ DENIALS_SINCE = timedelta(days=30)
 FOUND_WITHIN = timedelta(minutes=90)
 """So long after an hour's beginning its blobs of new interfaces are found by schedule: by hourly listings."""
 
-SWEPT_WITHIN = timedelta(hours=2)
-"""So long ago each flow log may have been swept last: every half hour, or more often, one is handed out."""
 NAMED_ACCOUNTS = 5
-NAMED_PROBLEMS = 3
 MOST_LOOKED_BACK = 10
 """Scopes for which that is done; it costs a query each."""
 
@@ -509,32 +507,21 @@ class _Results:
 
     def check_sweeps(self, step: str) -> Finding:
         """When each account's flow logs were looked for last, and each of them was swept."""
-        works = self.counts.work.all_of(self.accounts)
+        begun = Begun(self.counts.work.all_of(self.accounts))
         now = self.tables.server_time()
-        begun = {f"account {work.what}": work.looked_at for work in works if work.kind == "account"}
-        begun |= {work.name: work.began for work in works if work.kind == "sweep" and work.said}
-        times = {name: began for name, began in begun.items() if began}
-        if not times:
+        if not begun.times:
             to_do = "the app's timer hands sweeps out; flowtally sweep does one now"
             return Finding(step, "note", "none has begun yet", to_do)
-        late = sorted(name for name, began in times.items() if now - began > SWEPT_WITHIN)
-        if late:
-            oldest = min(late, key=lambda name: times[name])
-            more = f" and {len(late) - 1:,} more" if len(late) > 1 else ""
-            said = f"not begun for {SWEPT_WITHIN // HOUR} hours: {oldest}{more}, {_ago(now - times[oldest])}"
+        for said in begun.say(now):
             return Finding(step, "failed", said, _NO_SWEEPS)
-        return Finding(step, "ok", f"the last one began {_ago(now - max(times.values()))}")
+        return Finding(step, "ok", f"the last one began {_ago(now - max(begun.times.values()))}")
 
     def check_work(self, step: str) -> Finding:
         """Which work fails, or rests."""
         works = self.counts.work.all_of(self.accounts)
-        now = self.tables.server_time()
-        problems = [f"{work.name} {said}" for work in works if (said := work.problem(now))]
-        if not problems:
-            return Finding(step, "ok", "nothing that was handed out has failed")
-        more = f"; and {len(problems) - NAMED_PROBLEMS:,} more" if len(problems) > NAMED_PROBLEMS else ""
-        said = "; ".join(problems[:NAMED_PROBLEMS]) + more
-        return Finding(step, "failed", said, _WORK_FAILS)
+        if problems := say_failures(works, self.tables.server_time()):
+            return Finding(step, "failed", "; ".join(problems), _WORK_FAILS)
+        return Finding(step, "ok", "nothing that was handed out has failed")
 
 
 def _attempt(

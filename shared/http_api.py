@@ -14,15 +14,14 @@ from typing import Any, get_args
 from urllib.parse import parse_qsl, urlsplit
 
 from shared import page
-from shared.blobs import FlowLogs
+from shared.completeness import COLUMNS as STATUS_COLUMNS
 from shared.counts.store import Counts
 from shared.doctor import COLUMNS as DOCTOR_COLUMNS
 from shared.doctor import examine, read_reads
 from shared.errors import BadRequest, FlowtallyError, Unavailable
+from shared.freshness import compute_freshness
 from shared.ledger.store import Ledger
 from shared.openapi import SCOPE_COLUMNS, describe_api
-from shared.status import COLUMNS as STATUS_COLUMNS
-from shared.status import compute_status
 from shared.times import HOUR, floor_hour
 from shared.views.asking import ask
 from shared.views.composed import COMPOSITIONS
@@ -31,6 +30,7 @@ from shared.views.query import (
     STATUS_PARAMETERS,
     Given,
     Parameter,
+    Range,
     find_question,
     parameters_of,
     read_parameters,
@@ -43,7 +43,7 @@ MOST_ROWS = 20_000
 """Rows of one response at the most."""
 
 MOST_STATUS = timedelta(days=7)
-"""The longest time that the status can be asked for: it lists every blob of it."""
+"""The longest time that the status can be asked for: it reads what is known of every hour of each scope."""
 
 _MEDIA_TYPES: Mapping[Format, str] = {
     "json": "application/json",
@@ -162,8 +162,10 @@ def scopes(counts: Counts) -> Answer:
     return answer
 
 
-def status(flow_logs: FlowLogs, ledger: Ledger, counts: Counts) -> Answer:
-    """``/api/status``: what is stored against what was read, by scope and hour."""
+def status(counts: Counts, accounts: Collection[str]) -> Answer:
+    """``/api/status``: is everything counted, as of the last sweep, by scope and hour. ``accounts``: where
+    there may be flow logs.
+    """
 
     def answer(given: Given, now: datetime) -> Response:
         form, rest = _read_output(given, now)
@@ -171,20 +173,19 @@ def status(flow_logs: FlowLogs, ledger: Ledger, counts: Counts) -> Answer:
         since, until = read_times(values, now, timedelta(hours=24))
         if (until or now) - since > MOST_STATUS:
             raise BadRequest(f"{MOST_STATUS.days} days are the most; take a later one", "since")
-        first, last, scopes = floor_hour(since), until or now + HOUR, values.get("scope", ())
-        looked = compute_status([flow_logs], ledger, counts, first, last, flow_logs.now(), scopes)
+        last = floor_hour(until - timedelta.resolution) if until else floor_hour(now)
+        period = Range("hour", floor_hour(since), max(last, floor_hour(since)) + HOUR)
+        found = compute_freshness(counts, accounts, period, counts.now(), values.get("scope", ()))
         more = {
-            "total": looked.total(),
-            "strangers": looked.strangers,
-            "refused": looked.refused,
-            "notices": [each.row() for each in looked.notices],
-            "problems": looked.problems,
-            "counts_of": plain(looked.counts_of),
-            "ledger_until": plain(looked.ledger_until),
-            "as_of": plain(looked.as_of),
+            "totals": found.totals(),
+            "notices": [each.row() for each in found.notices],
+            "problems": found.problems,
+            "swept_at": plain(found.swept_at),
+            "counts_of": plain(found.counts_of),
+            "as_of": plain(found.as_of),
         }
-        rows = looked.behind() if values.get("behind") else looked.rows
-        return _rows(STATUS_COLUMNS, rows, form, more)
+        hours = found.behind() if values.get("behind") else found.hours
+        return _rows(STATUS_COLUMNS, [each.row() for each in hours], form, more)
 
     return answer
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from shared.completeness import COLUMNS as STATUS_COLUMNS
 from shared.doctor import COLUMNS as DOCTOR_COLUMNS
-from shared.status import COLUMNS as STATUS_COLUMNS
-from shared.status import SUMS
+from shared.freshness import SUMS
 from shared.views.answers import BEFORE
 from shared.views.composed import COMPOSITIONS, SHARE
 from shared.views.query import STATUS_PARAMETERS, Parameter, parameters_of
@@ -28,6 +28,7 @@ _TIMES = (
     "LastSeen",
     "LastRecordTime",
     "PrunedBefore",
+    "LookedAt",
 )
 _WHOLE = ("DestPort", "Rank", "Scopes", "LagSeconds", *SUMS)
 _TEXT: Schema = {"type": "string"}
@@ -53,17 +54,15 @@ def describe_api(output: Parameter) -> Schema:
             "/scopes": _path("scopes", "What is watched.", (output,), _list(SCOPE_COLUMNS), rows=True),
             "/status": _path(
                 "status",
-                "Is everything counted: what is stored against what was read, by scope and hour.",
+                "Is everything counted, as of the last sweep: what it found, what was made of it, by hour.",
                 (*STATUS_PARAMETERS, output),
                 _list(
                     STATUS_COLUMNS,
-                    total=_figures(SUMS),
-                    strangers={"type": "array", "items": _TEXT},
-                    refused={"type": "array", "items": _TEXT},
+                    totals={"type": "array", "items": _object(Kind=_TEXT, **dict.fromkeys(SUMS, _NUMBER))},
                     notices={"type": "array", "items": _notice()},
                     problems={"type": "array", "items": _TEXT},
+                    swept_at=_or_null(_TIME),
                     counts_of=_or_null(_TIME),
-                    ledger_until=_or_null(_TIME),
                     as_of=_TIME,
                 ),
                 rows=True,

@@ -26,7 +26,9 @@ def make_report(stores: Stores, given: Given, now: datetime) -> str:
             | {name: texts if name == "scope" else ",".join(texts) for name, texts in given.items() if texts},
             "scopes": _fetched(http_api.scopes(stores.counts), {}, now)["rows"],
             "status": _fetched(
-                http_api.status(stores.accounts[0], stores.ledger, stores.counts), {"scope": scopes}, now
+                http_api.status(stores.counts, [each.account for each in stores.accounts]),
+                {"behind": ["true"], **({"scope": scopes} if scopes else {})},
+                now,
             ),
             "answers": {
                 panel.id: _answer(stores, panel, given, (until or now) - since, now) for panel in page.PANELS

@@ -66,6 +66,7 @@ def shown() -> Iterator[Shown]:
         stores.put_named(NSG_CONTAINER, evil, blob_of(record(moment, *flows, rule=MARKUP)))
         stores.sweep(since, since + 9 * HOUR)
         stores.rollup(since)
+        stores.swept_at(stores.counts.now())
         with worker(stores.environment) as running:
             site = Site(running)
             with serve(site) as url:

@@ -18,12 +18,14 @@ from shared import page
 from shared.cli import main
 from shared.flowlog.reasons import Reason
 from shared.record_types import LOOK_AT
+from shared.sweep import sweep
 from shared.views.questions import QUESTIONS, Question
 from tests import naive
 from tests.browser import browser as run_browser
-from tests.shown import EVIL, MARKUP, Shown
-from tests.system import Stores
+from tests.shown import EVIL, MARKUP, NICS, Shown
+from tests.system import Stores, blob_of, flow, record
 from tests.test_record_types import NO_BEGINS, NO_BYTES, put_logs
+from tests.test_sweep import spoil_entry
 from tests.web import KEY, Site, serve
 from tests.worker import worker
 
@@ -531,6 +533,7 @@ def test_what_a_flow_log_leaves_out_is_said(chromium: Browser, stores: Stores, t
     since = datetime.now(UTC) - timedelta(days=1)
     stores.sweep(since, since + timedelta(days=1))
     stores.rollup()
+    stores.swept_at(stores.counts.now())
     with dashboard_of(chromium, stores) as (shown, url):
         told = shown.locator("#fresh-notes li")
         assert told.all_inner_texts() == [
@@ -642,6 +645,34 @@ def test_what_keeps_answers_from_being_complete_is_said(chromium: Browser, site:
         settled(shown)
         expect(shown.locator("#fresh-notes .bad")).to_have_text(f"{problem[0].upper()}{problem[1:]}.")
     assert slips == []
+
+
+def test_what_is_unread_is_said_as_the_last_sweep_found_it(
+    chromium: Browser, site: Shown, tmp_path: Path
+) -> None:
+    many = len([name for name in site.stores.blobs() if "MICROSOFT.NETWORK/NETWORKSECURITYGROUPS" in name])
+    with watched(chromium) as (context, slips):
+        shown = context.new_page()
+        shown.goto(f"{site.url}/api/dashboard?kind=nsg#code={KEY}")
+        unread = settled(shown).locator(".fact", has_text="Unread")
+        expect(unread).to_contain_text(f"all {many} blobs read to the end, when a sweep looked last, ")
+        shown.goto(make_report(site, tmp_path / "its.html", "--kind", "nsg").as_uri())
+        expect(settled(shown).locator(".fact", has_text="Unread")).to_contain_text(f"all {many} blobs read")
+    assert slips == []
+
+
+def test_a_blob_that_a_sweep_could_not_count_is_unread_on_the_page(chromium: Browser, stores: Stores) -> None:
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    blob = stores.put(NICS[0], hour, blob_of(record(hour, flow(hour))))
+    with dashboard_of(chromium, stores) as (shown, _):
+        assert fact(shown, "Unread") == "unknown", "no sweep has looked yet"
+    spoil_entry(stores, blob)
+    sweep([stores.flow_logs], stores.ledger, stores.counts, hour, hour)
+    with dashboard_of(chromium, stores) as (shown, _):
+        assert fact(shown, "Unread") not in ("unknown", "0 B")
+        expect(shown.locator(".fact", has_text="Unread")).to_contain_text(
+            "in 1 hour of 1 scope, when a sweep looked last"
+        )
 
 
 def test_each_panel_is_drawn_when_its_answer_is_there(chromium: Browser, site: Shown) -> None:

@@ -205,14 +205,16 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     facts.push(health.as_of
       ? fact("Counted up to", when(health.as_of, true).slice(11) + " UTC", age < 86400 ? `${duration(Math.max(age, 0))} ago` : `${when(health.as_of).slice(0, 10)}, ${duration(age)} ago`, age < 3600 ? "good" : "bad")
       : fact("Counted up to", "nothing yet", health.why_empty, "bad"));
-    if (!status) facts.push(fact("Unread, last 24 hours", "…"));
-    else if (status instanceof Error) facts.push(fact("Unread, last 24 hours", "unknown", status.message, "bad"));
+    const unread = "Unread, last 24 hours";
+    if (!status) facts.push(fact(unread, "…"));
+    else if (status instanceof Error) facts.push(fact(unread, "unknown", status.message, "bad"));
+    else if (!status.swept_at) facts.push(fact(unread, "unknown", "no sweep has looked yet", "bad"));
     else {
-      const isShown = shownScopes(), rows = status.rows.filter((row) => isShown(row.Scope)), late = rows.filter((row) => row.Behind);
-      const sum = (name) => rows.reduce((all, row) => all + row[name], 0);
+      const isShown = shownScopes(), late = status.rows.filter((row) => isShown(row.Scope)), total = status.totals.find((each) => each.Kind === kind());
+      const looked = `when a sweep looked last, ${duration(Math.max(now - Date.parse(status.swept_at), 0) / 1000)} ago`;
       facts.push(late.length
-        ? fact("Unread, last 24 hours", bytes(sum("Behind")), `in ${plural(late.length, "hour")} of ${plural(new Set(late.map((row) => row.Scope)).size, "scope")}`, "bad")
-        : fact("Unread, last 24 hours", "0 B", sum("Blobs") ? `all ${plural(sum("Blobs"), "blob")} read to the end` : "no blob in that time", "good"));
+        ? fact(unread, bytes(total.Behind), `in ${plural(late.length, "hour")} of ${plural(new Set(late.map((row) => row.Scope)).size, "scope")}, ${looked}`, "bad")
+        : fact(unread, "0 B", total?.Listed ? `all ${plural(total.Listed, "blob")} read to the end, ${looked}` : `no blob in that time, ${looked}`, "good"));
     }
     const rejected = health.total.Malformed, counted = health.total.Tuples;
     facts.push(fact("Tuples counted", amount(counted), plural(health.total.Blobs, "blob")));
@@ -739,7 +741,7 @@ markup: all text goes through textContent, and the Content-Security-Policy allow
     };
     const asked = data.panels.map(async (panel) => take(panel, await answerTo(panel, fresh).catch((error) => error)));
     asked.push((async () => {
-      const query = new URLSearchParams([["since", "24h"], ...selection.scope.map((text) => ["scope", text])]);
+      const query = new URLSearchParams([["since", "24h"], ["behind", "true"], ...selection.scope.map((text) => ["scope", text])]);
       status = report ? report.status : await fetchJson(`status?${query}`, fresh).catch((error) => error);
       if (current() && answers.health && !waiting.length) showFreshness(answers.health, status);
     })());
