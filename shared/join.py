@@ -5,7 +5,9 @@ compares what the index says of the scopes with what ``all~nsg`` or ``all~vnet``
 what differs: hours first, then their day.
 
 A note is dropped when it was followed ten minutes after it was left, or later. Until then whoever left it may
-not have come to an end, and the period is compared once more. A note that was left again stays.
+not have come to an end, and the period is compared once more. A note that was left again stays. Where joins
+run beside rollups, a note that is less than a minute old stays for the next join, too: else all scopes would
+be two rounds behind.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -51,9 +53,14 @@ class Joined:
 
 @dataclass(slots=True)
 class Joiner:
-    """Joins, with what one run remembers: which notes it has ``followed``, by kind and period."""
+    """Joins, with what one run remembers: which notes it has ``followed``, by kind and period.
+
+    Who has left a note since ``settled``, if that is given, may still be making its period: the note is left
+    as it is then, so that the next join compares the period once more.
+    """
 
     maker: PeriodMaker
+    settled: datetime | None = None
     followed: dict[tuple[Kind, Period], str] = field(default_factory=dict)
 
     @property
@@ -88,7 +95,7 @@ class Joiner:
             etag = note.etag
             if now - note.noted > NOTES_KEPT:
                 self._counts.drop_note(note)
-            elif not note.followed:
+            elif not note.followed and (self.settled is None or note.noted < self.settled):
                 etag = self._counts.follow(note)
             self.followed[note.kind, note.period] = etag
 

@@ -28,7 +28,7 @@ from shared.counts.store import Counts
 from shared.counts.work import Kind, Work
 from shared.errors import FlowtallyError, MalformedInput
 from shared.flowlog.blob_name import CONTAINERS, kind_of
-from shared.join import NOTES_KEPT, Joiner, kind_and_day
+from shared.join import NOTED_AGAIN_AFTER, NOTES_KEPT, Joiner, kind_and_day
 from shared.periods import OVER_AFTER, PeriodMaker
 from shared.rollup import roll_up
 from shared.settings import Settings
@@ -341,8 +341,10 @@ class Dispatcher:
         notes = [note for note in stores.counts.to_join() if kind_and_day(note) == (kind, day)]
         with summary("joined", Kind=kind, Day=day_key) as line:
             marker = stores.views.marker()
+            began = _began(work)
             joiner = Joiner(
-                PeriodMaker(stores.ledger, stores.counts, stores.views, _began(work), marker, again=False)
+                PeriodMaker(stores.ledger, stores.counts, stores.views, began, marker, again=False),
+                settled=began - NOTED_AGAIN_AFTER,
             )
             done = joiner.join(kind_of(f"{kind}~"), day, notes)
             joiner.describe(kind_of(f"{kind}~"))

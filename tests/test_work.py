@@ -11,6 +11,7 @@ from azure.data.tables import UpdateMode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.counts.index import hour_period
 from shared.counts.work import MOST_TRIES, RESTS, TAKES, Work
 from shared.errors import MalformedInput
 from shared.ledger.entry import partition_of
@@ -183,6 +184,24 @@ def test_what_has_not_grown_costs_one_request_a_known_blob(
     quarter = stores.flow_logs.now() - hour < 15 * MINUTE
     assert asked.count("read") == 2, ("nothing was logged in the hour before", quarter)
     assert {*asked} == {"read"}
+
+
+def test_a_join_beside_a_rollup_leaves_what_that_makes_to_the_next_join(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = open_hour(stores)
+    stores.put(WEB, hour, one_record(hour))
+    at = dispatcher(stores)
+    do_all(at, [each for each in at.hand_out_sweeps().messages if each.kind == "sweep"])
+    joins = [each for each in at.hand_out_sweeps().messages if each.kind == "join"]
+    stores.put(WEB, hour, one_record(hour, 443, 22))
+    left = stores.counts.note_to_join("nsg", [hour_period(hour)])  # by a rollup that has just begun
+    do_all(at, joins)
+    with monkeypatch.context() as patch:
+        patch.setattr(stores.counts, "note_to_join", lambda *_: left)
+        do_all(at, [each for each in at.hand_out_sweeps().messages if each.kind == "sweep"])
+    assert do_all(at, [each for each in at.hand_out_sweeps().messages if each.kind == "join"])
+    assert_views_are_right(stores)
 
 
 def test_both_modes_leave_the_same_tables(stores: Stores) -> None:
