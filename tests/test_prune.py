@@ -229,7 +229,7 @@ def test_one_that_dies_at_any_of_its_writes_is_gone_on_with(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config, *, written: bool
 ) -> None:
     """What answers have and what rollups make is right in between, and then nothing is left."""
-    step = 1 if pytestconfig.getoption("--effort") > 100 else 5
+    step = 1 if pytestconfig.getoption("--effort") > 100 else 8
     wanted: dict[str, Any] = {}
     for number in numbers(0 if written else 2, step):
         forget_all(stores)
@@ -270,7 +270,7 @@ def test_a_rollup_that_is_frozen_while_what_it_makes_is_pruned(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config, *, again: bool
 ) -> None:
     """The index says of each hour what it did, and what is left over goes the next time."""
-    step = 1 if pytestconfig.getoption("--effort") > 100 else 9 if again else 3
+    step = 1 if pytestconfig.getoption("--effort") > 100 else 25 if again else 5
     for number in numbers(1, step):
         forget_all(stores)
         create_all(stores)
