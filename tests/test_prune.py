@@ -270,7 +270,7 @@ def test_a_rollup_that_is_frozen_while_what_it_makes_is_pruned(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config, *, again: bool
 ) -> None:
     """The index says of each hour what it did, and what is left over goes the next time."""
-    step = 1 if pytestconfig.getoption("--effort") > 100 else 25 if again else 5
+    step = 1 if pytestconfig.getoption("--effort") > 100 else 25 if again else 12
     for number in numbers(1, step):
         forget_all(stores)
         create_all(stores)
