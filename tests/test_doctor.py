@@ -182,6 +182,25 @@ def test_what_the_host_lacks(guarded: Azurite, changed: dict[str, str], failed: 
     assert SECRET not in json.dumps(found)
 
 
+def test_by_schedule_nothing_is_asked_of_the_queues_of_flow_logs(guarded: Azurite) -> None:
+    with identity(token()) as known:
+        settings = settings_by_identity(guarded, known) | settings_of_the_host(guarded)
+        del settings["FLOW_LOGS__queueServiceUri"]
+        _, found = examined({**settings, "FLOWTALLY_MODE": "schedule"})
+    assert [step for step in found if step in HOST_STEPS] == HOST_STEPS[:-1]
+    assert found["settings"]["Found"].endswith("mode schedule")
+
+
+@pytest.mark.parametrize("mode", ["events", "schedule"])
+@pytest.mark.parametrize("code", ["AuthorizationFailure", "AuthorizationPermissionMismatch"])
+def test_an_event_ends_the_apps_host_where_there_are_events(mode: Mode, code: str) -> None:
+    service = advice.service_of_flow_logs("FLOW_LOGS_X", "x")
+    for where in ("here", "app"):
+        said = advice.to_be_allowed(service, 403, code, where, mode=mode)
+        assert "the flow-log account x" in said
+        assert ("each event ends the app's host process" in said) == (mode == "events" and where == "app")
+
+
 @pytest.mark.parametrize(
     "text",
     ["https://[x/", f"https://user:{SECRET}@x.y", "http://x.blob.core.windows.net", "http://localhost@x.y"],

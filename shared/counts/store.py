@@ -73,7 +73,8 @@ _INDEX_TYPES: dict[str, type] = {
     **dict.fromkeys(("LastRecordTime", "AsOf"), datetime),
     "LagSeconds": int,
 }
-_HOURS = "PartitionKey ge @first and PartitionKey le @last"
+_HOURS = "PartitionKey ge @first and PartitionKey le @last and RowKey ge 'nsg~'"
+"""Of scopes alone: what stands for all of a kind, and what sweeps found, comes before them."""
 _HOURS_OF_ONE = "PartitionKey ge @first and PartitionKey le @last and RowKey eq @scope"
 _SAID = ("Fingerprint", "Rejects", "AsOf", *HEALTH_COLUMNS)
 """The columns of the index that answers need."""
