@@ -366,17 +366,20 @@ class _Rollup:
         return joined
 
     def _first_from(self, hour: datetime) -> datetime | None:
-        """The first hour from this one on that the ledger has anything of that is to be looked at; or the
-        index, where all is made anew.
+        """The first hour from this one on that the ledger has anything of, or that is to be looked at next of
+        a scope of which that begins later; or that the index has, where all is made anew.
         """
-        for scope, (first, _) in self.recent.items():
+        found = [self.counts.first_hour(hour)] if self.maker.again else []
+        for scope in self.recent:
+            begin, _ = self._spans([scope])[0]
             known = self.nexts.get(scope, hour - HOUR)
-            if first <= hour + HOUR and known is not None and known < hour:
-                self.nexts[scope] = self.ledger.first_hour(scope, hour)
-        found = [*self.nexts.values()]
-        if self.maker.again:
-            found.append(self.counts.first_hour(hour))
-        return min((each for each in found if each and each >= hour), default=None)
+            if begin > hour + HOUR:
+                found.append(begin)
+                continue
+            if known is not None and known < hour:
+                known = self.nexts[scope] = self.ledger.first_hour(scope, hour)
+            found.append(known)
+        return min((each for each in found if each), default=None)
 
 
 @dataclass(frozen=True, slots=True)
