@@ -61,7 +61,7 @@ _REFUSALS: dict[int, tuple[str, str]] = {
         "the app's host is not running",
         (
             "wait a minute and try again. If it stays so, a setting that the host needs is missing or wrong "
-            "(FLOW_LOGS__queueServiceUri, AzureWebJobsStorage__…), or the host's account refuses it: "
+            "(FLOW_LOGS_…__queueServiceUri, AzureWebJobsStorage__…), or the host's account refuses it: "
             f"{_TROUBLE}"
         ),
     ),

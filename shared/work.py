@@ -16,20 +16,29 @@ What a piece of work does is right in any order and beside any other: commits ar
 
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import get_args
 
 from shared.blobs import FlowLog, FlowLogs
-from shared.counts.index import FlowLogHour, SweepFinding, day_period, read_partition
+from shared.counts.index import (
+    FlowLogHour,
+    SweepFinding,
+    all_of,
+    day_period,
+    is_all,
+    kind_of_all,
+    read_partition,
+)
 from shared.counts.store import Counts
 from shared.counts.work import Kind, Work
 from shared.errors import FlowtallyError, MalformedInput
 from shared.flowlog.blob_name import CONTAINERS, kind_of
 from shared.join import NOTED_AGAIN_AFTER, NOTES_KEPT, Joiner, kind_and_day
 from shared.periods import OVER_AFTER, PeriodMaker
+from shared.prune import prune_all_of, prune_scope
 from shared.rollup import roll_up
 from shared.settings import Settings
 from shared.stores import Stores
@@ -157,18 +166,22 @@ class Dispatcher:
         ]
 
     def hand_out_daily(self) -> HandedOut:
-        """A sweep of the last days of each flow log."""
+        """A sweep of the last days of each flow log; and pruning of each scope, if not all is kept."""
         done, works, now = self._begin()
         since, until = floor_hour(now - self.settings.sweep_since), floor_hour(now) + HOUR
         for account, scopes in self._flow_logs(works, now, done):
             done.messages += [Message("sweep", f"{account}~{each}", now, since, until) for each in scopes]
-        self._forget(works)
+        scopes = [*self.stores.ledger.scopes()]
+        self._forget(works, scopes)
+        if self.settings.keep is not None:
+            # All of a kind last: by then what they are made of may be gone.
+            pruned = [*scopes, *map(all_of, CONTAINERS)]
+            done.messages += [Message("prune", scope, now) for scope in pruned]
         return self._without_idle(done, works, now)
 
-    def _forget(self, works: Mapping[str, Work]) -> None:
+    def _forget(self, works: Mapping[str, Work], scopes: Collection[str]) -> None:
         """Drop the rows of work that there won't be any more."""
         accounts = {account.account for account in self.stores.accounts}
-        scopes = {*self.stores.ledger.scopes()}
         for work in works.values():
             of_account = work.kind in ("account", "sweep")
             if (of_account and work.what.partition("~")[0] not in accounts) or (
@@ -191,13 +204,15 @@ class Dispatcher:
         return HandedOut(), works, counts.now()
 
     def _without_idle(self, done: HandedOut, works: Mapping[str, Work], now: datetime) -> HandedOut:
-        """Leave out what is being done, and what rests."""
-        done.messages = [
-            message
-            for message in done.messages
-            if not (work := works.get(f"{message.kind}~{message.work}"))
-            or not (work.is_running(now) or work.rests(now))
-        ]
+        """Leave out what is being done, and what rests; that is named."""
+        wanted = []
+        for message in done.messages:
+            work = works.get(f"{message.kind}~{message.work}")
+            if work and work.rests(now):
+                log.error("failed, left alone for a while: %s %s", work.key, work.problem(now))
+            elif not work or not work.is_running(now):
+                wanted.append(message)
+        done.messages = wanted
         return done
 
     def _joins(self, now: datetime) -> list[Message]:
@@ -283,7 +298,7 @@ class Dispatcher:
         if isinstance(done, FlowtallyError):
             log.error("failed, left to the next time: %s %s: %s", message.kind, message.work, done)
             done = replace(begun, why=str(done))
-        if not done.why and (message.kind == "join" or message.since):
+        if not done.why and (message.kind in ("join", "prune") or message.since):
             counts.work.drop(done)  # it won't come again
         else:
             counts.work.end(done, counts.now(), done.why)
@@ -297,6 +312,8 @@ class Dispatcher:
             return self._roll_up(message.what, work)
         if message.kind == "join":
             return self._join(message.what, work)
+        if message.kind == "prune":
+            return self._prune(message, work, follow)
         raise MalformedInput(f"{message.kind} isn't handed out")
 
     def _sweep(self, message: Message, work: Work, follow: list[Message]) -> Work:
@@ -350,6 +367,23 @@ class Dispatcher:
             joiner.describe(kind_of(f"{kind}~"))
             line.say(**done.row())
             return replace(work, why=_why(done.failed))
+
+    def _prune(self, message: Message, work: Work, follow: list[Message]) -> Work:
+        """Delete what is older than it is to be kept; in parts, if it is much."""
+        stores, keep, scope = self.stores, self.settings.keep, message.what
+        if keep is None:
+            return replace(work, why="")  # it isn't wanted any more
+        before = _began(work) - keep
+        with summary("pruned", Scope=scope) as line:
+            if is_all(scope):
+                kind = kind_of_all(scope)
+                done = prune_all_of(stores.ledger, stores.counts, stores.views, kind, before)
+            else:
+                done = prune_scope(stores.accounts, stores.ledger, stores.counts, stores.views, scope, before)
+            line.say(LedgerEntries=done.entries, CountsEntities=done.counts, Rows=done.rows)
+        if done.more:
+            follow.append(replace(message, made=stores.counts.now() + timedelta(seconds=1)))
+        return replace(work, why="")
 
     def _log_of(self, message: Message, work: Work) -> ScopeLog:
         """The flow log that a message names; ``MalformedInput`` if there is none such any more."""

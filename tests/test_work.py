@@ -320,6 +320,30 @@ def test_what_there_is_no_work_for_any_more_is_forgotten_and_a_scope_without_a_f
     assert at.hand_out_sweeps().row()["RollUps"] == 0
 
 
+def test_what_is_older_than_it_is_kept_is_pruned_daily_in_parts(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.prune.MOST_DAYS", timedelta(days=20))
+    hour = open_hour(stores)
+    old = [hour - timedelta(days=days) for days in (90, 70, 45)]
+    for each in old:
+        blob = stores.put(WEB, each, one_record(each))
+    stores.sweep(old[0], old[-1])
+    stores.rollup()
+    stores.flow_logs.service.delete_container(NSG_CONTAINER)
+    assert {each.kind for each in dispatcher(stores).hand_out_daily().messages} == set()
+    at = dispatcher(stores, FLOWTALLY_KEEP="60d")
+    handed_out = at.hand_out_daily()
+    assert handed_out.row()["Prunes"] == 3
+    assert do_all(at, handed_out.messages) > 3
+    assert {key[0].split("~")[-2][:8] for key in rows_of(stores, "flowledger") if key[0][0] == "n"} == {
+        f"{old[-1]:%Y%m%d}"
+    }
+    catalog = stores.counts.catalog()[blob.scope]
+    assert old[1] < catalog["PrunedBefore"] < old[2]
+    assert not [key for key in works(stores) if key.startswith("prune")]
+
+
 # Once, and softly
 
 
