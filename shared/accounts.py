@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from shared.advice import service_of_flow_logs, to_be_allowed
 from shared.blobs import FlowLogs
-from shared.connection import refusal_of
+from shared.connection import innermost, refusal_of
 from shared.errors import FlowtallyError
 from shared.workers import work_on
 
@@ -18,20 +18,28 @@ class Failure:
     error: FlowtallyError
 
     def __str__(self) -> str:
-        return f"account {self.account.account} ({self.account.connection}): {self.error}"
+        return f"account {self.account.account} ({self.account.connection}): {self.reason}"
+
+    @property
+    def reason(self) -> str:
+        """Why, in a few words where there was no answer."""
+        status, _ = refusal_of(self.error)
+        if status is None and self.error.__cause__:
+            return f"no answer: {innermost(self.error.__cause__)}"
+        return str(self.error)
 
     @property
     def to_do(self) -> str:
         """What helps."""
         status, code = refusal_of(self.error)
         if status is None:
-            return f"flowtally doctor looks for the reason; is {self.account.connection} the right account?"
+            return "flowtally doctor looks for the reason"
         service = service_of_flow_logs(self.account.connection, self.account.account)
         return to_be_allowed(service, status, code, "here")
 
     def row(self) -> dict[str, str]:
         """As data."""
-        return {"Account": self.account.account, "Reason": str(self.error), "ToDo": self.to_do}
+        return {"Account": self.account.account, "Reason": self.reason, "ToDo": self.to_do}
 
     def say(self) -> str:
         """All of it in a line."""

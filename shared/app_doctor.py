@@ -15,7 +15,8 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from shared import advice
-from shared.doctor import COLUMNS, NO_ANSWER, Finding, Outcome, Reads, innermost, place_of, read_reads
+from shared.connection import innermost
+from shared.doctor import COLUMNS, NO_ANSWER, Finding, Outcome, Reads, place_of, read_reads
 from shared.errors import BadRequest, BadSettings
 from shared.flowlog.blob_name import CONTAINERS
 from shared.settings import LOCAL_HOSTS, ingest_function

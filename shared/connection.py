@@ -266,6 +266,19 @@ def refusal_of(error: FlowtallyError) -> tuple[int | None, str]:
     return getattr(cause, "status_code", None), str(getattr(code, "value", code))
 
 
+def innermost(error: BaseException) -> str:
+    """The reason of an error in a few words: libraries wrap it several times."""
+    reason: Any = error
+    while True:
+        inner = getattr(reason, "reason", None) or reason.__context__
+        if not isinstance(inner, BaseException):
+            # The place in OpenSSL's source and names in brackets help nobody; a proxy may have a password.
+            text = re.sub(r" ?\(_ssl\.c:\d+\)|\.? \(read timeout=[^)]*\)|\[[^][]*\] ?", "", str(reason))
+            text = re.sub(r"//[^/\s]*@", "//", text)
+            return text.rpartition(": ")[2].strip("'\"()<>[] ") or type(reason).__name__
+        reason = inner
+
+
 def _first_line(error: Exception) -> str:
     lines = str(getattr(error, "message", error)).strip().splitlines() or [type(error).__name__]
     return without_secrets(lines[0])[:_LONGEST_REASON]

@@ -6,7 +6,6 @@ and the network of whoever runs it: an engineer's on their machine, the app's ow
 """
 
 import ipaddress
-import re
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,7 @@ from shared.advice import (
     service_of_flow_logs,
 )
 from shared.blobs import FlowLogs
-from shared.connection import REQUEST_ID, credential, refusal_of, storage_errors
+from shared.connection import REQUEST_ID, credential, innermost, refusal_of, storage_errors
 from shared.counts.store import Counts
 from shared.errors import BadSettings, FlowtallyError, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, kind_of
@@ -571,19 +570,6 @@ def _named(connection: Connection) -> str:
 
 def _skipped(step: str) -> Finding:
     return Finding(step, "skipped", _NOT_TRIED)
-
-
-def innermost(error: BaseException) -> str:
-    """The reason of an error in a few words: libraries wrap it several times."""
-    reason: Any = error
-    while True:
-        inner = getattr(reason, "reason", None) or reason.__context__
-        if not isinstance(inner, BaseException):
-            # The place in OpenSSL's source and names in brackets help nobody; a proxy may have a password.
-            text = re.sub(r" ?\(_ssl\.c:\d+\)|\[[^][]*\] ?", "", str(reason))
-            text = re.sub(r"//[^/\s]*@", "//", text)
-            return text.rpartition(": ")[2].strip("'\"()<>[] ") or type(reason).__name__
-        reason = inner
 
 
 def _ago(age: timedelta) -> str:

@@ -20,9 +20,9 @@ from click.testing import CliRunner
 from shared import advice, cli
 from shared.advice import Where
 from shared.blobs import ListedBlob
-from shared.connection import credential
+from shared.connection import credential, innermost
 from shared.counts.work import Work
-from shared.doctor import _ago, _count_late, examine, innermost
+from shared.doctor import _ago, _count_late, examine
 from shared.flowlog.blob_name import parse_blob_name
 from shared.ledger.entry import Entry
 from shared.settings import Mode
