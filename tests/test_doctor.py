@@ -406,6 +406,30 @@ def test_what_the_name_resolves_to_says_where_to_look(where: Where) -> None:
 # What is handed out
 
 
+@pytest.mark.parametrize("mode", ["events", "schedule"])
+def test_an_app_whose_work_is_done_finds_itself_well(stores: Stores, mode: Mode) -> None:
+    this_hour = LAST_HOUR + HOUR
+    for hour in (LAST_HOUR, this_hour):
+        stores.put(NIC, hour, blob_of(record(hour, flow(hour))))
+    settings = {**stores.environment, "FLOWTALLY_MODE": mode}
+    with worker(settings) as running, queue_of_work(stores.connection_string) as queue:
+        for timer in ("sweep",) if mode == "schedule" else ("sweep", "rollup"):
+            assert drain(running, queue, running.invoke_timer(timer))
+        said = running.request("GET", "/api/doctor").json()
+        status = running.request("GET", "/api/status").json()
+    assert {row["Outcome"] for row in said["rows"]} == {"ok"}, said
+    assert said["reads"] == {
+        "mode": mode,
+        "accounts": {"FLOW_LOGS": ACCOUNT},
+        "functions": ["ingest_nsg", "ingest_vnet"] if mode == "events" else [],
+    }
+    assert (status["problems"], len(status["rows"])) == ([], 2)
+    assert {row["Behind"] for row in status["rows"]} == {0}
+    assert status["swept_at"] <= status["as_of"]
+    assert status["counts_of"]
+    assert examined(settings)[0] == 0
+
+
 def test_sweeps_that_stand_still_and_work_that_fails(stores: Stores) -> None:
     now = stores.flow_logs.now()
     rows = [
