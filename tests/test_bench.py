@@ -9,6 +9,7 @@ from azure.data.tables import TableServiceClient
 from azure.storage.blob import BlobServiceClient
 
 from tools.bench import __main__ as bench
+from tools.bench.estate import Size, estate
 from tools.bench.logs import keys_of, shares_with
 from tools.bench.measuring import Row, Verdict, by_turns, ratios, table
 from tools.bench.metering import metered_azurite
@@ -114,6 +115,14 @@ def test_the_sections_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert code == any(each["verdict"] == "missed" for each in rows)
     shown = capsys.readouterr().out
     assert all(each["what"] in shown for each in rows)
+
+
+def test_an_estate_is_counted_in_both_modes_and_equals_the_naive_count() -> None:
+    rows = [*estate(Size(interfaces=2, flow_logs=2, tuples=5, instances=1))]
+    shown = table(rows)
+    for said in ("schedule, 2 in 2", "events, 2 in 2", "rolled up, swept", "ingested", "joined"):
+        assert said in shown
+    assert all(row.figure > 0 for row in rows)
 
 
 def test_an_emulators_clock_is_moved_and_what_it_was_asked_is_counted() -> None:

@@ -13,13 +13,14 @@ from pathlib import Path
 from tools.bench.answering import answers
 from tools.bench.backlog import backlog
 from tools.bench.counting import bulk, floods, packing, restarts, small, windows
+from tools.bench.estate import Size, estate
 from tools.bench.hosting import at_once, instance
 from tools.bench.logs import BUSY, FLOODED
 from tools.bench.measuring import Row, table
 from tools.bench.memory import memory
 from tools.bench.rolling import rolling
 from tools.bench.starting import commands, starting
-from tools.bench.storing import processes, scale, transactions, updates
+from tools.bench.storing import SMALL_MINUTE, processes, scale, transactions, updates
 
 type Section = Callable[[argparse.Namespace], Iterator[Row]]
 
@@ -41,6 +42,7 @@ SECTIONS: dict[str, Section] = {
     "backlog": lambda given: backlog(given.rounds, min(10, given.nics)),
     "rollup": lambda given: rolling(given.rounds, given.hours, given.tuples),
     "answers": lambda given: answers(given.rounds, given.scopes, given.days),
+    "estate": lambda given: estate(_size(given)),
     "scale": lambda given: scale(given.nics, min(40, 8 * given.rounds)),
 }
 
@@ -61,6 +63,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hours", type=int, default=24, help="of the day to be rolled up [%(default)s]")
     parser.add_argument("--scopes", type=int, default=300, help="scopes that are asked [%(default)s]")
     parser.add_argument("--days", type=int, default=30, help="of these scopes [%(default)s]")
+    parser.add_argument(
+        "--estate", type=int, nargs=2, default=[60, 6], metavar=("INTERFACES", "FLOW_LOGS"), help="[60 6]"
+    )
+    parser.add_argument(
+        "--estate-tuples", type=int, default=SMALL_MINUTE, metavar="TUPLES", help="a minute [%(default)s]"
+    )
+    parser.add_argument("--instances", type=int, default=4, help="of the app [%(default)s]")
     parser.add_argument("--json", type=Path, default=Path("build/bench.json"), help="[%(default)s]")
     given = parser.parse_args(arguments)
     if unknown := set(given.sections) - SECTIONS.keys():
@@ -79,6 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
     for row in missed:
         print(f"missed: {row.section}, {row.what}: {row.unit}", file=sys.stderr)
     return 1 if missed else 0
+
+
+def _size(given: argparse.Namespace) -> Size:
+    interfaces, flow_logs = given.estate
+    return Size(interfaces, flow_logs, given.estate_tuples, given.instances)
 
 
 def _document(given: argparse.Namespace, rows: list[Row]) -> dict[str, object]:

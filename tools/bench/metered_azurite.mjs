@@ -1,8 +1,8 @@
 // Loaded into Azurite's process before Azurite: moves its clock, and counts what it is asked.
 //
-// A command is a line of stdin: `ahead MILLISECONDS` sets the clock that far ahead, `report` does nothing else. Each is
-// answered by a line of stdout: `metered` and, in JSON, what was counted since the command before. What is counted, by
-// port, method, whether it is a listing, and status: requests, and the bytes that came and went.
+// A command is a line of stdin: `ahead MILLISECONDS` sets the clock that far ahead, `report` forgets what was counted.
+// Both are answered by a line of stdout: `metered` and, in JSON, what was counted since the last report. What is counted,
+// by port, method, whether it is a listing, and status: requests, and the bytes that came and went.
 
 import http from "node:http";
 
@@ -50,6 +50,6 @@ process.stdin.on("data", (data) => {
     const [command, value] = line.split(" ");
     if (command === "ahead") ahead = Number(value);
     console.log(`metered ${JSON.stringify(counted)}`);
-    counted = {};
+    if (command === "report") counted = {};
   }
 });

@@ -14,8 +14,10 @@ from tools.cost import measured as m
 from tools.cost.prices import Prices
 
 Mode = Literal["events", "schedule"]
-Place = Literal["timer", "blob trigger", "queue trigger"]
-"""Azure gives each of these instances of its own."""
+Place = Literal["timer", "blob trigger", "queue trigger", "host"]
+"""Where work is done. Azure gives each timer and each kind of trigger its own instances; the host is beside
+them all.
+"""
 
 HOURS = 730
 DAYS = HOURS / 24
@@ -71,8 +73,12 @@ class Work:
 
 def works(estate: Estate) -> list[Work]:
     """All jobs of a month."""
-    own = _scheduled(estate) if estate.mode == "schedule" else _by_events(estate)
-    return [*own, *_both(estate)]
+    return [*hourly(estate), *_daily(estate), *_of_host(estate)]
+
+
+def hourly(estate: Estate) -> list[Work]:
+    """What is done at least once an hour, without what the host asks storage by itself."""
+    return [*(_scheduled if estate.mode == "schedule" else _by_events)(estate), _join(estate)]
 
 
 def _scheduled(estate: Estate) -> Iterator[Work]:
@@ -84,7 +90,7 @@ def _scheduled(estate: Estate) -> Iterator[Work]:
         executions=sweeps,
         cpu=sweeps * m.MESSAGE_MS / 1000,
         telemetry_kb=m.TELEMETRY_SWEEP_KB,
-        table=sweeps * (m.WORK_ROW_REQUESTS + _pages(estate, m.ROWS_AT_ONCE)),
+        table=sweeps * (m.WORK_ROW_REQUESTS + _pages(estate, m.ROWS_AT_ONCE, hours=2)),
         queue=2 * sweeps,
     )
     looks, grown = (HOURS * estate.interfaces * times for times in (m.LOOKS_AN_HOUR, m.GROWN_AN_HOUR))
@@ -100,7 +106,7 @@ def _scheduled(estate: Estate) -> Iterator[Work]:
         "queue trigger",
         cpu=grown * update_ms(estate.kilobytes, size) / 1000,
         reads=grown * math.ceil(size / m.WINDOW_KB),
-        table=grown * m.UPDATE_TABLE_REQUESTS,
+        table=grown * m.UPDATE_TABLE_REQUESTS + HOURS * estate.interfaces * m.NEW_ENTRY_REQUESTS,
     )
     listings = HOURS * estate.flow_logs * m.LISTINGS_AN_HOUR * _pages(estate, m.LISTED_AT_ONCE)
     yield Work(
@@ -109,6 +115,7 @@ def _scheduled(estate: Estate) -> Iterator[Work]:
         cpu=(listings * m.LISTING_MS + HOURS * estate.interfaces * m.ENTRY_MS) / 1000,
         listings=listings,
     )
+    yield _find(estate)
     yield _rollup(estate, "roll up its scope", messages=0)
 
 
@@ -118,37 +125,52 @@ def _by_events(estate: Estate) -> Iterator[Work]:
         "count an update",
         "blob trigger",
         executions=updates,
-        cpu=updates * update_ms(estate.kilobytes, estate.kilobytes) / 1000,
-        reads=updates * (m.UPDATE_READS + m.HOST_HEADS),
-        table=updates * m.UPDATE_TABLE_REQUESTS,
-        queue=updates * (host_requests(estate.interfaces) - m.HOST_HEADS),
+        cpu=updates * (m.EVENT_MS + update_ms(estate.kilobytes, estate.kilobytes)) / 1000,
+        reads=updates * m.UPDATE_READS,
+        table=updates * m.UPDATE_TABLE_REQUESTS + HOURS * estate.interfaces * m.NEW_ENTRY_REQUESTS,
     )
     yield _timer("hand out sweeps", estate, 2 * HOURS, messages=estate.flow_logs)
+    yield _find(estate)
     sweeps = estate.flow_logs * 2 * HOURS
     yield Work(
         "sweep a flow log's last 24 hours",
         "queue trigger",
         executions=sweeps,
-        cpu=sweeps * (m.MESSAGE_MS + m.LISTINGS_OF_24_HOURS * m.LISTING_MS) / 1000
+        cpu=sweeps * (m.MESSAGE_MS + m.ROLLUP_IDLE_MS + m.LISTINGS_OF_24_HOURS * m.LISTING_MS) / 1000
         + 2 * HOURS * 24 * estate.interfaces * m.ENTRY_MS / 1000,
         listings=sweeps * m.LISTINGS_OF_24_HOURS,
-        table=sweeps * (m.WORK_ROW_REQUESTS + _pages(estate, m.ROWS_AT_ONCE, hours=25)),
+        table=sweeps
+        * (
+            m.WORK_ROW_REQUESTS
+            + m.ROLLUP_ROWS
+            + m.FINDING_REQUESTS
+            + m.ROLLUP_IDLE_REQUESTS
+            + _pages(estate, m.ROWS_AT_ONCE, hours=25)
+        ),
         queue=2 * sweeps,
     )
     yield _timer("hand out rollups", estate, ROUNDS, messages=estate.flow_logs + 1)
     yield _rollup(estate, "roll up a scope", messages=1)
 
 
-def _both(estate: Estate) -> Iterator[Work]:
-    pages = math.ceil(estate.flow_logs / m.JOIN_SCOPES_AT_ONCE)
-    yield Work(
+def _find(estate: Estate) -> Work:
+    listings = HOURS * (estate.accounts * m.LISTINGS_OF_ACCOUNT + estate.flow_logs * m.LISTINGS_FOR_LOGS)
+    return Work("look for flow logs", "timer", cpu=listings * m.LISTING_MS / 1000, listings=listings)
+
+
+def _join(estate: Estate) -> Work:
+    joins = min(ROUNDS, SECONDS / join_seconds(estate))  # none begins before the last one has ended
+    return Work(
         "join all scopes",
         "queue trigger",
-        executions=ROUNDS,
-        cpu=ROUNDS * join_ms(estate) / 1000,
-        table=ROUNDS * (m.WORK_ROW_REQUESTS + m.JOIN_REQUESTS + pages),
-        queue=2 * ROUNDS,
+        executions=joins,
+        cpu=joins * join_ms(estate) / 1000,
+        table=joins * (m.WORK_ROW_REQUESTS + join_requests(estate)),
+        queue=2 * joins,
     )
+
+
+def _daily(estate: Estate) -> Iterator[Work]:
     yield _timer("hand out the daily look", estate, DAYS, messages=2 * estate.flow_logs)
     looks = DAYS * estate.flow_logs
     yield Work(
@@ -161,9 +183,18 @@ def _both(estate: Estate) -> Iterator[Work]:
         table=looks * (2 * m.WORK_ROW_REQUESTS + _pages(estate, m.ROWS_AT_ONCE, hours=168)),
         queue=4 * looks,
     )
-    yield Work(
-        "look at the idle queue", "queue trigger", queue=ROUNDS * m.QUEUE_LOOKS * instances(estate).queue
-    )
+
+
+def _of_host(estate: Estate) -> Iterator[Work]:
+    if estate.mode == "events":
+        updates = estate.interfaces * UPDATES
+        yield Work(
+            "take an event",
+            "host",
+            reads=updates * m.HOST_HEADS,
+            queue=updates * (host_requests(estate.interfaces) - m.HOST_HEADS),
+        )
+    yield Work("look at the idle queue", "host", queue=ROUNDS * m.QUEUE_LOOKS * instances(estate).queue)
 
 
 def _timer(job: str, estate: Estate, times: float, messages: int) -> Work:
@@ -174,7 +205,8 @@ def _timer(job: str, estate: Estate, times: float, messages: int) -> Work:
         executions=times,
         cpu=times * (m.TIMER_MS + messages * m.HAND_OUT_MS) / 1000,
         waits=times * messages * m.PUT_MS / 1000,
-        table=times * math.ceil(estate.flow_logs / m.ROWS_AT_ONCE),
+        reads=times * estate.accounts,
+        table=times * (2 + math.ceil(2 * estate.flow_logs / m.ROWS_AT_ONCE)),
         queue=times * messages,
     )
 
@@ -184,14 +216,13 @@ def _rollup(estate: Estate, job: str, messages: int) -> Work:
     rollups = estate.flow_logs * ROUNDS
     merged = HOURS * estate.interfaces * m.ROLLUPS_AN_HOUR
     of_interface = m.ROLLUP_INTERFACE_MS + m.ROLLUP_MS_A_KB * estate.kilobytes
-    once_an_hour = m.ROLLUP_HOUR_REQUESTS + m.ROLLUP_DAY_REQUESTS / 24
+    rows = m.WORK_ROW_REQUESTS if messages else m.ROLLUP_ROWS
     return Work(
         job,
         "queue trigger",
         executions=messages * rollups,
         cpu=(rollups * (m.ROLLUP_MS + messages * m.MESSAGE_MS) + merged * of_interface) / 1000,
-        table=rollups * (m.ROLLUP_REQUESTS + messages * m.WORK_ROW_REQUESTS)
-        + HOURS * estate.flow_logs * once_an_hour,
+        table=rollups * (m.ROLLUP_REQUESTS + rows) + DAYS * estate.flow_logs * m.ROLLUP_DAY_REQUESTS,
         queue=2 * messages * rollups,
     )
 
@@ -205,6 +236,11 @@ def update_ms(kilobytes_a_minute: float, kilobytes: float) -> float:
 def join_ms(estate: Estate) -> float:
     """Milliseconds of CPU of joining all scopes once."""
     return m.JOIN_MS + m.JOIN_SCOPE_MS * estate.flow_logs
+
+
+def join_requests(estate: Estate) -> float:
+    """Requests of joining all scopes once."""
+    return m.JOIN_REQUESTS + m.JOIN_SCOPE_REQUESTS * estate.flow_logs
 
 
 def host_requests(interfaces: int) -> float:
@@ -227,23 +263,31 @@ def _pages(estate: Estate, at_once: int, hours: int = 1) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Instances:
-    """How many are at work: on the messages of a round, and on events; and how many seconds a round takes."""
+    """How many are at work: on the messages of a round, and on events. How many seconds a round takes, and
+    joining all scopes, which is one message.
+    """
 
     queue: int
     blob: int
     round_s: float
+    join_s: float
 
 
 def instances(estate: Estate) -> Instances:
     """As many as end each round in time."""
     own = [*(_scheduled(estate) if estate.mode == "schedule" else _by_events(estate))]
-    round_s = _seconds(sum(each.cpu for each in own if each.place == "queue trigger"), estate) / ROUNDS
-    join_s = _seconds(join_ms(estate) / 1000, estate)
-    longest_s = max(round_s / estate.flow_logs, join_s)  # a message: more instances don't make it shorter
-    number = max(1, min(math.ceil((round_s + join_s) / m.ROUND_S), estate.flow_logs + 1))
+    work_s = _seconds(sum(each.cpu for each in own if each.place == "queue trigger"), estate) / ROUNDS
+    join_s = join_seconds(estate)
+    most = estate.flow_logs + 1  # messages
+    number = min(most, math.ceil((work_s + min(join_s, m.ROUND_S)) / m.ROUND_S))
     events_s = _seconds(sum(each.cpu for each in own if each.place == "blob trigger"), estate)
-    blob = math.ceil(events_s / SECONDS)
-    return Instances(number, blob, max((round_s + join_s) / number, longest_s))
+    round_s = max(work_s / number, work_s / estate.flow_logs)
+    return Instances(number, math.ceil(events_s / SECONDS), round_s, join_s)
+
+
+def join_seconds(estate: Estate) -> float:
+    """How long joining all scopes takes: its requests come one after the other."""
+    return _seconds(join_ms(estate) / 1000, estate) + join_requests(estate) * m.WAIT_MS / 1000
 
 
 def _seconds(cpu: float, estate: Estate) -> float:
@@ -264,12 +308,11 @@ def billed_seconds(estate: Estate) -> float:
     )
     by_events = sum(_seconds(each.cpu, estate) for each in done if each.place == "blob trigger")
     messages = sum(_seconds(each.cpu, estate) for each in done if each.place == "queue trigger")
+    at = instances(estate)
+    alone = max(0.0, at.join_s - at.round_s - _seconds(join_ms(estate) / 1000, estate))  # the join waits
+    messages += alone * next(each.executions for each in done if each.job == "join all scopes")
     events = estate.interfaces / 60 if estate.mode == "events" else 0
-    return (
-        timers
-        + max(by_events, SECONDS * (1 - math.exp(-events)))
-        + max(messages, ROUNDS * instances(estate).queue)
-    )
+    return timers + max(by_events, SECONDS * (1 - math.exp(-events))) + max(messages, ROUNDS * at.queue)
 
 
 # Dollars

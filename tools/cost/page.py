@@ -69,7 +69,8 @@ def one(estate: Estate) -> str:
         ),
         ("telemetry, if there were no daily cap", f"{uncapped_telemetry_gb(estate):,.0f} GB"),
         ("instances at work at a time, at the most", f"{at.queue + at.blob:,}"),
-        ("a round of five minutes takes", _seconds(at.round_s)),
+        ("a round takes", _seconds(at.round_s)),
+        ("joining all scopes takes", _seconds(at.join_s)),
         ("requests a second to each account of flow logs", f"{of_logs:,.1f}"),
         ("requests a second to the account of results", f"{of_results:,.1f}"),
         ("Defender for Storage, where flow logs have it: at most", f"{_dollars(defender(estate))} more"),
@@ -148,7 +149,7 @@ def _instances() -> str:
         for mode in MODES:
             for memory_mb in (2048, 512):
                 at = instances(Estate(interfaces, flow_logs, mode=mode, memory_mb=memory_mb))
-                cells.append(f"{at.queue + at.blob:,}; {_seconds(at.round_s)}")
+                cells.append(f"{at.queue + at.blob:,}; {_seconds(at.round_s)}; {_seconds(at.join_s)}")
         requests = (requests_a_second(Estate(interfaces, flow_logs, mode=mode)) for mode in MODES)
         rows.append(
             (
