@@ -425,6 +425,7 @@ def _windows(
         yield since, until, [*logs]
         return
     begun: dict[datetime, list[ScopeLog]] = {}
+    newest = since
     for log in logs:
         days = attempt(partial(_days_of, log, since, until), log.name)
         if isinstance(days, FlowtallyError):
@@ -432,7 +433,8 @@ def _windows(
         elif days:
             catching.days[log.name] = set(days)
             begun.setdefault(min(days), []).append(log)
-    day = day_of(until)
+            newest = max(newest, *days, log.account.server_time())
+    day = day_of(min(until, newest))
     while begun and day >= min(begun):
         its = [log for first, logs_ in sorted(begun.items()) if first <= day for log in logs_]
         yield max(day, since), min(day + DAY - HOUR, until), its

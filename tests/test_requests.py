@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from hypothesis import given
@@ -86,7 +86,9 @@ def test_whole_years_are_asked_for_as_such(since: datetime, hours: int) -> None:
 def test_a_sweep_lists_what_it_is_asked_for_and_nothing_else(
     counted_stores: tuple[Stores, Traffic], stores: Stores
 ) -> None:
-    """Folders down to the flow logs, one request each; then for each flow log the hours; then its ledger."""
+    """Whether the account answers; folders down to the flow logs, one request each; then for each flow log
+    the hours; then its ledger, and before when that was pruned.
+    """
     host_counted, traffic = counted_stores
     nics = [*NICS, replace(NICS[1], mac="000D3AAAAAAA"), replace(NICS[1], group="nsg-other")]
     for nic in nics:
@@ -98,6 +100,8 @@ def test_a_sweep_lists_what_it_is_asked_for_and_nothing_else(
     host_counted.sweep(NIGHT - 26 * HOUR, NIGHT + HOUR)
 
     asked = [parse_qs(urlsplit(each.path).query) for each in traffic.requests if "comp=list" in each.path]
+    assert len([each for each in asked if "restype" not in each]) == 1
+    asked = [each for each in asked if "restype" in each]
     folders = [each.get("prefix", [""])[0] for each in asked if "delimiter" in each]
     prefixes = [each["prefix"][0].partition("/y=2026/") for each in asked if "delimiter" not in each]
     flow_logs = {nic.blob_name(NIGHT).partition("/y=")[0] for nic in nics}
@@ -109,8 +113,9 @@ def test_a_sweep_lists_what_it_is_asked_for_and_nothing_else(
     assert sorted((root, hours) for root, _, hours in prefixes) == sorted(product(flow_logs, night))
     found, *others = [each.path for each in traffic.requests if "comp=list" not in each.path]
     assert "/flowcounts()" in found, "what the last sweep found"
-    assert len(others) == len(flow_logs)
-    assert all("/flowledger()" in path for path in others)
+    assert len(others) == 2 * len(flow_logs)
+    assert all("/flowledger(" in path for path in others)
+    assert sum("~pruned" in unquote(path) for path in others) == len(flow_logs)
 
 
 def test_ingest_of_an_unchanged_blob_transfers_no_content_and_writes_nothing(
