@@ -120,9 +120,7 @@ def test_an_edited_entry_is_refused_and_others_go_on(
     behind = {each["Scope"]: each["Behind"] for each in json.loads(status.stdout)["rows"]}
     assert (status.exit_code, behind[SCOPE] > 0, behind[OTHER]) == (1, True, 0)
     # It reads the readable columns only.
-    assert ("delete the row, then run `flowtally sweep" in status.stderr) == change.keys().isdisjoint(
-        {"Tail", "Counts00"}
-    )
+    assert ("delete the row, then run `flowtally sweep" in status.stderr) == ("Counts00" not in change)
     tuples = call("show", "nics", *SINCE, "-o", "json", "--scope", "nsg-data")
     assert json.loads(tuples.stdout)["rows"][0]["Tuples"] == 2
     assert call("scopes").exit_code == 0

@@ -83,10 +83,11 @@ def test_many_interfaces_at_once_and_storage_that_takes_a_trickle(
                 swept = sweep([unlucky.flow_logs], unlucky.ledger, unlucky.counts, NIGHT, NIGHT)
             except Unavailable:  # not even the listing
                 continue
-            assert swept.behind == swept.ingested + len(swept.failed)
+            blobs = [name for name, _ in swept.failed if name.endswith("PT1H.json")]
+            assert swept.behind == swept.ingested + len(blobs), "others are flow logs that weren't all listed"
             assert all(isinstance(error, Unavailable) for _, error in swept.failed)
             failed |= {name for name, _ in swept.failed}
-            if not swept.behind:
+            if not swept.behind and not swept.failed:
                 break
         assert not swept.behind
         assert trickle.refused

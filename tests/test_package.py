@@ -18,7 +18,7 @@ from pathspec import GitIgnoreSpec
 
 from tests.system import NIGHT, Stores, blob_of, flow, record, results
 from tests.test_function_app import IDENTITY
-from tests.worker import ROOT, WorkerFailed, worker
+from tests.worker import ROOT, WorkerFailed, drain, queue_of_work, worker
 from tools.network_watcher import demo_nics
 from tools.package import PACKAGES, PACKAGES_IN_ZIP, build, published, write_zip
 
@@ -162,9 +162,10 @@ def test_the_package_runs_with_nothing_installed(package: Path, tmp_path: Path, 
         archive.extractall(tmp_path)
     packages = tmp_path / PACKAGES_IN_ZIP
     blob = stores.put(NIC, NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
-    with worker(stores.environment, tmp_path, packages) as running:
-        done = [running.invoke_blob("ingest_nsg", NIC.container, blob.name), running.invoke_timer("rollup")]
-    assert [each.error for each in done] == ["", ""]
+    queue = queue_of_work(stores.connection_string)
+    with worker(stores.environment, tmp_path, packages) as running, queue as waiting:
+        assert running.invoke_blob("ingest_nsg", NIC.container, blob.name).error == ""
+        assert drain(running, waiting, running.invoke_timer("rollup"))
     assert results(stores).stats
     with worker(IDENTITY, tmp_path, packages) as running:
         assert running.functions
