@@ -162,7 +162,7 @@ class Swept:
         return {
             "Looked": self.looked,
             "Listed": self.listed,
-            "Behind": self.behind,
+            "Grown": self.behind,
             "Late": self.late,
             "Archived": len(self.archived),
             "Failed": len(self.failed),

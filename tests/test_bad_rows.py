@@ -108,7 +108,7 @@ def test_an_edited_entry_is_refused_and_others_go_on(
 
     swept = call("sweep", *SINCE, "-o", "json")
     (row,) = json.loads(swept.stdout)["rows"]
-    assert (swept.exit_code, row["Failed"], row["Behind"], row["Tuples"]) == (1, 1, 2, 1)
+    assert (swept.exit_code, row["Failed"], row["Grown"], row["Tuples"]) == (1, 1, 2, 1)
     assert named in swept.stderr
 
     done = call("rollup", "-o", "json")

@@ -457,7 +457,7 @@ def events_are_on_their_way(scene: Scene) -> None:
                 scene.event(nic.container, name)
         if updates > 1:
             scene.sweep()
-    assert [facts["Behind"] for word, facts in scene.lines if word == "swept"][-2:] == [11, 11]
+    assert [facts["Grown"] for word, facts in scene.lines if word == "swept"][-2:] == [11, 11]
 
 
 def ledger_refuses_one(scene: Scene) -> None:

@@ -70,7 +70,7 @@ def test_every_invocation_says_what_it_did_in_how_many_requests(
     ]
     assert 0 <= lags[0] < 60
     assert lags[1] is None
-    assert (swept["Listed"], swept["Behind"], swept["Tuples"], swept["Failed"]) == (2, 1, 1, 0)
+    assert (swept["Listed"], swept["Grown"], swept["Tuples"], swept["Failed"]) == (2, 1, 1, 0)
     rejected = [log for log in running.logs_of(sweep) if log.level == "Warning"]
     assert len(rejected) == 1, "what its threads say is the invocation's: the host drops what is nobody's"
     assert (rolled_up["Scopes"], rolled_up["Hours"], rolled_up["Failed"]) == (2, 2, 0)

@@ -84,7 +84,7 @@ def write_and_sweep(environment: Mapping[str, str]) -> Truth:
         for line in sweeper.stdout:
             swept = json.loads(line)
             say(
-                f"  {datetime.now(UTC):%H:%M:%S}  {swept['Behind']:3} blobs had grown: "
+                f"  {datetime.now(UTC):%H:%M:%S}  {swept['Grown']:3} blobs had grown: "
                 f"+{swept['Bytes']:9,} bytes, +{swept['Tuples']:6,} tuples, {swept['Malformed']:3} rejected"
             )
             if writer.poll() is not None:
