@@ -20,7 +20,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import get_args
 
 from shared.blobs import FlowLog, FlowLogs
 from shared.counts.index import (
@@ -42,7 +41,7 @@ from shared.prune import prune_all_of, prune_scope
 from shared.rollup import roll_up
 from shared.settings import Settings
 from shared.stores import Stores
-from shared.summary import summary
+from shared.summary import Summary, summary
 from shared.sweep import ScopeLog, Swept, catch_up, find_flow_logs, look
 from shared.times import DAY, HOUR, floor_hour, hour_key
 from shared.workers import attempt, work_on
@@ -56,6 +55,9 @@ MOST_BLOBS = 1_000
 LISTS_AT = OVER_AFTER + timedelta(minutes=2)
 """So long after each hour's beginning flow logs and their blobs are listed next: what is found then of the
 hour before is final."""
+
+_WORDS = {"sweep": "swept", "roll-up": "rolled up", "join": "joined", "prune": "pruned"}
+"""What the line about work of a kind begins with."""
 
 _WITHOUT_SWEEP = timedelta(minutes=20)
 """A scope that no sweep has rolled up for so long is rolled up by itself."""
@@ -89,6 +91,13 @@ class Message:
         """The work by which its row is named. Sweeps of given hours are told apart by the first of them."""
         return f"{self.what}~{hour_key(self.since)}" if self.since else self.what
 
+    def facts(self) -> dict[str, str]:
+        """What it is done to, named as columns are."""
+        first, _, rest = self.what.partition("~")
+        if self.kind == "sweep":
+            return {"Account": first, "Scope": rest}
+        return {"Kind": first, "Day": rest} if self.kind == "join" else {"Scope": self.what}
+
     def text(self) -> str:
         """The message as the queue has it."""
         times = {name: each.isoformat() for name, each in self._times() if each}
@@ -106,7 +115,7 @@ def read_message(text: str) -> Message:
         message = Message(said["Work"], said["What"], datetime.fromisoformat(said["Made"]), *times)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise MalformedInput(f"a message of queue {QUEUE} that can't be read: {text[:200]!r}") from error
-    if message.kind not in get_args(Kind) or not isinstance(message.what, str):
+    if message.kind not in _WORDS or not isinstance(message.what, str):
         raise MalformedInput(f"a message of queue {QUEUE} for no work that there is: {text[:200]!r}")
     return message
 
@@ -277,110 +286,105 @@ class Dispatcher:
         Whatever fails is written into the work's row and logged. Raised is only ``Unavailable``, if the rows
         themselves can't be reached.
         """
-        counts = self.stores.counts
         message = attempt(partial(read_message, text), "a message")
         if isinstance(message, FlowtallyError):
             log.error("failed, and dropped: %s", message)
             return []
-        work = counts.work.get(message.kind, message.work)
-        now = counts.now()
-        if work.began and work.began >= message.made:
-            return []  # done since, or being done
-        if work.is_running(now) or work.rests(now):
-            return []
+        with summary(_WORDS[message.kind], **message.facts()) as line:
+            return self._do_once(message, line)
+
+    def _do_once(self, message: Message, line: Summary) -> list[Message]:
+        """Do what a message says, unless that is done already, or being done."""
+        rows = self.stores.counts.work
+        work, now = rows.get(message.kind, message.work), self.stores.counts.now()
         if message.since:
-            work = replace(work, said=text)  # by this it is done again, if it doesn't go well
-        begun = counts.work.begin(work, now)
+            work = replace(work, said=message.text())  # by this it is done again, if it doesn't go well
+        is_done = work.began is not None and work.began >= message.made
+        begun = None if is_done or work.is_running(now) or work.rests(now) else rows.begin(work, now)
         if begun is None:
-            return []  # somebody else has begun it just now
+            line.say(LeftAlone=True)
+            return []
         follow: list[Message] = []
-        done = attempt(partial(self._do, message, begun, follow), f"{message.kind} {message.work}")
+        done = attempt(partial(self._do, message, begun, follow, line), begun.key)
         if isinstance(done, FlowtallyError):
-            log.error("failed, left to the next time: %s %s: %s", message.kind, message.work, done)
+            log.error("failed, left to the next time: %s: %s", begun.key, done)
+            line.say(Failed=1)
             done = replace(begun, why=str(done))
         if not done.why and (message.kind in ("join", "prune") or message.since):
-            counts.work.drop(done)  # it won't come again
+            rows.drop(done)  # it won't come again
         else:
-            counts.work.end(done, counts.now(), done.why)
+            rows.end(done, self.stores.counts.now(), done.why)
         return follow
 
-    def _do(self, message: Message, work: Work, follow: list[Message]) -> Work:
+    def _do(self, message: Message, work: Work, follow: list[Message], line: Summary) -> Work:
         """Do it. Gives the work with what is to be kept for the next time; ``why``: what failed."""
         if message.kind == "sweep":
-            return self._sweep(message, work, follow)
+            return self._sweep(message, work, follow, line)
         if message.kind == "roll-up":
-            return self._roll_up(message.what, work)
+            return self._roll_up(message.what, work, line)
         if message.kind == "join":
-            return self._join(message.what, work)
+            return self._join(message.what, work, line)
         if message.kind == "prune":
-            return self._prune(message, work, follow)
+            return self._prune(message, work, follow, line)
         raise MalformedInput(f"{message.kind} isn't handed out")
 
-    def _sweep(self, message: Message, work: Work, follow: list[Message]) -> Work:
+    def _sweep(self, message: Message, work: Work, follow: list[Message], line: Summary) -> Work:
         """Sweep a flow log, then roll its scope up."""
         its = self._log_of(message, work)
         ledger, counts, now = self.stores.ledger, self.stores.counts, _began(work)
-        with summary("swept", Account=its.account.account, Scope=its.scope) as line:
-            swept = Swept()
-            if message.since and message.until:
-                catch_up(its, ledger, counts, message.since, message.until, swept, MOST_BLOBS)
-            elif self.settings.mode == "schedule":
-                swept = look(its, ledger, now)
-                if is_due(work.looked_at, now):
-                    hour = floor_hour(now)
-                    catch_up(its, ledger, counts, hour - HOUR, hour, swept, MOST_BLOBS)
-                    if not swept.failed:  # else it is listed again the next time
-                        work = replace(work, looked_at=now)
-            else:
-                hour = floor_hour(now)
-                catch_up(its, ledger, counts, hour - SWEEPS_BACK, hour + HOUR, swept, MOST_BLOBS)
-                work = replace(work, looked_at=now)
-            line.say(**swept.row())
-            follow += [Message("sweep", message.what, counts.now(), *hours) for hours in swept.left]
-            for warning in swept.warnings():
-                log.warning("%s", warning)
-            why = _why(swept.failed)
-        rolled = self._roll_up(its.scope, counts.work.get("roll-up", its.scope))
-        counts.work.end(rolled, counts.now(), rolled.why)
-        return replace(work, why=why)
+        hour = floor_hour(now)
+        swept = Swept()
+        if message.since and message.until:
+            catch_up(its, ledger, counts, message.since, message.until, swept, MOST_BLOBS)
+        elif self.settings.mode == "schedule":
+            swept = look(its, ledger, now)
+            if is_due(work.looked_at, now):
+                catch_up(its, ledger, counts, hour - HOUR, hour, swept, MOST_BLOBS)
+                if not swept.failed:  # else it is listed again the next time
+                    work = replace(work, looked_at=now)
+        else:
+            catch_up(its, ledger, counts, hour - SWEEPS_BACK, hour + HOUR, swept, MOST_BLOBS)
+            work = replace(work, looked_at=now)
+        line.say(**swept.row())
+        follow += [Message("sweep", message.what, counts.now(), *hours) for hours in swept.left]
+        for warning in swept.warnings():
+            log.warning("%s", warning)
+        with summary("rolled up", Scope=its.scope) as its_line:
+            rolled = self._roll_up(its.scope, counts.work.get("roll-up", its.scope), its_line)
+            counts.work.end(rolled, counts.now(), rolled.why)
+        return replace(work, why=_why(swept.failed))
 
-    def _roll_up(self, scope: str, work: Work) -> Work:
+    def _roll_up(self, scope: str, work: Work, line: Summary) -> Work:
         stores = self.stores
-        with summary("rolled up", Scope=scope) as line:
-            done, work = roll_up(scope, stores.ledger, stores.counts, stores.views, work)
-            line.say(**done.row())
-            return replace(work, why=_why(done.failed))
+        done, work = roll_up(scope, stores.ledger, stores.counts, stores.views, work)
+        line.say(**done.row())
+        return replace(work, why=_why(done.failed))
 
-    def _join(self, what: str, work: Work) -> Work:
+    def _join(self, what: str, work: Work, line: Summary) -> Work:
         stores = self.stores
-        kind, _, day_key = what.partition("~")
-        day = day_period(read_partition(day_key).begin)
+        name, _, day_key = what.partition("~")
+        kind, day = kind_of(f"{name}~"), day_period(read_partition(day_key).begin)
         notes = [note for note in stores.counts.to_join() if kind_and_day(note) == (kind, day)]
-        with summary("joined", Kind=kind, Day=day_key) as line:
-            marker = stores.views.marker()
-            began = _began(work)
-            joiner = Joiner(
-                PeriodMaker(stores.ledger, stores.counts, stores.views, began, marker, again=False),
-                settled=began - NOTED_AGAIN_AFTER,
-            )
-            done = joiner.join(kind_of(f"{kind}~"), day, notes)
-            joiner.describe(kind_of(f"{kind}~"))
-            line.say(**done.row())
-            return replace(work, why=_why(done.failed))
+        marker, began = stores.views.marker(), _began(work)
+        maker = PeriodMaker(stores.ledger, stores.counts, stores.views, began, marker, again=False)
+        joiner = Joiner(maker, settled=began - NOTED_AGAIN_AFTER)
+        done = joiner.join(kind, day, notes)
+        joiner.describe(kind)
+        line.say(**done.row())
+        return replace(work, why=_why(done.failed))
 
-    def _prune(self, message: Message, work: Work, follow: list[Message]) -> Work:
+    def _prune(self, message: Message, work: Work, follow: list[Message], line: Summary) -> Work:
         """Delete what is older than it is to be kept; in parts, if it is much."""
         stores, keep, scope = self.stores, self.settings.keep, message.what
         if keep is None:
             return replace(work, why="")  # it isn't wanted any more
         before = _began(work) - keep
-        with summary("pruned", Scope=scope) as line:
-            if is_all(scope):
-                kind = kind_of_all(scope)
-                done = prune_all_of(stores.ledger, stores.counts, stores.views, kind, before)
-            else:
-                done = prune_scope(stores.accounts, stores.ledger, stores.counts, stores.views, scope, before)
-            line.say(LedgerEntries=done.entries, CountsEntities=done.counts, Rows=done.rows)
+        if is_all(scope):
+            kind = kind_of_all(scope)
+            done = prune_all_of(stores.ledger, stores.counts, stores.views, kind, before)
+        else:
+            done = prune_scope(stores.accounts, stores.ledger, stores.counts, stores.views, scope, before)
+        line.say(LedgerEntries=done.entries, CountsEntities=done.counts, Rows=done.rows, Failed=0)
         if done.more:
             follow.append(replace(message, made=stores.counts.now() + timedelta(seconds=1)))
         return replace(work, why="")

@@ -11,12 +11,14 @@ import pytest
 
 from shared.connection import count_requests
 from shared.ingest import Ingested, ingest
+from shared.join import Joined
 from shared.rollup import RolledUp
 from shared.summary import summary
 from shared.sweep import Swept
+from shared.work import HandedOut
 from tests.system import NIGHT, Stores, blob_of, flow, record
-from tests.worker import ROOT, Invocation, Worker, worker
-from tools.azurite import Azurite
+from tests.worker import ROOT, Invocation, Worker, put_all, queue_of_work, worker
+from tools.azurite import ACCOUNT, Azurite
 from tools.network_watcher import NSG_CONTAINER, demo_nics
 from tools.proxy import Fault, Traffic
 
@@ -24,12 +26,21 @@ NIC = demo_nics(2)[1]
 OTHER = demo_nics(8)[7]
 
 
+def lines_of(running: Worker, done: Invocation) -> dict[str, dict[str, Any]]:
+    """What an invocation says of its work, by the word that each line begins with."""
+    lines = {}
+    for said in running.logs_of(done):
+        word, brace, rest = said.message.partition(" {")
+        if brace and said.level != "Warning":
+            lines[word] = json.loads("{" + rest)
+            assert 0 <= lines[word].pop("Seconds") < 60
+    return lines
+
+
 def line_of(running: Worker, done: Invocation, word: str) -> dict[str, Any]:
-    """The last line about an invocation."""
-    message = running.logs_of(done)[-1].message
-    assert message.startswith(f"{word} {{")
-    line: dict[str, Any] = json.loads(message.removeprefix(f"{word} "))
-    assert 0 <= line.pop("Seconds") < 60
+    """The one line about an invocation."""
+    ((said, line),) = lines_of(running, done).items()
+    assert said == word
     return line
 
 
@@ -41,7 +52,7 @@ def test_every_invocation_says_what_it_did_in_how_many_requests(
     stores.put(OTHER, NIGHT, blob_of(record(NIGHT, flow(NIGHT), "?")))
     days = {"FLOWTALLY_SWEEP_SINCE": "3650d"}
 
-    with worker({**reached.environment, **days}) as running:
+    with worker({**reached.environment, **days}) as running, queue_of_work(stores.connection_string) as queue:
 
         def counted(done: Invocation, word: str) -> dict[str, Any]:
             line = line_of(running, done, word)
@@ -53,9 +64,21 @@ def test_every_invocation_says_what_it_did_in_how_many_requests(
             counted(running.invoke_blob("ingest_nsg", NIC.container, blob.name), "ingested") for _ in range(2)
         ]
         lags = [line.pop("LagSeconds") for line in lines]
-        sweep = running.invoke_timer("sweep")
-        swept = counted(sweep, "swept")
-        rolled_up = counted(running.invoke_timer("rollup"), "rolled up")
+        daily = running.invoke_timer("daily")
+        handed_out = counted(daily, "handed out")
+        put_all(queue, daily)
+        swept, rolled_up, rejected = [], [], []
+        while message := queue.take():
+            traffic.clear()
+            done = running.invoke_queue("work", message)
+            lines_of_work = lines_of(running, done)
+            asked = sum(line.pop("Requests") for line in lines_of_work.values())
+            assert asked == len(traffic.taken()), "each line has its own"
+            swept.append(lines_of_work["swept"])
+            rolled_up.append(lines_of_work["rolled up"])
+            rejected += [log for log in running.logs_of(done) if log.level == "Warning"]
+            queue.delete(message)
+        traffic.clear()
         strange = counted(running.invoke_blob("ingest_nsg", NIC.container, "notes.txt"), "ingested")
         traffic.fault = lambda _: Fault.FORBIDDEN
         failed = running.invoke_blob("ingest_nsg", NIC.container, OTHER.blob_name(NIGHT))
@@ -63,17 +86,20 @@ def test_every_invocation_says_what_it_did_in_how_many_requests(
         traffic.fault = None
     size = len(blob_of(record(NIGHT, flow(NIGHT), flow(NIGHT), "?"))) - len("]}")
     assert lines == [
-        {"Blob": blob.name, "Bytes": size, "Records": 1, "Tuples": 2, "Malformed": 1}
+        {"Blob": blob.name, "Account": ACCOUNT, "Bytes": size, "Records": 1, "Tuples": 2, "Malformed": 1}
         | {"Updates": 1, "Conflicts": 0},
-        {"Blob": blob.name, "Bytes": 0, "Records": 0, "Tuples": 0, "Malformed": 0}
+        {"Blob": blob.name, "Account": ACCOUNT, "Bytes": 0, "Records": 0, "Tuples": 0, "Malformed": 0}
         | {"Updates": 0, "Conflicts": 0},
     ]
     assert 0 <= lags[0] < 60
     assert lags[1] is None
-    assert (swept["Listed"], swept["Grown"], swept["Tuples"], swept["Failed"]) == (2, 1, 1, 0)
-    rejected = [log for log in running.logs_of(sweep) if log.level == "Warning"]
+    assert handed_out == {"Sweeps": 2, "RollUps": 0, "Joins": 0, "Prunes": 0, "Failed": 0}
+    found = sorted((line["Listed"], line["Grown"], line["Tuples"], line["Failed"]) for line in swept)
+    assert found == [(1, 0, 0, 0), (1, 1, 1, 0)]
+    assert {line["Account"] for line in swept} == {ACCOUNT}
+    assert {line["Scope"] for line in swept} == {line["Scope"] for line in rolled_up}
     assert len(rejected) == 1, "what its threads say is the invocation's: the host drops what is nobody's"
-    assert (rolled_up["Scopes"], rolled_up["Hours"], rolled_up["Failed"]) == (2, 2, 0)
+    assert [(line["Hours"], line["Failed"]) for line in rolled_up] == [(1, 0)] * 2
     assert "notes.txt" in strange["PassedOver"]
     assert refused["Error"].startswith("Unavailable: ")
     assert not failed.succeeded
@@ -83,9 +109,11 @@ def test_the_operators_page_shows_the_lines_as_they_are() -> None:
     shown = (ROOT / "docs/operate.md").read_text().split("```text\n")[1].split("```")[0]
     always = {"Requests", "Seconds"}
     for word, row in (
-        ("ingested", {"Blob": "", **Ingested().row()}),
-        ("swept", Swept().row()),
-        ("rolled up", RolledUp().row()),
+        ("ingested", {"Blob": "", "Account": "", **Ingested().row()}),
+        ("handed out", HandedOut().row()),
+        ("swept", {"Account": "", "Scope": "", **Swept().row()}),
+        ("rolled up", {"Scope": "", **RolledUp().row()}),
+        ("joined", {"Kind": "", "Day": "", **Joined().row()}),
     ):
         line = re.search(rf"{word} (\{{[^}}]+\}})", shown)
         assert line
@@ -103,15 +131,16 @@ def test_every_value_of_host_json_is_justified_on_the_operators_page() -> None:
     logging_ = host["logging"]
     sampling = logging_["applicationInsights"]["samplingSettings"]
     levels = {
-        re.sub(r"Function\.\w+\.", "Function.NAME.", name): level
+        re.sub(r"Function\.[\w*]+\.", "Function.NAME.", name): level
         for name, level in logging_["logLevel"].items()
     }
     default = levels.pop("default")
     on, a_second = ("off", "on")[sampling["isEnabled"]], sampling["maxTelemetryItemsPerSecond"]
-    blobs = host["extensions"].pop("blobs")
+    blobs, queues = host["extensions"].pop("blobs"), host["extensions"].pop("queues")
     assert rows == {
         "`extensionBundle`": f"`{host['extensionBundle']['version']}`",
         **{f"`{name}`": f"{value}" for name, value in blobs.items()},
+        **{f"`queues` `{name}`": f"{value}" for name, value in queues.items()},
         "`samplingSettings`": f"{on}, {a_second} a second",
         "`excludedTypes`": f"`{sampling['excludedTypes']}`",
         "`logLevel` `default`": f"`{default}`",
