@@ -169,7 +169,6 @@ class _Host:
 
     def __init__(self, instances: Sequence[Worker], queue: Queue) -> None:
         self.spent: dict[str, _Spent] = defaultdict(_Spent)
-        self.messages = 0
         self.failed: list[str] = []
         self._instances = instances
         self._queue = queue
@@ -249,7 +248,6 @@ class _Host:
         for texts in done.outputs.values():
             for text in texts:
                 self._queue.put(text)
-                self.messages += 1
 
 
 def _invoke_blob(event: tuple[str, str], instance: Worker) -> Invocation:

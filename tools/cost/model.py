@@ -104,7 +104,7 @@ def _scheduled(estate: Estate) -> Iterator[Work]:
     yield Work(
         "count what a blob has grown by",
         "queue trigger",
-        cpu=grown * update_ms(estate.kilobytes, size) / 1000,
+        cpu=grown * (m.LOOKED_MS + update_ms(estate.kilobytes, size)) / 1000,
         reads=grown * math.ceil(size / m.WINDOW_KB),
         table=grown * m.UPDATE_TABLE_REQUESTS + HOURS * estate.interfaces * m.NEW_ENTRY_REQUESTS,
     )
@@ -149,12 +149,12 @@ def _by_events(estate: Estate) -> Iterator[Work]:
         ),
         queue=2 * sweeps,
     )
-    yield _timer("hand out rollups", estate, ROUNDS, messages=estate.flow_logs + 1)
+    yield _timer("hand out rollups", estate, ROUNDS, messages=estate.flow_logs + 1, asked=estate.flow_logs)
     yield _rollup(estate, "roll up a scope", messages=1)
 
 
 def _find(estate: Estate) -> Work:
-    listings = HOURS * (estate.accounts * m.LISTINGS_OF_ACCOUNT + estate.flow_logs * m.LISTINGS_FOR_LOGS)
+    listings = HOURS * estate.accounts * m.LISTINGS_OF_ACCOUNT
     return Work("look for flow logs", "timer", cpu=listings * m.LISTING_MS / 1000, listings=listings)
 
 
@@ -197,16 +197,16 @@ def _of_host(estate: Estate) -> Iterator[Work]:
     yield Work("look at the idle queue", "host", queue=ROUNDS * m.QUEUE_LOOKS * instances(estate).queue)
 
 
-def _timer(job: str, estate: Estate, times: float, messages: int) -> Work:
-    """A timer reads the work rows and puts so many messages."""
+def _timer(job: str, estate: Estate, times: float, messages: int, asked: int = 0) -> Work:
+    """A timer reads the work rows, asks the ledger for so many scopes, and puts so many messages."""
     return Work(
         job,
         "timer",
         executions=times,
-        cpu=times * (m.TIMER_MS + messages * m.HAND_OUT_MS) / 1000,
-        waits=times * messages * m.PUT_MS / 1000,
+        cpu=times * (m.TIMER_MS + messages * m.HAND_OUT_MS + asked * m.ASK_MS) / 1000,
+        waits=times * (messages * m.PUT_MS + asked * m.WAIT_MS) / 1000,
         reads=times * estate.accounts,
-        table=times * (2 + math.ceil(2 * estate.flow_logs / m.ROWS_AT_ONCE)),
+        table=times * (2 + asked + math.ceil(2 * estate.flow_logs / m.ROWS_AT_ONCE)),
         queue=times * messages,
     )
 
@@ -230,7 +230,8 @@ def _rollup(estate: Estate, job: str, messages: int) -> Work:
 def update_ms(kilobytes_a_minute: float, kilobytes: float) -> float:
     """Milliseconds of CPU of counting so many kB of new log of an interface that writes so many a minute."""
     keys = m.KEYS_A_KB * kilobytes_a_minute
-    return m.UPDATE_MS + m.UPDATE_MS_A_KB * kilobytes + m.KEY_MS * keys
+    counting = min(m.UPDATE_MS_A_KB * kilobytes, m.COLUMNS_MS + m.COLUMNS_MS_A_KB * kilobytes)
+    return m.UPDATE_MS + counting + m.KEY_MS * keys
 
 
 def join_ms(estate: Estate) -> float:
