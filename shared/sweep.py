@@ -11,7 +11,7 @@ first, as it is what people ask for, and of a day the hours in order, so that li
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -499,34 +499,42 @@ class _CatchingUp:
         self, log: ScopeLog, first: datetime, last: datetime, findings: "_Findings"
     ) -> Iterator[_Due]:
         """What is behind of a flow log, until it is enough."""
-        hour, seen = first, 0
+        days = self.days.get(log.name)
+        folders = log.folders if days is None or day_of(first) in days else ()
         try:
-            days = self.days.get(log.name)
-            folders = log.folders if days is None or day_of(first) in days else ()
-            for found in compare(log.account, self.ledger, first, last, folders):
-                if isinstance(found, str):
-                    self.swept.strangers.append(found)
-                    continue
-                if found.listed.blob.hour > hour and self.is_enough():
-                    next_hour = found.listed.blob.hour
-                    self._leave(next_hour, last, blobs_an_hour=-(-seen * HOUR // (next_hour - first)))
-                    findings.listed(log, first, hour)
-                    return
-                hour = max(hour, found.listed.blob.hour)
-                seen += 1
-                now = log.account.server_time()
-                self.swept.listed += 1
-                self.lateness.add(found, log.account.account, now)
-                findings.add(log, found, now)
-                if found.archived:
-                    self.swept.archived.append(found.listed.blob.name)
-                if found.behind:
-                    self.swept.behind += 1
-                    yield _Due(log.account, found.listed.blob, found.behind, found.stale)
+            for folder in folders:
+                # What was left of one is left of all: no hour is half looked at.
+                last = yield from self._behind_in(log, folder, first, last, findings)
         except FlowtallyError as error:
             self.fail(log, error)
         else:
             findings.listed(log, first, last)
+
+    def _behind_in(
+        self, log: ScopeLog, folder: FlowLog, first: datetime, last: datetime, findings: "_Findings"
+    ) -> Generator[_Due, None, datetime]:
+        """What is behind in a flow log's folder, until it is enough; gives the last hour it has come to."""
+        hour, seen = first, 0
+        for found in compare(log.account, self.ledger, first, last, [folder]):
+            if isinstance(found, str):
+                self.swept.strangers.append(found)
+                continue
+            if found.listed.blob.hour > hour and self.is_enough():
+                next_hour = found.listed.blob.hour
+                self._leave(next_hour, last, blobs_an_hour=-(-seen * HOUR // (next_hour - first)))
+                return next_hour - HOUR
+            hour = max(hour, found.listed.blob.hour)
+            seen += 1
+            now = log.account.server_time()
+            self.swept.listed += 1
+            self.lateness.add(found, log.account.account, now)
+            findings.add(log, found, now)
+            if found.archived:
+                self.swept.archived.append(found.listed.blob.name)
+            if found.behind:
+                self.swept.behind += 1
+                yield _Due(log.account, found.listed.blob, found.behind, found.stale)
+        return last
 
     def _leave(self, first: datetime, last: datetime, blobs_an_hour: int) -> None:
         """Leave the hours from ``first`` to ``last``, in parts of as many blobs as are done at once."""

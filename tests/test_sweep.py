@@ -14,7 +14,7 @@ from shared.flowlog.blob_name import BlobName, parse_blob_name
 from shared.ingest import ingest
 from shared.ledger.entry import Entry, partition_of
 from shared.rollup import rollup
-from shared.sweep import Compared, Lateness, Swept, compare, sweep
+from shared.sweep import Compared, Lateness, Swept, catch_up, compare, find_flow_logs, sweep
 from tests import naive
 from tests.system import (
     HOUR,
@@ -134,6 +134,28 @@ def test_a_blob_that_grew_a_moment_ago_is_behind_and_not_late(stores: Stores) ->
     second = stores.sweep()
     assert [(each.behind, each.late) for each in (first, second)] == [(1, 0), (2, 2)]
     assert second.row()["Late"] == 2
+
+
+def test_hours_that_are_left_are_left_in_all_folders_of_a_flow_log(stores: Stores) -> None:
+    """Azure has written one name in two ways; what is handed on, and no more, is what wasn't looked at."""
+    hours = [NIGHT + number * HOUR for number in range(4)]
+    for hour in hours:
+        stores.put(WEB, hour, one_record(hour))
+        stores.put_named(NSG_CONTAINER, DATA.blob_name(hour).replace("NSG-1", "nsg-0"), one_record(hour))
+    (log,), _ = find_flow_logs(stores.flow_logs)
+    assert len(log.folders) == 2
+    waiting = [(hours[0], hours[-1])]
+    while waiting:
+        since, until = waiting.pop()
+        swept = Swept()
+        catch_up(log, stores.ledger, stores.counts, since, until, swept, most=1)
+        assert not swept.failed
+        waiting += swept.left
+        known = stores.counts.findings(hours[0], hours[-1])
+        assert [key for key, (its, _) in known.items() if its.looked_at and its.listed != 2] == []
+    assert {key.hour for key in known} == {*hours}
+    stores.rollup()
+    assert_views_say(results(stores).stats, naive.count(stores.blobs()))
 
 
 def test_names_that_are_no_flow_logs_are_reported_and_the_others_done(stores: Stores) -> None:
