@@ -30,8 +30,10 @@ KEYS_A_KB = 150
 """Keys in an entry, on the average of the hour, for each kB that an interface writes a minute. *Measured* of
 simulated logs: 3,000 at 20 kB.
 """
-EVENT_MS = 4.7
-"""More where an event brings it: the worker code's part of an invocation, and the summary line. *Fitted*."""
+EVENT_MS = 3.0
+"""More where an event brings it: the worker code's part of an invocation, and the summary line. *Fitted* to two
+runs, between 1 and 4.7.
+"""
 UPDATE_READS = 1
 UPDATE_TABLE_REQUESTS = 2
 """*Counted*: tests/test_requests.py."""
