@@ -31,8 +31,8 @@ KEYS_A_KB = 150
 simulated logs: 3,000 at 20 kB.
 """
 EVENT_MS = 3.0
-"""More where an event brings it: the worker code's part of an invocation, and the summary line. *Fitted* to two
-runs, between 1 and 4.7.
+"""More where an event brings it: the worker code's part of an invocation, and the summary line. *Fitted* to
+two runs, between 1 and 4.7.
 """
 UPDATE_READS = 1
 UPDATE_TABLE_REQUESTS = 2
