@@ -115,7 +115,7 @@ def read_message(text: str) -> Message:
         message = Message(said["Work"], said["What"], datetime.fromisoformat(said["Made"]), *times)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise MalformedInput(f"a message of queue {QUEUE} that can't be read: {text[:200]!r}") from error
-    if message.kind not in _WORDS or not isinstance(message.what, str):
+    if message.kind not in [*_WORDS] or not isinstance(message.what, str):
         raise MalformedInput(f"a message of queue {QUEUE} for no work that there is: {text[:200]!r}")
     return message
 
@@ -154,8 +154,9 @@ class Dispatcher:
         done, works, now = self._begin()
         for account, scopes in self._flow_logs(works, now, done):
             done.messages += [Message("sweep", f"{account}~{scope}", now) for scope in scopes]
+        there = {message.what for message in done.messages}
         for work in works.values():  # what was handed on, and has not gone well
-            if work.kind == "sweep" and (sliced := _message_of(work)):
+            if work.kind == "sweep" and (sliced := _message_of(work)) and sliced.what in there:
                 done.messages.append(replace(sliced, made=now))
         if self.settings.mode == "schedule":
             done.messages += self._rollups_without_sweep(works, now, done)
@@ -181,20 +182,26 @@ class Dispatcher:
         for account, scopes in self._flow_logs(works, now, done):
             done.messages += [Message("sweep", f"{account}~{each}", now, since, until) for each in scopes]
         scopes = [*self.stores.ledger.scopes()]
-        self._forget(works, scopes)
+        self._forget(works, scopes, [name for name, _ in done.failed], now)
         if self.settings.keep is not None:
             # All of a kind last: by then what they are made of may be gone.
             pruned = [*scopes, *map(all_of, CONTAINERS)]
             done.messages += [Message("prune", scope, now) for scope in pruned]
         return self._without_idle(done, works, now)
 
-    def _forget(self, works: Mapping[str, Work], scopes: Collection[str]) -> None:
-        """Drop the rows of work that there won't be any more."""
+    def _forget(
+        self, works: Mapping[str, Work], scopes: Collection[str], failed: Collection[str], now: datetime
+    ) -> None:
+        """Drop the rows of work that there won't be any more. Of sweeps of given hours, too: the sweep of the
+        last days looks at them anew, but where the account has ``failed``.
+        """
         accounts = {account.account for account in self.stores.accounts}
+        answered = {account for account in accounts if f"account {account}" not in failed}
         for work in works.values():
-            of_account = work.kind in ("account", "sweep")
-            if (of_account and work.what.partition("~")[0] not in accounts) or (
-                work.kind == "roll-up" and work.what not in scopes
+            if (
+                (work.account and work.account not in accounts)
+                or (work.kind == "roll-up" and work.what not in scopes)
+                or (work.account in answered and _message_of(work) and not work.is_running(now))
             ):
                 self.stores.counts.work.drop(work)
 

@@ -17,6 +17,7 @@ from shared.errors import MalformedInput
 from shared.ledger.entry import partition_of
 from shared.settings import Settings, read_settings
 from shared.stores import Stores as Clients
+from shared.times import hour_key
 from shared.work import LISTS_AT, Dispatcher, Message, is_due, read_message
 from tests.system import (
     HOUR,
@@ -180,7 +181,7 @@ def test_what_has_not_grown_costs_one_request_a_known_blob(
     monkeypatch.setattr(stores.ledger, "load", note("load", load))
     for message in at.hand_out_sweeps().messages:
         if message.kind == "sweep":
-            at.do(message.text())
+            at.do(replace(message, made=message.made + SECOND).text())
     quarter = stores.flow_logs.now() - hour < 15 * MINUTE
     assert asked.count("read") == 2, ("nothing was logged in the hour before", quarter)
     assert {*asked} == {"read"}
@@ -297,6 +298,29 @@ def test_hours_that_were_handed_on_and_failed_are_swept_again(stores: Stores) ->
     assert failed.key not in works(stores)
     do_all(at, at.hand_out_sweeps().messages)
     assert_views_are_right(stores)
+
+
+def test_hours_that_always_fail_are_swept_again_once_however_many_days_they_fail(stores: Stores) -> None:
+    spoil(stores, WEB, open_hour(stores) - 30 * HOUR)
+    at = dispatcher(stores)
+
+    def failed() -> list[Work]:
+        return [work for work in works(stores).values() if work.failed_since and work.kind == "sweep"]
+
+    do_all(at, at.hand_out_daily().messages)
+    (first,) = failed()
+    log, hour = first.what[:-10], open_hour(stores) - 8 * 24 * HOUR
+    stores.counts.work.keep([replace(first, what=log + hour_key(hour))])
+    stores.counts.work.drop(first)
+    do_all(at, at.hand_out_daily().messages)
+    assert [work.what for work in failed()] == [first.what]
+
+    stores.flow_logs.service.delete_container(NSG_CONTAINER)
+    account = works(stores)[f"account~{ACCOUNT}"]
+    stores.counts.work.keep([replace(account, looked_at=hour)])
+    assert at.hand_out_sweeps().row()["Sweeps"] == 0
+    at.hand_out_daily()
+    assert not failed()
 
 
 def test_what_there_is_no_work_for_any_more_is_forgotten_and_a_scope_without_a_flow_log_is_rolled_up(
