@@ -11,7 +11,7 @@ first, as it is what people ask for, and of a day the hours in order, so that li
 """
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -449,7 +449,7 @@ def _days_of(log: ScopeLog, since: datetime, until: datetime) -> list[datetime]:
 class _CatchingUp:
     """What a sweep knows while it goes on. ``most``: how many blobs are enough; ``looked_for``: the accounts
     all of whose flow logs are looked at; ``days``: of which days a flow log has folders, where that is known;
-    ``away``: the accounts that gave no answer.
+    ``away``: the accounts that gave no answer; ``missed``: those that a flow log couldn't be looked at of.
     """
 
     ledger: Ledger
@@ -460,6 +460,7 @@ class _CatchingUp:
     lateness: Lateness = field(default_factory=Lateness)
     days: dict[str, set[datetime]] = field(default_factory=dict)
     away: set[str] = field(default_factory=set)
+    missed: set[str] = field(default_factory=set)
 
     def is_enough(self) -> bool:
         """Whether as much has been found as is to be done at once."""
@@ -468,6 +469,7 @@ class _CatchingUp:
     def fail(self, log: ScopeLog, error: FlowtallyError) -> None:
         """A flow log can't be looked at. If its account gave no answer, its others aren't asked for."""
         self.swept.failed.append((log.name, error))
+        self.missed.add(log.account.account)
         cause = error.__cause__
         if isinstance(error, Unavailable) and getattr(cause, "status_code", None) is None:
             self.away.add(log.account.account)
@@ -493,7 +495,7 @@ class _CatchingUp:
                 self.swept.counted += result
                 findings.caught_up(due)
             yield done / len(logs)
-        findings.keep(began)
+        findings.keep(began, self.missed)
 
     def _behind(
         self, log: ScopeLog, first: datetime, last: datetime, findings: "_Findings"
@@ -592,10 +594,14 @@ class _Findings:
         """Take note that all of these hours were listed to their end."""
         self._listed.append((log.account.account, log.scope, first, last))
 
-    def keep(self, began: datetime) -> None:
-        """Write what isn't known yet, of a sweep that began to look then."""
+    def keep(self, began: datetime, missed: Container[str]) -> None:
+        """Write what isn't known yet, of a sweep that began to look then. Not that all flow logs of an
+        account were looked at, if one was ``missed``.
+        """
         new = {}
         for account, scope, first, last in self._listed:
+            if not scope and account in missed:
+                continue
             hour = first
             while hour <= last:
                 over = hour + HOUR + OVER_AFTER

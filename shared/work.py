@@ -68,7 +68,7 @@ _NAMED = 20
 log = logging.getLogger("flowtally")
 
 SWEEPS_BACK = DAY
-"""So far back a sweep looks where events do the counting."""
+"""So far back a sweep looks where events do the counting; and, at the most, where none do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ class Dispatcher:
             counts.work.keep([*rows, ended])
             for scope in known.keys() - {log.scope for log in logs}:
                 counts.work.drop(known[scope])
-            _note_that_it_was_looked_for(name, counts, row.looked_at or now - DAY, now)
+            _note_that_it_was_looked_for(name, [log.scope for log in logs], counts, row.looked_at, now)
             return [log.scope for log in logs], strangers
         if row.failed_since:
             counts.work.keep([replace(row, failed_since=None, why="")])
@@ -346,7 +346,8 @@ class Dispatcher:
         elif self.settings.mode == "schedule":
             swept = look(its, ledger, now)
             if is_due(work.looked_at, now):
-                catch_up(its, ledger, counts, hour - HOUR, hour, swept, MOST_BLOBS)
+                since = min(_lists_from(work.looked_at, now), hour - HOUR)
+                catch_up(its, ledger, counts, since, hour, swept, MOST_BLOBS)
                 if not swept.failed:  # else it is listed again the next time
                     work = replace(work, looked_at=now)
         else:
@@ -416,13 +417,30 @@ def is_due(looked_at: datetime | None, now: datetime) -> bool:
     return looked_at is None or looked_at < due
 
 
-def _note_that_it_was_looked_for(account: str, counts: Counts, since: datetime, now: datetime) -> None:
-    """Note of the hours that are over since then that an account's flow logs were looked for after them."""
-    hour, found = floor_hour(max(since, now - DAY) - OVER_AFTER) - HOUR, {}
-    while hour + HOUR + OVER_AFTER <= now:
-        found[FlowLogHour(account, "", hour)] = SweepFinding(looked_at=now), ""
-        hour += HOUR
-    counts.keep_findings(found)
+def _lists_from(looked_at: datetime | None, now: datetime) -> datetime:
+    """The first hour of which what was found at ``looked_at`` isn't final; no more than a day ago."""
+    since = floor_hour(now) - SWEEPS_BACK
+    return max(since, floor_hour(looked_at - OVER_AFTER)) if looked_at else since
+
+
+def _note_that_it_was_looked_for(
+    account: str, scopes: Sequence[str], counts: Counts, looked_at: datetime | None, now: datetime
+) -> None:
+    """Note of the hours that are over since then that an account's flow logs were looked for after them.
+    Before that, of each flow log that no sweep has come to, that there is one: else its hours would be
+    called complete.
+    """
+    # Not of a day ago: a sweep that comes an hour later wouldn't look at it any more.
+    first = max(_lists_from(looked_at, now), floor_hour(now) - SWEEPS_BACK + HOUR)
+    last = floor_hour(now - OVER_AFTER) - HOUR
+    hours = [first + number * HOUR for number in range((last - first) // HOUR + 1)]
+    if not hours:
+        return
+    known = counts.findings(first, last)
+    logs = [FlowLogHour(account, scope, hour) for scope in scopes for hour in hours]
+    counts.keep_findings({key: (SweepFinding(), "") for key in logs if key not in known})
+    looked = [FlowLogHour(account, "", hour) for hour in hours]
+    counts.keep_findings({key: (SweepFinding(looked_at=now), "") for key in looked if key not in known})
 
 
 def _began(work: Work) -> datetime:

@@ -8,6 +8,7 @@ import pytest
 from azure.data.tables import UpdateMode
 
 from shared.blobs import ListedBlob
+from shared.completeness import examine
 from shared.counts.index import FlowLogHour, SweepFinding
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import BlobName, parse_blob_name
@@ -15,6 +16,7 @@ from shared.ingest import ingest
 from shared.ledger.entry import Entry, partition_of
 from shared.rollup import rollup
 from shared.sweep import Compared, Lateness, Swept, catch_up, compare, find_flow_logs, sweep
+from shared.views.query import Range
 from tests import naive
 from tests.system import (
     HOUR,
@@ -230,6 +232,30 @@ def test_the_container_tells_the_kind_of_log_whatever_the_name_begins_with(
     for what in (row["Scope"], f"{container}/{name}"):
         raw = call("flows", what, "--since", f"{NIGHT:%Y-%m-%d}", "-o", "ndjson")
         assert raw.stdout.count("\n") == 1
+
+
+def test_no_hour_is_complete_of_which_a_flow_log_could_not_be_listed(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for nic in (WEB, DATA):
+        stores.put(nic, NIGHT, one_record())
+    listed = stores.flow_logs.list_blobs
+
+    def list_but_one(since: datetime, until: datetime, logs: Any) -> Any:
+        if DATA.group.upper() in logs[0].prefix:
+            raise Unavailable("refused")
+        return listed(since, until, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stores.flow_logs, "list_blobs", list_but_one)
+        swept = sweep([stores.flow_logs], stores.ledger, stores.counts, NIGHT, NIGHT)
+    assert (swept.ingested, len(swept.failed)) == (1, 1)
+    stores.rollup()
+    for complete in (False, True):
+        period = Range("hour", NIGHT, NIGHT + HOUR)
+        assert examine(stores.counts, [ACCOUNT], (), period, NIGHT + 3 * HOUR).is_complete is complete
+        stores.sweep(NIGHT, NIGHT)
+        stores.rollup()
 
 
 def test_containers_that_are_not_there_are_no_failure(stores: Stores) -> None:

@@ -11,13 +11,16 @@ from azure.data.tables import UpdateMode
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.completeness import State, examine
 from shared.counts.index import hour_period
 from shared.counts.work import MOST_TRIES, RESTS, TAKES, Work
 from shared.errors import MalformedInput
 from shared.ledger.entry import partition_of
+from shared.periods import OVER_AFTER
 from shared.settings import Settings, read_settings
 from shared.stores import Stores as Clients
-from shared.times import hour_key
+from shared.times import floor_hour, hour_key
+from shared.views.query import Range
 from shared.work import LISTS_AT, Dispatcher, Message, is_due, read_message
 from tests.system import (
     HOUR,
@@ -256,6 +259,36 @@ def test_the_next_hour_s_blob_of_a_known_interface_is_found_without_a_listing(st
     blob = stores.put(WEB, hour, one_record(hour))
     do_all(at, at.hand_out_sweeps().messages)
     assert stores.ledger.load(blob, ACCOUNT).entry.tuples == 1
+
+
+def test_what_was_missed_while_no_sweep_ran_is_listed_by_the_next_one(stores: Stores) -> None:
+    """Up to a day of it; until then its hours aren't called complete."""
+    now = stores.flow_logs.now()
+    last = floor_hour(now - OVER_AFTER) - HOUR
+    missed = [stores.put(WEB, last - number * HOUR, one_record(last - number * HOUR)) for number in (0, 4, 9)]
+    at = dispatcher(stores)
+    handed_out = at.hand_out_sweeps().messages
+
+    def states() -> dict[str, State]:
+        period = Range("hour", last - 9 * HOUR, last + HOUR)
+        found = examine(stores.counts, [ACCOUNT], (), period, now)
+        assert not found.unknown
+        assert found.is_complete == ({each.state for each in found.hours} == {State.COMPLETE})
+        return {f"{(last - each.hour) // HOUR}": each.state for each in found.hours}
+
+    assert {*states().values()} == {State.NOT_LOOKED_AT}
+    do_all(at, handed_out)
+    assert states() == dict.fromkeys(("0", "4", "9"), State.COMPLETE)
+    assert all(stores.ledger.load(blob, ACCOUNT).etag for blob in missed)
+
+    new = stores.put(WEB, last - 5 * HOUR, one_record(last - 5 * HOUR))
+    row = works(stores)[f"sweep~{ACCOUNT}~{new.scope}"]
+    stores.counts.work.keep([replace(row, looked_at=last - 3 * HOUR)])
+    do_all(at, at.hand_out_sweeps().messages)
+    assert not stores.ledger.load(new, ACCOUNT).etag, "it was looked at when it was over"
+    stores.counts.work.keep([replace(row, looked_at=last - 4 * HOUR)])
+    do_all(at, at.hand_out_sweeps().messages)
+    assert stores.ledger.load(new, ACCOUNT).etag
 
 
 def test_the_last_days_are_looked_at_daily_in_slices(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,8 @@ _OF_ALL_TYPES: dict[str, type] = {
     **dict.fromkeys(("FirstPeriod", "LastPeriod"), datetime),
     "Scopes": int,
 }
-_FOUND_TYPES: dict[str, type] = {
-    **dict.fromkeys(("Listed", "Bytes", "Behind", "BytesBehind", "Archived"), int),
-    "LookedAt": datetime,
-}
+_FOUND_TYPES = dict.fromkeys(("Listed", "Bytes", "Behind", "BytesBehind", "Archived"), int)
+_LOOKED_AT = {"LookedAt": datetime}
 
 
 @dataclass(frozen=True, slots=True)
@@ -375,15 +373,17 @@ class Counts:
         for row in rows:
             if row is None:
                 continue
-            columns = row.columns
+            columns = {"LookedAt": None} | row.columns
             scope, _, account = columns["RowKey"].removeprefix(_FOUND).rpartition("~")
             try:
                 hour = read_partition(columns["PartitionKey"]).begin
             except ValueError:
                 continue  # nobody's; nothing needs it
             try:
-                check_columns("flowcounts", columns, _FOUND_TYPES, mend="the next sweep makes it anew")
-                its = SweepFinding(*(columns[name] for name in _FOUND_TYPES))
+                check_columns("flowcounts", columns, _FOUND_TYPES, _LOOKED_AT, mend="the next sweep does it")
+                its = SweepFinding(
+                    *(columns[name] for name in _FOUND_TYPES), looked_at=columns.get("LookedAt")
+                )
             except MalformedInput:
                 its = SweepFinding()
             found[FlowLogHour(account, scope, hour)] = its, row.etag
@@ -399,7 +399,8 @@ class Counts:
             for key, (its, etag) in items:
                 values = its.listed, its.bytes, its.behind, its.bytes_behind, its.archived, its.looked_at
                 keys = {"PartitionKey": partition, "RowKey": _found_key(key.account, key.scope)}
-                puts.append(Put({**keys, **dict(zip(_FOUND_TYPES, values, strict=True))}, etag))
+                names = *_FOUND_TYPES, *_LOOKED_AT
+                puts.append(Put({**keys, **dict(zip(names, values, strict=True))}, etag))
             for some in batched(puts, MOST_OPERATIONS, strict=False):
                 try:
                     transact(self._counts, partition, some)
