@@ -12,7 +12,7 @@ Everything here can be made again from the ledger.
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import batched, groupby
 from typing import Any
@@ -373,7 +373,7 @@ class Counts:
         for row in rows:
             if row is None:
                 continue
-            columns = {"LookedAt": None} | row.columns
+            columns = row.columns
             scope, _, account = columns["RowKey"].removeprefix(_FOUND).rpartition("~")
             try:
                 hour = read_partition(columns["PartitionKey"]).begin
@@ -381,9 +381,8 @@ class Counts:
                 continue  # nobody's; nothing needs it
             try:
                 check_columns("flowcounts", columns, _FOUND_TYPES, _LOOKED_AT, mend="the next sweep does it")
-                its = SweepFinding(
-                    *(columns[name] for name in _FOUND_TYPES), looked_at=columns.get("LookedAt")
-                )
+                its = SweepFinding(*(columns[name] for name in _FOUND_TYPES))
+                its = replace(its, looked_at=columns.get("LookedAt"))
             except MalformedInput:
                 its = SweepFinding()
             found[FlowLogHour(account, scope, hour)] = its, row.etag
