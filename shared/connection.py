@@ -204,7 +204,7 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it
 
         Not by the SDKs' hooks for answers: the blob client forgets those when it tries again.
         """
-        return str(self._heard.headers.get(header, ""))
+        return str(getattr(self._heard, "headers", {}).get(header, ""))
 
     def server_time(self) -> datetime:
         """The storage service's clock when it last answered this thread."""
