@@ -1,9 +1,12 @@
 """Work: timers hand it out, messages do it; once, in any order, beside others, and softly where it fails."""
 
 import re
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Event
 from typing import Any
 
 import pytest
@@ -36,8 +39,10 @@ from tests.system import (
     results,
     rows_of,
 )
+from tests.worker import WorkerFailed, drain, put_all, queue_of_work, worker
 from tools.azurite import ACCOUNT
 from tools.network_watcher import NSG_CONTAINER, Nic, demo_nics, hour_of, whole_blob
+from tools.proxy import Request, Traffic
 
 WEB, DATA = (Nic("nsg-v2", f"00000000000{number}", f"nsg-{number}") for number in range(2))
 HUB = Nic("vnet-v4", "0000000000AA", "flowlog-hub")
@@ -536,4 +541,72 @@ def test_rows_that_somebody_has_edited_are_as_good_as_none(stores: Stores) -> No
     stores.put(WEB, hour, one_record(hour, 443, 22))
     for _ in range(2):
         do_all(at, at.hand_out_sweeps().messages)
+    assert_views_are_right(stores)
+
+
+# Processes
+
+
+def test_a_process_that_dies_at_its_work_takes_nothing_along(
+    stores: Stores, counted_stores: tuple[Stores, Traffic]
+) -> None:
+    """Its message is seen again after a while, and left alone as long as the process may be at it still; then
+    a timer hands the same out, and another process does it.
+    """
+    hour = open_hour(stores)
+    blob = stores.put(WEB, hour, one_record(hour))
+    reached, traffic = counted_stores
+    at_it, go_on = Event(), Event()
+
+    def hold(request: Request) -> None:
+        if request.reads_blob:
+            at_it.set()
+            go_on.wait(60)
+
+    settings = {**reached.environment, "FLOWTALLY_MODE": "schedule"}
+    with queue_of_work(stores.connection_string) as queue:
+        with worker(settings) as running, ThreadPoolExecutor(1) as pool:
+            put_all(queue, running.invoke_timer("sweep"))
+            message = queue.take(hidden_seconds=1)
+            assert message
+            traffic.fault = hold
+            done = pool.submit(running.invoke_queue, "work", message)
+            assert at_it.wait(60)
+            running.process.kill()
+            with pytest.raises(WorkerFailed):
+                done.result()
+            traffic.fault = None
+            go_on.set()
+        key = f"sweep~{ACCOUNT}~{blob.scope}"
+        assert works(stores)[key].tries == 1
+        with worker(settings) as running:
+            while (again := queue.take()) is None:
+                time.sleep(0.1)
+            assert again.dequeue_count == 2
+            assert running.invoke_queue("work", again).succeeded
+            queue.delete(again)
+            assert not stores.ledger.load(blob, ACCOUNT).etag, "left alone"
+            assert drain(running, queue, running.invoke_timer("sweep")) == 0, "for ten minutes"
+            stores.counts.work.keep([replace(works(stores)[key], began=stores.counts.now() - TAKES)])
+            assert drain(running, queue, running.invoke_timer("sweep")) == 1
+            assert drain(running, queue, running.invoke_timer("sweep")) == 2
+    assert_views_are_right(stores)
+
+
+def test_two_processes_share_the_work_and_do_none_of_it_twice(stores: Stores) -> None:
+    hour = open_hour(stores)
+    nics = [Nic("nsg-v2", f"{number:012X}", f"nsg-{number % 6}") for number in range(12)]
+    for nic in nics:
+        for each in (hour - HOUR, hour):
+            stores.put(nic, each, one_record(each))
+    settings = {**stores.environment, "FLOWTALLY_MODE": "schedule"}
+    with queue_of_work(stores.connection_string) as queue, worker(settings) as one, worker(settings) as other:
+        put_all(queue, one.invoke_timer("sweep"))
+        with ThreadPoolExecutor(2) as pool:
+            shares = [*pool.map(lambda running: drain(running, queue), (one, other))]
+        assert sum(shares) == 6
+        assert min(shares) > 0
+        drain(one, queue, other.invoke_timer("sweep"))
+    ledger = rows_of(stores, "flowledger").values()
+    assert sorted(row["Records"] for row in ledger) == [1] * 24
     assert_views_are_right(stores)
