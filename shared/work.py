@@ -183,6 +183,9 @@ class Dispatcher:
             done.messages += [Message("sweep", f"{account}~{each}", now, since, until) for each in scopes]
         scopes = [*self.stores.ledger.scopes()]
         self._forget(works, scopes, [name for name, _ in done.failed], now)
+        if self.settings.mode == "schedule":  # of these, no flow log's sweep has ever rolled one up
+            new = [scope for scope in scopes if f"roll-up~{scope}" not in works]
+            done.messages += [Message("roll-up", scope, now) for scope in new]
         if self.settings.keep is not None:
             # All of a kind last: by then what they are made of may be gone.
             pruned = [*scopes, *map(all_of, CONTAINERS)]

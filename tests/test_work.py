@@ -381,6 +381,12 @@ def test_what_there_is_no_work_for_any_more_is_forgotten_and_a_scope_without_a_f
     do_all(at, [message])
     assert at.hand_out_sweeps().row()["RollUps"] == 0
 
+    stores.tables.service.delete_table("flowcounts")
+    daily = at.hand_out_daily().messages
+    assert [each.what for each in daily if each.kind == "roll-up"] == [blob.scope], "nobody else would"
+    do_all(at, daily)
+    assert blob.scope in stores.counts.catalog()
+
 
 def test_what_is_older_than_it_is_kept_is_pruned_daily_in_parts(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
