@@ -23,7 +23,7 @@ from shared.errors import Conflict, FlowtallyError
 from shared.flowlog.blob_name import Kind
 from shared.periods import Job, PeriodMaker
 from shared.tables import Columns
-from shared.times import floor_hour
+from shared.times import HOUR, floor_hour
 from shared.workers import attempt
 
 NOTES_KEPT = timedelta(minutes=10)
@@ -153,16 +153,20 @@ class Joiner:
         return made
 
     def describe(self, kind: Kind) -> None:
-        """Say in the catalog which hours there are of all scopes together, and of how many: if all that is
-        noted of hours that are over has been followed.
+        """Say in the catalog which hours there are of all scopes together, and of how many: as far as all
+        that is noted of hours that are over has been followed. What holds up earlier hours, as a backfill
+        does, doesn't hold up later ones.
         """
         scopes, of_all = self._counts.catalogs({})
         rows = [row for row in scopes.values() if row["Kind"] == kind]
         this_hour = floor_hour(self.maker.now)
-        if not rows or any(
-            note.kind == kind and not note.followed and note.period.end <= this_hour
+        waiting = [
+            note.period
             for note in self._counts.to_join()
-        ):
+            if note.kind == kind and not note.followed and note.period.end <= this_hour
+        ]
+        known = of_all.get(kind)
+        if not rows or (waiting and not known):
             return
         described: Columns = {
             "PartitionKey": SCOPES,
@@ -173,7 +177,13 @@ class Joiner:
             "LastPeriod": max(row["LastPeriod"] for row in rows),
             "Scopes": len(rows),
         }
-        known = of_all.get(kind)
+        if known:
+            if waiting:
+                described["Scopes"] = min(known["Scopes"], len(rows))
+            if any(period.begin < known["FirstPeriod"] for period in waiting):
+                described["FirstPeriod"] = known["FirstPeriod"]
+            if any(period.end > known["LastPeriod"] + HOUR for period in waiting):
+                described["LastPeriod"] = known["LastPeriod"]
         pruned = None if known else self.maker.ledger.pruned_before(all_of(kind))
         describe_in_catalog(
             self._counts, all_of(kind), known, lambda known: described | pruned_columns(pruned, known)

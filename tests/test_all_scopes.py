@@ -10,7 +10,9 @@ import pytest
 from shared.counts.index import all_of, day_period, hour_period, is_all, kind_of_all, read_partition
 from shared.entities import from_chunks
 from shared.flowlog.blob_name import CONTAINERS
-from shared.rollup import rollup
+from shared.join import Joiner, kind_and_day
+from shared.periods import PeriodMaker
+from shared.rollup import roll_up, rollup
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import to_columns, to_figures
 from shared.tally.packing import pack, unpack
@@ -235,3 +237,28 @@ def test_the_catalog_says_from_when_on_all_are_made_only_when_they_are(
     stores.rollup()
     assert said == [NIGHT] * 3
     assert stores.counts.catalog_of_all()["nsg"]["FirstPeriod"] == days[0]
+
+
+def test_a_backfill_that_is_not_joined_yet_does_not_hold_up_later_hours(stores: Stores) -> None:
+    for nic in (WEB, DATA):
+        put(stores, nic, NIGHT, 443)
+    stores.sweep()
+    stores.rollup()
+    put(stores, WEB, NIGHT + HOUR, 443)
+    stores.sweep()
+    scope = next(each for each in stores.ledger.scopes() if WEB.group in each)
+    roll_up(scope, stores.ledger, stores.counts, stores.views, stores.counts.work.get("roll-up", scope))
+    stores.counts.note_to_join("nsg", [hour_period(NIGHT - 48 * HOUR)])
+    now, marker = stores.counts.now(), stores.views.marker()
+    joiner = Joiner(PeriodMaker(stores.ledger, stores.counts, stores.views, now, marker, again=False))
+
+    def said() -> tuple[datetime, datetime]:
+        joiner.describe("nsg")
+        row = stores.counts.catalog_of_all()["nsg"]
+        return row["FirstPeriod"], row["LastPeriod"]
+
+    assert said() == (NIGHT, NIGHT), "the hour after that is made of a scope, and not yet of all"
+    day = day_period(NIGHT + HOUR)
+    notes = [note for note in stores.counts.to_join() if kind_and_day(note) == ("nsg", day)]
+    assert not joiner.join("nsg", day, notes).failed
+    assert said() == (NIGHT, NIGHT + HOUR)
