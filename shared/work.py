@@ -155,9 +155,13 @@ class Dispatcher:
         for account, scopes in self._flow_logs(works, now, done):
             done.messages += [Message("sweep", f"{account}~{scope}", now) for scope in scopes]
         there = {message.what for message in done.messages}
+        away = {name for name, _ in done.failed}
         for work in works.values():  # what was handed on, and has not gone well
-            if work.kind == "sweep" and (sliced := _message_of(work)) and sliced.what in there:
+            sliced = _message_of(work)
+            if sliced and sliced.what in there:
                 done.messages.append(replace(sliced, made=now))
+            elif sliced and f"account {work.account}" not in away:
+                self.stores.counts.work.drop(work)  # its flow log is gone
         if self.settings.mode == "schedule":
             done.messages += self._rollups_without_sweep(works, now, done)
             done.messages += self._joins(now)

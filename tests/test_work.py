@@ -357,7 +357,6 @@ def test_hours_that_always_fail_are_swept_again_once_however_many_days_they_fail
     account = works(stores)[f"account~{ACCOUNT}"]
     stores.counts.work.keep([replace(account, looked_at=hour)])
     assert at.hand_out_sweeps().row()["Sweeps"] == 0
-    at.hand_out_daily()
     assert not failed()
 
 
