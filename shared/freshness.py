@@ -124,7 +124,7 @@ def _looked_at(work: Work) -> datetime | None:
     """When work began that is handed out again and again: of a sweep of given hours that isn't known."""
     if work.kind == "account":
         return work.looked_at
-    return work.began if work.kind == "sweep" and work.said else None
+    return work.began if work.kind == "sweep" and work.said.startswith("[") else None
 
 
 def say_failures(works: Iterable[Work], now: datetime) -> list[str]:

@@ -62,6 +62,9 @@ _WORDS = {"sweep": "swept", "roll-up": "rolled up", "join": "joined", "prune": "
 _WITHOUT_SWEEP = timedelta(minutes=20)
 """A scope that no sweep has rolled up for so long is rolled up by itself."""
 
+_LOST_AFTER = HOUR
+"""Hours that were handed on so long ago, and that nobody has begun with, are handed out again."""
+
 _NAMED = 20
 """So many failures of one piece of work are logged one by one."""
 
@@ -88,8 +91,9 @@ class Message:
 
     @property
     def work(self) -> str:
-        """The work by which its row is named. Sweeps of given hours are told apart by the first of them."""
-        return f"{self.what}~{hour_key(self.since)}" if self.since else self.what
+        """The work by which its row is named. Sweeps of given hours are told apart by these."""
+        hours = [hour_key(each) for each in (self.since, self.until) if each]
+        return "~".join([self.what, *hours])
 
     def facts(self) -> dict[str, str]:
         """What it is done to, named as columns are."""
@@ -157,7 +161,7 @@ class Dispatcher:
         there = {message.what for message in done.messages}
         away = {name for name, _ in done.failed}
         for work in works.values():  # what was handed on, and has not gone well
-            sliced = _message_of(work)
+            sliced = _message_of(work, now)
             if sliced and sliced.what in there:
                 done.messages.append(replace(sliced, made=now))
             elif sliced and f"account {work.account}" not in away:
@@ -208,7 +212,7 @@ class Dispatcher:
             if (
                 (work.account and work.account not in accounts)
                 or (work.kind == "roll-up" and work.what not in scopes)
-                or (work.account in answered and _message_of(work) and not work.is_running(now))
+                or (work.account in answered and _message_of(work, now) and not work.is_running(now))
             ):
                 self.stores.counts.work.drop(work)
 
@@ -361,7 +365,10 @@ class Dispatcher:
             catch_up(its, ledger, counts, hour - SWEEPS_BACK, hour + HOUR, swept, MOST_BLOBS)
             work = replace(work, looked_at=now)
         line.say(**swept.row())
-        follow += [Message("sweep", message.what, counts.now(), *hours) for hours in swept.left]
+        slices = [Message("sweep", message.what, counts.now(), *hours) for hours in swept.left]
+        # Written down first: if their messages are lost, as this process dies, a timer hands them out.
+        counts.work.keep(Work("sweep", each.work, said=each.text()) for each in slices)
+        follow += slices
         for warning in swept.warnings():
             log.warning("%s", warning)
         with summary("rolled up", Scope=its.scope) as its_line:
@@ -472,12 +479,15 @@ def _folders_said(work: Work) -> list[str]:
     return [each for each in said if isinstance(each, str)] if isinstance(said, list) else []
 
 
-def _message_of(work: Work) -> Message | None:
-    """The message of a sweep of some hours that has failed, or never come to its end, out of its row."""
+def _message_of(work: Work, now: datetime) -> Message | None:
+    """The message of a sweep of some hours that has failed, has never come to its end, or whose message seems
+    to be lost, out of its row.
+    """
     message = attempt(partial(read_message, work.said), work.key)
-    if isinstance(message, Message) and (work.failed_since or work.tries):
-        return message
-    return None
+    if not isinstance(message, Message):
+        return None
+    is_lost = work.began is None and now - message.made > _LOST_AFTER
+    return message if work.failed_since or work.tries or is_lost else None
 
 
 def _why(failed: Sequence[tuple[str, FlowtallyError]]) -> str:

@@ -360,6 +360,30 @@ def test_hours_that_always_fail_are_swept_again_once_however_many_days_they_fail
     assert not failed()
 
 
+def test_hours_that_were_handed_on_and_whose_messages_were_lost_are_swept_all_the_same(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that dies after its work, before the host has put what follows into the queue."""
+    monkeypatch.setattr("shared.work.MOST_BLOBS", 1)
+    hour = open_hour(stores) - 30 * HOUR
+    for each in (hour, hour + HOUR):
+        stores.put(WEB, each, one_record(each))
+    at = dispatcher(stores)
+    (message,) = at.hand_out_daily().messages
+    lost = at.do(message.text())
+    assert lost
+    assert not [again for again in at.hand_out_sweeps().messages if again.since], "they may be waiting"
+    for handed_on in lost:
+        row = works(stores)[f"sweep~{handed_on.work}"]
+        long_ago = replace(handed_on, made=handed_on.made - 2 * HOUR)
+        stores.counts.work.keep([replace(row, said=long_ago.text())])
+    do_all(at, at.hand_out_sweeps().messages)
+    assert stores.sweep(hour, hour + HOUR).behind == 0
+    assert not [again for again in at.hand_out_sweeps().messages if again.since]
+    do_all(at, at.hand_out_sweeps().messages)
+    assert_views_are_right(stores)
+
+
 def test_what_there_is_no_work_for_any_more_is_forgotten_and_a_scope_without_a_flow_log_is_rolled_up(
     stores: Stores,
 ) -> None:
