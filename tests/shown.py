@@ -58,7 +58,7 @@ def shown() -> Iterator[Shown]:
         create_all(stores)
         for nic in NICS:
             for hour in (since + number * HOUR for number in range(HOURS)):
-                data, _ = whole_blob(hour_of(nic, hour, seed=4, tuples_per_minute=9, minutes=12, bad=0.01))
+                data, _ = whole_blob(hour_of(nic, hour, seed=4, tuples_per_minute=9, minutes=12, bad=0.05))
                 stores.put(nic, hour, data)
         moment = since + timedelta(minutes=7)
         flows = [flow(moment, source="203.0.113.66", decision="D", port=port) for port in (22, 23, 8080)]
