@@ -446,7 +446,8 @@ def test_sweeps_that_stand_still_and_work_that_fails(stores: Stores) -> None:
     stores.counts.work.keep([standing, replace(rows[0], failed_since=now - HOUR, why="no host"), resting])
     code, found = examined(stores.environment)
     assert (code, outcomes(found, "failed")) == (1, ["sweeps", "work"])
-    said = f"not begun for 2 hours: sweep of nsg~x~web in {ACCOUNT}, 180 minutes ago"
+    last = f"{now - 3 * HOUR:%Y-%m-%d %H:%MZ}"
+    said = f"not begun for 2 hours: sweep of nsg~x~web in {ACCOUNT}, the last time at {last}"
     assert found["sweeps"]["Found"] == said
     assert (
         f"account {ACCOUNT} has failed since {now - HOUR:%Y-%m-%d %H:%MZ}: no host" in found["work"]["Found"]

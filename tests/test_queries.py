@@ -565,10 +565,11 @@ def test_each_alert_fires_on_its_fault_and_is_silent_in_a_good_hour(
 ) -> None:
     reached, traffic = counted_stores
     written: dict[str, set[str]] = {}
+    settings = {"FLOWTALLY_SWEEP_SINCE": f"{len(SCENES) + 2}d", "FLOWTALLY_KEEP": "400d"}
     good, everything = Telemetry(), Telemetry()
     with (
         queue_of_work(stores.environment["FLOW_LOGS"]) as queue,
-        worker({**reached.environment, "FLOWTALLY_SWEEP_SINCE": f"{len(SCENES) + 2}d"}) as running,
+        worker({**reached.environment, **settings}) as running,
     ):
         for number, (happens, firing) in enumerate(SCENES.items()):
             telemetry = good if happens is good_hour else Telemetry()

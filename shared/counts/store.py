@@ -237,11 +237,10 @@ class Counts:
                     if its := self.indexed(scope, period).fingerprint:
                         found[scope, period] = its
                 begin = f"~{hour_key(until + HOUR)}"
-        which = " and RowKey eq @scope" if scope else ""
         ends: dict[str, Any] = {"first": begin, "last": end, "scope": scope}
         for row in query(
             self._counts,
-            f"PartitionKey ge @first and PartitionKey le @last{which}",
+            _HOURS_OF_ONE if scope else _HOURS,
             ends,
             select=["PartitionKey", "RowKey", "Fingerprint"],
         ):
