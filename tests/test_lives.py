@@ -64,7 +64,7 @@ class Host:
         self.poison.append(nic)
 
     def time(self, timer: str) -> None:
-        """A timer's time has come, and what it hands out is done. It isn't tried again: the next time comes."""
+        """A timer's time has come, and its work is done. Neither is tried again: the next time comes."""
         try:
             done = self.instances[0].invoke_timer(timer)
             for text in (text for texts in done.outputs.values() for text in texts):
