@@ -104,11 +104,9 @@ class Message:
 
     def text(self) -> str:
         """The message as the queue has it."""
-        times = {name: each.isoformat() for name, each in self._times() if each}
-        return json.dumps({"Work": self.kind, "What": self.what, **times})
-
-    def _times(self) -> Iterator[tuple[str, datetime | None]]:
-        yield from (("Made", self.made), ("Since", self.since), ("Until", self.until))
+        times = {"Made": self.made, "Since": self.since, "Until": self.until}
+        said = {name: each.isoformat() for name, each in times.items() if each}
+        return json.dumps({"Work": self.kind, "What": self.what, **said})
 
 
 def read_message(text: str) -> Message:
@@ -331,7 +329,7 @@ class Dispatcher:
         if not done.why and (message.kind in ("join", "prune") or message.since):
             rows.drop(done)  # it won't come again
         else:
-            rows.end(done, self.stores.counts.now(), done.why)
+            rows.end(done, self.stores.counts.now())
         return follow
 
     def _do(self, message: Message, work: Work, follow: list[Message], line: Summary) -> Work:
@@ -373,7 +371,7 @@ class Dispatcher:
             log.warning("%s", warning)
         with summary("rolled up", Scope=its.scope) as its_line:
             rolled = self._roll_up(its.scope, counts.work.get("roll-up", its.scope), its_line)
-            counts.work.end(rolled, counts.now(), rolled.why)
+            counts.work.end(rolled, counts.now())
         return replace(work, why=_why(swept.failed))
 
     def _roll_up(self, scope: str, work: Work, line: Summary) -> Work:

@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -76,14 +77,26 @@ def sweep(since: datetime, until: datetime | None, watch: float | None, output: 
 
 
 def _sweep_with_progress(stores: "Stores", since: datetime, until: datetime) -> "Swept":
+    from shared import sweep as job
+
+    with _progress("sweep") as report:
+
+        def show(part: float, swept: "Swept") -> None:
+            said = f"{swept.ingested:,} of {swept.listed:,} blobs, {human_bytes(swept.counted.bytes)}"
+            report(part, said)
+
+        return job.sweep(stores.accounts, stores.ledger, stores.counts, since, until, show)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[..., None]]:
+    """A bar on a terminal. What is given takes the part that is done, from 0 to 1, and what else to say."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    from shared import sweep as job
-
     console = Console(stderr=True)
     with Progress(
-        TextColumn("sweep"),
+        TextColumn(name),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[said]}"),
@@ -92,13 +105,12 @@ def _sweep_with_progress(stores: "Stores", since: datetime, until: datetime) -> 
         transient=True,
         disable=not console.is_terminal,
     ) as progress:
-        task = progress.add_task("sweep", total=1, said="")
+        task = progress.add_task(name, total=1, said="")
 
-        def show(part: float, swept: "Swept") -> None:
-            said = f"{swept.ingested:,} of {swept.listed:,} blobs, {human_bytes(swept.counted.bytes)}"
+        def report(part: float, said: str = "") -> None:
             progress.update(task, completed=part, said=said)
 
-        return job.sweep(stores.accounts, stores.ledger, stores.counts, since, until, show)
+        yield report
 
 
 @main.command()
@@ -132,30 +144,10 @@ def rollup(since: datetime | None, *, again: bool, output: Output) -> None:
 
 
 def _rollup_with_progress(stores: "Stores", since: datetime | None, *, again: bool) -> "RolledUp":
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
     from shared import rollup as job
 
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("rollup"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("rollup", total=1)
-        return job.rollup(
-            stores.ledger,
-            stores.counts,
-            stores.views,
-            since,
-            again=again,
-            progress=lambda done: progress.update(task, completed=done),
-        )
+    with _progress("rollup") as report:
+        return job.rollup(stores.ledger, stores.counts, stores.views, since, again=again, progress=report)
 
 
 @main.command()
@@ -219,22 +211,9 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _prune_with_progress(stores: "Stores", before: datetime, *, force: bool, dry_run: bool) -> "PruneResult":
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
     from shared import prune as job
 
-    console = Console(stderr=True)
-    with Progress(
-        TextColumn("prune"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    ) as progress:
-        task = progress.add_task("prune", total=1)
+    with _progress("prune") as report:
         return job.prune(
             stores.accounts,
             stores.ledger,
@@ -243,7 +222,7 @@ def _prune_with_progress(stores: "Stores", before: datetime, *, force: bool, dry
             before,
             force=force,
             dry_run=dry_run,
-            progress=lambda done: progress.update(task, completed=done),
+            progress=report,
         )
 
 

@@ -8,12 +8,13 @@ is what ``status`` and ``doctor`` read: a queue can't be asked.
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import batched
 from typing import Literal, get_args
 
 from shared.entities import check_columns
-from shared.errors import Conflict, FlowtallyError, MalformedInput
+from shared.errors import Conflict, MalformedInput
 from shared.tables import END, Found, Tables, query
-from shared.transactions import ANY, Put, transact
+from shared.transactions import ANY, MOST_OPERATIONS, Put, transact
 
 Kind = Literal["account", "sweep", "roll-up", "join", "prune"]
 """What is done: an account's flow logs are looked for, a flow log is swept, a scope's counts are made, the
@@ -107,12 +108,7 @@ class WorkRows:
     """The rows of partition ``~work``. Threads may share one."""
 
     def __init__(self, tables: Tables) -> None:
-        self._tables = tables
         self._counts = tables.table("flowcounts")
-
-    def now(self) -> datetime:
-        """The storage service's clock when it last answered this thread."""
-        return self._tables.server_time()
 
     def all(self, kind: Kind | None = None) -> dict[str, Work]:
         """All rows, or those of a kind, by RowKey. What can't be read is as good as none."""
@@ -139,20 +135,18 @@ class WorkRows:
         """Say that work begins; ``None`` if somebody else has begun it first."""
         return self._put(replace(work, began=now, tries=work.tries + 1))
 
-    def end(self, work: Work, now: datetime, error: FlowtallyError | str | None = None) -> None:
-        """Say that work has ended, and how. Nobody is told where somebody else has begun it meanwhile."""
-        if error:
-            since = work.failed_since or now
-            ended = replace(work, tries=0, ended=now, failed_since=since, why=str(error)[:1000])
-        else:
-            ended = replace(work, tries=0, ended=now, failed_since=None, why="")
-        self._put(ended)
+    def end(self, work: Work, now: datetime) -> None:
+        """Say that work has ended, and by its ``why`` whether it has failed. Nobody is told where somebody
+        else has begun it meanwhile.
+        """
+        failed_since = (work.failed_since or now) if work.why else None
+        self._put(replace(work, tries=0, ended=now, failed_since=failed_since, why=work.why[:1000]))
 
     def keep(self, works: Iterable[Work]) -> None:
         """Write rows as they are, whatever is there."""
-        puts = [Put(_columns(work), ANY) for work in works]
-        for first in range(0, len(puts), 100):
-            transact(self._counts, _PARTITION, puts[first : first + 100])
+        puts = (Put(_columns(work), ANY) for work in works)
+        for some in batched(puts, MOST_OPERATIONS, strict=False):
+            transact(self._counts, _PARTITION, some)
 
     def drop(self, work: Work) -> None:
         """Delete a row that isn't needed any more."""
