@@ -17,7 +17,7 @@ from shared.counts.index import Indexed, SweepFinding
 from shared.counts.store import Counts
 from shared.periods import OVER_AFTER
 from shared.tables import Columns
-from shared.times import HOUR
+from shared.times import HOUR, hours_from
 from shared.views.asking import find_scopes
 from shared.views.query import Range
 
@@ -198,7 +198,7 @@ def judge(
     end the flow logs of all accounts were looked for, ``found`` what sweeps found, ``made`` what the rollup
     made.
     """
-    times = [period.since + number * HOUR for number in range((period.until - period.since) // HOUR)]
+    times = hours_from(period.since, period.until - HOUR)
     hours = []
     for scope in scopes:
         for hour in times:

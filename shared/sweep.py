@@ -25,7 +25,7 @@ from shared.ingest import Ingested, ingest, ingest_known
 from shared.ledger.entry import Entry, partition_of
 from shared.ledger.store import NEVER_PRUNED, Foreign, Ledger, Posted
 from shared.periods import OVER_AFTER
-from shared.times import DAY, HOUR, day_of, floor_hour
+from shared.times import DAY, HOUR, day_of, floor_hour, hours_from
 from shared.workers import attempt, work_on
 
 WORKERS = 8
@@ -602,8 +602,7 @@ class _Findings:
         for account, scope, first, last in self._listed:
             if not scope and account in missed:
                 continue
-            hour = first
-            while hour <= last:
+            for hour in hours_from(first, last):
                 over = hour + HOUR + OVER_AFTER
                 key = FlowLogHour(account, scope, hour)
                 its = self._found.get(key, SweepFinding())
@@ -612,5 +611,4 @@ class _Findings:
                 is_first = began >= over and (known.looked_at is None or known.looked_at < over)
                 if its.behind or is_new or is_first:
                     new[key] = replace(its, looked_at=began), etag
-                hour += HOUR
         self._counts.keep_findings(new)

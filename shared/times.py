@@ -45,6 +45,11 @@ def day_of(moment: datetime) -> datetime:
     return moment.replace(hour=0, minute=0, second=0, microsecond=0)
 
 
+def hours_from(first: datetime, last: datetime) -> list[datetime]:
+    """The hours from ``first`` to ``last``, both included."""
+    return [first + number * HOUR for number in range((last - first) // HOUR + 1)]
+
+
 def hour_key(hour: datetime) -> str:
     """``yyyymmddHH``."""
     return hour.strftime("%Y%m%d%H")

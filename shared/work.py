@@ -43,7 +43,7 @@ from shared.settings import Settings
 from shared.stores import Stores
 from shared.summary import Summary, summary
 from shared.sweep import ScopeLog, Swept, catch_up, find_flow_logs, look
-from shared.times import DAY, HOUR, floor_hour, hour_key
+from shared.times import DAY, HOUR, floor_hour, hour_key, hours_from
 from shared.workers import attempt, work_on
 
 QUEUE = "flowtally-work"
@@ -445,7 +445,7 @@ def _note_that_it_was_looked_for(
     # Not of a day ago: a sweep that comes an hour later wouldn't look at it any more.
     first = max(_lists_from(looked_at, now), floor_hour(now) - SWEEPS_BACK + HOUR)
     last = floor_hour(now - OVER_AFTER) - HOUR
-    hours = [first + number * HOUR for number in range((last - first) // HOUR + 1)]
+    hours = hours_from(first, last)
     if not hours:
         return
     known = counts.findings(first, last)

@@ -18,7 +18,7 @@ from shared.flowlog.reasons import Reason
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import to_figures
 from shared.tally.packing import TRAFFIC
-from shared.times import DAY, HOUR, check_year, day_key, day_of, hour_key
+from shared.times import DAY, HOUR, check_year, day_key, day_of, hour_key, hours_from
 
 ALL = "all~"
 """What the names of all scopes of a kind begin with."""
@@ -61,7 +61,7 @@ def day_period(moment: datetime) -> Period:
 
 def hours_of(day: Period) -> list[datetime]:
     """A day's hours."""
-    return [day.begin + number * HOUR for number in range(24)]
+    return hours_from(day.begin, day.end - HOUR)
 
 
 def read_partition(partition: str) -> Period:

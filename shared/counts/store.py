@@ -49,7 +49,7 @@ from shared.tally import packing
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import HourCounts
 from shared.tally.packing import TRAFFIC, Chosen, Wanted
-from shared.times import DAY, FIRST_MOMENT, HOUR, day_key, floor_hour, hour_key
+from shared.times import DAY, FIRST_MOMENT, HOUR, day_key, floor_hour, hour_key, hours_from
 from shared.transactions import MOST_OPERATIONS, Put, delete_groups, transact
 
 SCOPES = "~scopes"
@@ -228,7 +228,7 @@ class Counts:
         found: dict[tuple[str, Period], str] = {}
         if scope and now:
             until = min(floor_hour(now) + HOUR, last)
-            hours = [first + number * HOUR for number in range(-1, (until - first) // HOUR + 1)]
+            hours = hours_from(first - HOUR, until)
             if len(hours) <= _FEW_HOURS:
                 days = {day_period(hour): None for hour in hours if day_period(hour).end <= now}
                 # Of a day that is over all hours are needed.
@@ -359,8 +359,7 @@ class Counts:
         rows: Iterable[Found | None]
         if flow_log:
             key = _found_key(*flow_log)
-            hours = [since + number * HOUR for number in range((until - since) // HOUR + 1)]
-            rows = (self._get(hour_period(hour).index, key) for hour in hours)
+            rows = (self._get(hour_period(hour).index, key) for hour in hours_from(since, until))
         else:
             ends = {"first": f"~{hour_key(since)}", "last": f"~{hour_key(until)}"}
             rows = query(
