@@ -27,7 +27,7 @@ from shared.flowlog.texts import PADDING, Flags, Ints
 from shared.flowlog.tuples import FlowTuple, Grammar, read_tuple
 from shared.tally.heavy_hitters import HeavyHitters
 from shared.tally.hour_counts import BUCKET_MS, BlobCounts, HourCounts
-from shared.tally.key_totals import MOST_TUPLES, KeyTotals, slots_by_sorting
+from shared.tally.key_totals import KeyTotals, slots_of
 from shared.tally.keys import Keys, NumbersRanOutError
 from shared.tally.measures import (
     MEASURES,
@@ -287,7 +287,7 @@ class ColumnCounter:
         themselves, if these hardly recur.
         """
         codes = self._keys.join(tuples.src, tuples.dest, tuples.port, tuples.kind)
-        slots, rows, _ = slots_by_sorting(codes[:0], codes)
+        slots, rows, _ = slots_of(codes[:0], codes)
         if 2 * len(rows) > len(codes):
             return tuples
         sums = tuples.of(rows)
@@ -324,8 +324,7 @@ class ColumnCounter:
     def _is_small(self, tuples: _Tuples) -> bool:
         """Whether nothing gets near 2**63, and all numbers have room in their codes."""
         self._total += sum(float(numbers.sum(dtype=np.float64)) for numbers in tuples.figures.values())
-        few = len(tuples.time_ms) < MOST_TUPLES and not self._keys.full(0)
-        return few and self._total < _ENOUGH
+        return self._total < _ENOUGH and not self._keys.full(0)
 
     # Between tables and counts.
 
@@ -408,9 +407,7 @@ def _tables_of(hour: HourCounts, keys: Keys) -> dict[str, KeyTotals]:
     """An hour's families as tables."""
     tables: dict[str, KeyTotals] = {}
     for name, family in hour.families.items():
-        table = tables[name] = KeyTotals(
-            family.weight, family.capacity, keys.marks, times=family.seen is not None
-        )
+        table = tables[name] = KeyTotals(family.weight, family.capacity, times=family.seen is not None)
         known = list(family.sums)
         if known:
             table.codes = keys.codings[name].encode_known(known)

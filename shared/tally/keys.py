@@ -25,7 +25,7 @@ from shared.tally.families import (
     PredicateOfRanges,
 )
 from shared.tally.heavy_hitters import Key
-from shared.tally.key_totals import Codes, Marks
+from shared.tally.key_totals import Codes
 
 _ADDRESS_BITS, _PORT_BITS = 18, 16
 _ADDRESS, _PORT = (1 << _ADDRESS_BITS) - 1, (1 << _PORT_BITS) - 1
@@ -88,7 +88,6 @@ class Keys:
         self.addresses = Addresses()
         self.groups: Numbers[Rule] = Numbers()
         self.traits: dict[Trait, int] = {}
-        self.marks = Marks()
         self.codings = {family.name: Coding(family, self.addresses) for family in FAMILIES.values()}
         self._verdicts: dict[Grammar, Verdicts] = {}
         self._kinds: npt.NDArray[np.int32] = np.zeros((0, 0), np.int32)
