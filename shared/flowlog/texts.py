@@ -122,25 +122,23 @@ class Texts:
 
     def _find_or_add(self, low: Words, high: Words) -> Ints:
         """Search place by place; who finds an empty place claims it, and if it got it, stays there."""
-        numbers = np.full(len(low), -1, np.int64)
-        places = self._hash(low, high)
-        waiting = np.arange(len(low))
-        while waiting.size:
-            at = places[waiting]
-            there = self._slots[at]
-            empty = there == -1
-            claimers, claimed = waiting[empty], at[empty]
+        numbers = np.empty(len(low), np.int64)
+        rows, places = np.arange(len(low)), self._hash(low, high)
+        while rows.size:
+            claimers = np.flatnonzero(self._slots[places] == -1)
+            claimed = places[claimers]
             self._slots[claimed] = -2 - claimers
             owners = claimers[self._slots[claimed] == -2 - claimers]
-            new = self.size + np.arange(len(owners))
+            new = np.arange(self.size, self.size + len(owners))
             self._words[0, new], self._words[1, new] = low[owners], high[owners]
             self._slots[places[owners]] = new
             self.size += len(owners)
-            there = self._slots[at]
-            found = (self._words[0][there] == low[waiting]) & (self._words[1][there] == high[waiting])
-            numbers[waiting[found]] = there[found]
-            waiting = waiting[~found]
-            places[waiting] = (places[waiting] + 1) & (len(self._slots) - 1)
+            there = self._slots[places]
+            found = (self._words[0][there] == low) & (self._words[1][there] == high)
+            numbers[rows[found]] = there[found]
+            left = np.flatnonzero(~found)
+            rows, low, high = rows[left], low[left], high[left]
+            places = (places[left] + 1) & (len(self._slots) - 1)
         return numbers
 
     def _reserve(self, more: int) -> None:
@@ -150,7 +148,7 @@ class Texts:
             words[:, : self.size] = self._words[:, : self.size]
             self._words = words
         if 3 * (self.size + more) > len(self._slots):
-            self._slots = np.full(1 << (4 * (self.size + more)).bit_length(), -1, np.int32)
+            self._slots = np.full(1 << (8 * (self.size + more)).bit_length(), -1, np.int32)
             self._place(np.arange(self.size))
 
     def _place(self, numbers: Ints) -> None:
@@ -224,18 +222,16 @@ def _usual(texts: npt.NDArray[np.uint8]) -> Flags:
     """Which of these (a row each, the length in byte 15) are dotted IPv4 addresses, as usually written."""
     chars = np.ascontiguousarray(texts[:, :LONGEST_SHORT].T)
     figures = chars - np.uint8(48)
-    are_digits, are_dots = figures < 10, chars == 46
-    dots, all_digits = (each.view(np.uint8).sum(axis=0, dtype=np.uint8) for each in (are_dots, are_digits))
-    bad = (dots != 3) | (dots + all_digits != texts[:, LONGEST_SHORT])
-    bad |= are_dots[0] | are_dots[-1] | (are_dots[:-1] & ~are_digits[1:]).any(axis=0)
-    digits = np.zeros(len(texts), np.uint8)
-    value = np.zeros(len(texts), np.uint16)
-    for figure, digit in zip(figures, are_digits, strict=True):
-        bad |= digit & (digits == 1) & (value == 0) | (digits > 3) | (value > 255)
-        value *= np.uint16(10)
-        value += figure
-        value *= digit
-        digits += digit
-        digits *= digit
-    usual: Flags = ~(bad | (value > 255) | (digits > 3))
+    digits, dots = figures < 10, chars == 46
+    many_dots, many_digits = (each.view(np.uint8).sum(axis=0, dtype=np.uint8) for each in (dots, digits))
+    begins = np.ones_like(dots)
+    begins[1:] = dots[:-1]
+    three = digits[:-2] & digits[1:-1] & digits[2:]
+    tens = figures[:-2] * np.uint8(10) + figures[1:-1]
+    bad = (many_dots != 3) | (many_dots + many_digits != texts[:, LONGEST_SHORT]) | dots[-1]
+    bad |= (begins & ~digits).any(axis=0)
+    bad |= (begins[:-1] & (figures[:-1] == 0) & digits[1:]).any(axis=0)  # 01
+    bad |= (three & ((tens > 25) | (tens == 25) & (figures[2:] > 5))).any(axis=0)  # 256
+    bad |= (three[:-1] & digits[3:]).any(axis=0)
+    usual: Flags = ~bad
     return usual

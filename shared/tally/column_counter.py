@@ -286,9 +286,12 @@ class ColumnCounter:
         """The sums of tuples that no family tells apart, in the order of their first appearance; the tuples
         themselves, if these hardly recur.
         """
+        half = len(tuples.src) // 2
+        if any(np.count_nonzero(np.bincount(each)) > half for each in (tuples.src, tuples.dest)):
+            return tuples  # in a flood or a scan they needn't be looked at
         codes = self._keys.join(tuples.src, tuples.dest, tuples.port, tuples.kind)
         slots, rows, _ = slots_of(codes[:0], codes)
-        if 2 * len(rows) > len(codes):
+        if len(rows) > half:
             return tuples
         sums = tuples.of(rows)
         np.minimum.at(sums.time_ms, slots, tuples.time_ms)

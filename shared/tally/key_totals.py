@@ -6,23 +6,18 @@ A key is a number here, its *code*. A table has a slot for each key it tracks, i
 admitted, as a ``dict`` would have it. To add tuples, each gets the slot of its key: one of the table's, or a
 new one, numbered by first appearance (``slots_of``). Adding up is one ``np.add.at`` for each measure.
 
-At the end of a batch the table settles: if it has more than twice as many keys as its capacity, those of
-smallest estimate are dropped, as ``HeavyHitters.settle`` does.
+Where a batch makes more than twice as many keys as the capacity, those of smallest estimate are dropped, as
+``HeavyHitters.settle`` does at the end of a batch; but here before it is added, so that no figures have to be
+summed up for a key that isn't kept.
 
 Nothing here saturates: who calls makes sure that no sum comes near 2**63.
 """
-
-from operator import add
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from shared.flowlog.texts import Flags, Ints
 from shared.tally.measures import MEASURES, PLAIN, Weight
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 type Codes = npt.NDArray[np.int64]
 type Matrix = npt.NDArray[np.int64]
@@ -90,42 +85,68 @@ class KeyTotals:
         """Count a batch of tuples, or of sums of them: their codes, their figures by the places of the
         measures (without those that are 0 in all of them), their first and last times; then settle.
         """
-        known = len(self)
-        if len(self.figures) == len(PLAIN) and max(figures) >= len(PLAIN):
-            of_restarts = np.zeros((len(MEASURES) - len(PLAIN), known), np.int64)
-            self.figures = np.concatenate([self.figures, of_restarts])
-        slots, _, self.codes = slots_of(self.codes, codes)
-        new = len(self) - known
-        if new:
-            self.figures = np.concatenate(
-                [self.figures, np.zeros((len(self.figures), new), np.int64)], axis=1
-            )
-            self.missed = np.concatenate([self.missed, np.full(new, self.floor)])
-            if self.times is not None:
-                self.times = np.concatenate([self.times, np.full((2, new), [[_LATEST], [-1]])], axis=1)
+        slots, _, every = slots_of(self.codes, codes)
+        missed = self.floor
+        if len(every) > 2 * self.capacity:
+            keep = self._keep(slots, len(every), figures)
+            slot_of_kept = np.full(len(every), -1)
+            slot_of_kept[keep] = np.arange(len(keep))
+            slots = slot_of_kept[slots]
+            rows = np.flatnonzero(slots >= 0)
+            self._drop(keep[keep < len(self)], rows, figures)
+            slots, first, last = slots[rows], first[rows], last[rows]
+            figures = {measure: numbers[rows] for measure, numbers in figures.items()}
+            every = every[keep]
+        self._make_room(len(every), max(figures), missed)
+        self.codes = every
         for measure, numbers in figures.items():
             np.add.at(self.figures[measure], slots, numbers)
         if self.times is not None:
             np.minimum.at(self.times[0], slots, first)
             np.maximum.at(self.times[1], slots, last)
-        if len(self) > 2 * self.capacity:
-            self._trim()
 
-    def _trim(self) -> None:
-        """Keep the keys of largest estimate, as many as the capacity; the rest goes to ``rest``."""
-        estimates = self._weigh(self.figures) + self.missed
+    def _keep(self, slots: Ints, many: int, figures: dict[int, Ints]) -> Ints:
+        """The slots of the keys of largest estimate, as many as the capacity, out of so ``many`` that there
+        are with this batch; the floor rises to the largest estimate of the others.
+        """
+        estimates = _grown(self.missed, (many,), self.floor)
+        for place in self.weight.places:
+            estimates[: len(self)] += self.figures[place]
+            if place in figures:
+                np.add.at(estimates, slots, figures[place])
         keep = _largest(estimates, self.capacity)
         estimates[keep] = 0
         self.floor = max(self.floor, int(estimates.max()))
+        return keep
+
+    def _drop(self, keep: Ints, rows: Ints, figures: dict[int, Ints]) -> None:
+        """Keep the keys in these slots, and have all of the batch but these rows, and all other keys, in
+        ``rest``.
+        """
         kept = self.figures.take(keep, axis=1)
-        dropped = (self.figures.sum(axis=1) - kept.sum(axis=1)).tolist()
-        self.rest[: len(dropped)] = map(add, self.rest, dropped)
-        self.codes, self.figures, self.missed = self.codes[keep], kept, self.missed[keep]
+        for measure, dropped in enumerate((self.figures.sum(axis=1) - kept.sum(axis=1)).tolist()):
+            self.rest[measure] += dropped
+        for measure, numbers in figures.items():
+            self.rest[measure] += int(numbers.sum() - numbers[rows].sum())
+        self.figures, self.missed = kept, self.missed[keep]
         if self.times is not None:
             self.times = self.times.take(keep, axis=1)
 
-    def _weigh(self, figures: Matrix) -> Ints:
-        return cast("Ints", self.weight(cast("Sequence[int]", figures)))
+    def _make_room(self, many: int, measure: int, missed: int) -> None:
+        """Make room for so many keys, and for this measure; the new keys have missed so much."""
+        measures = len(MEASURES) if measure >= len(PLAIN) else len(self.figures)
+        if self.figures.shape != (measures, many):
+            self.figures = _grown(self.figures, (measures, many), 0)
+            self.missed = _grown(self.missed, (many,), missed)
+            if self.times is not None:
+                self.times = _grown(self.times, (2, many), [[_LATEST], [-1]])
+
+
+def _grown(numbers: Ints, shape: tuple[int, ...], fill: object) -> Ints:
+    """The numbers in the first places of an array of this shape, which is filled up."""
+    grown: Ints = np.full(shape, fill, np.int64)
+    grown[tuple(map(slice, numbers.shape))] = numbers
+    return grown
 
 
 def _largest(estimates: Ints, many: int) -> Ints:
