@@ -27,7 +27,8 @@ right any more, what is there is looked up, *then* the counts are loaded once mo
 Of an hour that isn't over the rows that change with each update are few: how much there was, and whether it
 is all there. Lists of the largest are written when the hour is over; until then its counts have the answers.
 A day is made when its last hour is over. Hours that are made together, as in a backfill, share transactions:
-their rows lie side by side.
+their rows lie side by side. And each entry is read once for all of them that it has a share in, but only
+where there is nothing of these hours yet, so that no ETag is used.
 
 All scopes of a kind together (``all~nsg``, ``all~vnet``) are written like a scope. An hour of theirs is
 merged of the scopes' stored counts, and depends on what the index says that these were made of. That is read
@@ -36,12 +37,13 @@ hour is made once more. A day of theirs is made of their own hours.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
 from threading import Lock
+
+import orjson
 
 from shared.counts.health import Health, RejectTotals, add_rejects, rejects_of_blob
 from shared.counts.index import (
@@ -81,7 +83,7 @@ _VERSION = 1
 """Part of every fingerprint: raise it when counts or rows are made differently, and all are made again."""
 
 MOST_KEPT_BYTES = 64 * 1024 * 1024
-"""So many bytes of packed counts are kept for all scopes together, at the most."""
+"""So many bytes of packed counts are kept for days and for all scopes together, at the most."""
 
 _MERGED_KEYS = 10_000
 _MOST_ATTEMPTS = 5
@@ -165,7 +167,7 @@ class _Begun:
 
 
 class JustStored:
-    """The packed counts of hours of scopes that were stored a moment ago, so that all scopes together can be
+    """The packed counts of hours that were stored a moment ago, so that days, and all scopes together, can be
     merged of them without reading them; as many as have room in ``MOST_KEPT_BYTES``.
     """
 
@@ -190,6 +192,66 @@ class JustStored:
         """Keep nothing any more."""
         with self._lock:
             self._parts, self._bytes = {}, 0
+
+
+@dataclass(slots=True)
+class _OfHour:
+    """What a scope's entries of an hour's blobs count, by the hour that it is counted in; the entries,
+    without what is packed in them; their health and rejects. ``now``: the storage service's clock when they
+    had been read.
+    """
+
+    shares: dict[datetime, HourCounts]
+    posted: list[Posted]
+    health: Health
+    rejects: RejectTotals
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A scope's entries, read hour by hour. Those of the ``whole`` hours, which are made one after another,
+    are read once, for the neighbours, too, in whose hours they have a share.
+
+    To be used only for hours of which nothing is there: no ETag may have been learnt after reading.
+    """
+
+    ledger: Ledger
+    scope: str
+    whole: Collection[datetime] = ()
+    _read: dict[datetime, _OfHour] = field(default_factory=dict)
+
+    def of(self, hour: datetime, share: datetime) -> _OfHour:
+        """What the entries of an hour's blobs count in the hour ``share``, or in others as well."""
+        if hour not in self.whole:
+            return self._load(hour, {share})
+        if hour not in self._read:
+            self._read[hour] = self._load(hour, {hour - HOUR, hour, hour + HOUR})
+        return self._read[hour]
+
+    def forget(self, made: datetime) -> None:
+        """Forget what is needed no more, now that this hour is made."""
+        self._read.pop(made - HOUR, None)
+
+    def _load(self, hour: datetime, shares: set[datetime]) -> _OfHour:
+        column = "" if hour in shares else "TuplesAfter" if max(shares) > hour else "TuplesBefore"
+        only = f"({column} gt 0L or Rewrites gt 0L)" if column else ""
+        counted: dict[datetime, HourCounts] = {}
+        health = Health()
+        rejects: RejectTotals = {}
+        posted = []
+        for each in self.ledger.entries(self.scope, hour, hour, counts=True, only=only):
+            if isinstance(each, Foreign):
+                if each.hour is None:  # no part of any hour
+                    continue
+                raise each.error
+            for share, counts in each.entry.counts().hours(each.hour):
+                if share in shares:
+                    counted.setdefault(share, HourCounts(keys=_MERGED_KEYS)).merge(counts)
+            health += _health(each)
+            add_rejects(rejects, rejects_of_blob(each.entry.reject_counts()))
+            posted.append(replace(each, entry=replace(each.entry, packed=b"", rejects=b"", restarts=b"")))
+        return _OfHour(counted, posted, health, rejects, self.ledger.server_time())
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,15 +293,22 @@ class PeriodMaker:
                 Conflict(f"others keep writing {scope} {job.period.key}; left to the next rollup"),
             )
 
-    def hour(self, scope: str, hour: datetime, near: Iterable[Posted], learnt: str) -> Job:
+    def hour(
+        self, scope: str, hour: datetime, near: Iterable[Posted], learnt: str, read: "Entries | None" = None
+    ) -> Job:
         """The job to make an hour of the ledger's entries that have a share in it. Those that are ``near``
-        tell which of its neighbours do, but not if somebody may have loaded later ones since.
+        tell which of its neighbours do, but not if somebody may have loaded later ones since. ``read`` has
+        entries that were read already, of which an hour may be made of which there is nothing yet.
         """
         shares = {each.hour for each in near if hour in shares_of(each)}
         around = {hour - HOUR, hour + HOUR}
         return Job(
             hour_period(hour),
-            lambda anew: self._load_hour(scope, hour, around if anew else shares),
+            lambda anew: (
+                self._load_hour(scope, hour, around, Entries(self.ledger, scope))
+                if anew or learnt or read is None
+                else self._load_hour(scope, hour, shares, read)
+            ),
             learnt,
         )
 
@@ -313,34 +382,22 @@ class PeriodMaker:
 
     # Loading
 
-    def _load_hour(self, scope: str, hour: datetime, shares: set[datetime]) -> _Loaded:
-        entries, period = self.ledger.entries, hour_period(hour)
-        counts = HourCounts(keys=_MERGED_KEYS)
-        health = Health()
-        rejects: RejectTotals = {}
-        posted = []
-        beside = [
-            entries(scope, other, other, counts=True, only=f"({tuples} gt 0L or Rewrites gt 0L)")
-            for other, tuples in ((hour - HOUR, "TuplesAfter"), (hour + HOUR, "TuplesBefore"))
-            if other in shares
-        ]
-        for each in chain(entries(scope, hour, hour, counts=True), *beside):
-            if isinstance(each, Foreign):
-                if each.hour is None:  # no part of any hour
-                    continue
-                raise each.error
-            for share_hour, share in each.entry.counts().hours(each.hour):
-                if share_hour == hour:
-                    counts.merge(share)
-            if each.hour == hour:
-                health += _health(each)
-                add_rejects(rejects, rejects_of_blob(each.entry.reject_counts()))
-            posted.append(replace(each, entry=replace(each.entry, packed=b"", rejects=b"", restarts=b"")))
-        # What is loaded later must not be of an earlier time: a rollup may have stood still since it began.
-        now = self.ledger.server_time()
+    def _load_hour(self, scope: str, hour: datetime, shares: set[datetime], read: "Entries") -> _Loaded:
+        period = hour_period(hour)
+        own = read.of(hour, hour)
+        counts = own.shares.pop(hour, None) or HourCounts(keys=_MERGED_KEYS)
+        posted, now = [*own.posted], own.now
+        for other in (hour - HOUR, hour + HOUR):
+            if other in shares:
+                beside = read.of(other, hour)
+                if hour in beside.shares:
+                    counts.merge(beside.shares.pop(hour))
+                posted += [each for each in beside.posted if hour in shares_of(each)]
+                now = min(now, beside.now)
+        read.forget(hour)
         views = VIEWS if self.is_over(period, now) else FRESH
         fingerprint = self.fingerprint_of_hour(hour, posted, now)
-        return _loaded(scope, period, views, fingerprint, counts, health, rejects)
+        return _loaded(scope, period, views, fingerprint, counts, own.health, own.rejects)
 
     def _load_day(self, scope: str, day: Period, wanted: set[datetime]) -> _Loaded:
         heads = self.counts.heads_of_hours(scope, day)
@@ -385,11 +442,20 @@ class PeriodMaker:
         if not heads:
             return
         first, last = hour_period(min(heads)), hour_period(max(heads))
+        kept = {
+            hour: self.just_stored.of(scope, hour_period(hour), head.fingerprint)
+            for hour, head in sorted(heads.items())
+        }
         for name in (TRAFFIC, *FAMILIES):
             missing = {hour for hour, head in heads.items() if name in head.parts}
             if not missing:
                 continue
-            for period, packed in self.counts.part(scope, name, first, last):
+            parts: Iterable[tuple[Period, bytes]]
+            if None in kept.values():
+                parts = self.counts.part(scope, name, first, last)
+            else:
+                parts = [(hour_period(hour), its[name]) for hour, its in kept.items() if its and name in its]
+            for period, packed in parts:
                 if period.begin in missing:
                     into.merge(unpack_counts(scope, name, period, packed))
                     missing.remove(period.begin)
@@ -439,7 +505,7 @@ class PeriodMaker:
         if made and not trusted and not self.again:
             return Done(period, loaded.fingerprint, 0)  # who was faster has made it
         head = self._store(scope, period, before, loaded)
-        if period.grain == "hour" and not is_all(scope):
+        if period.grain == "hour":
             self.just_stored.keep(scope, period, loaded.fingerprint, loaded.parts)
         # What somebody who was overtaken may be about to write isn't known any more.
         kept = known.written.rows if trusted and known.written.marker == self.marker else {}
@@ -447,7 +513,7 @@ class PeriodMaker:
         begun = _Begun(job, known, replace(loaded, parts={}, lists={}), head, dict(kept))
         for name, rows in loaded.lists.items():
             there, digest_there = before.rows.get(name, (There(), ""))
-            digest = _digest_of(repr(rows).encode())
+            digest = _digest_of(orjson.dumps(rows, default=datetime.isoformat))
             if digest != digest_there:
                 operations = len({*there.keys, *(row["RowKey"] for row in rows)})
                 together.add(_List(begun, name, rows, there, digest, operations))

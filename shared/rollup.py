@@ -31,7 +31,7 @@ from shared.flowlog.blob_name import CONTAINERS, kind_of, parse_blob_name
 from shared.ingest import LATE_AFTER
 from shared.join import NOTED_AGAIN_AFTER, Joined, Joiner, describe_in_catalog, pruned_columns
 from shared.ledger.store import Foreign, LateNote, Ledger, Posted
-from shared.periods import OVER_AFTER, Job, PeriodMaker, shares_of
+from shared.periods import OVER_AFTER, Entries, Job, PeriodMaker, shares_of
 from shared.tables import Columns
 from shared.times import DAY, HOUR, floor_hour, hour_key
 from shared.views.store import Views
@@ -433,15 +433,16 @@ class _Window:
 
         Not those that have a part that can't be read, nor their day: it would be wrong without it.
         """
-        jobs, whole = [], True
+        due, whole = [], True
         for each in hours:
             hour, period = each.hour, hour_period(each.hour)
             self.checked.add((scope, hour))
             if each.blocked:
                 whole = False
             elif self._is_due(scope, period, self.maker.fingerprint_of_hour(hour, each.near)):
-                learnt = self.fingerprints.get((scope, period), "")
-                jobs.append(self.maker.hour(scope, hour, each.near, learnt))
+                due.append((each, self.fingerprints.get((scope, period), "")))
+        read = Entries(self.maker.ledger, scope, {each.hour for each, learnt in due if not learnt})
+        jobs = [self.maker.hour(scope, each.hour, each.near, learnt, read) for each, learnt in due]
         made = self._make(scope, jobs, done)
         done.hours += made
         if self.maker.again:  # a day stays as it is if something that it was made of is gone

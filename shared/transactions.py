@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from itertools import batched
 from urllib.parse import quote
 from uuid import uuid4
@@ -187,19 +188,23 @@ def _to_json(columns: Columns) -> str:
     """Columns as OData's JSON, in ASCII. Where JSON has none of its types, a property has one beside it."""
     properties = []
     for name, value in columns.items():
-        if value is None:
-            continue
-        quoted = _in_quotes(name)
-        if isinstance(value, str):
-            properties.append(f"{quoted}:{_in_quotes(value)}")
+        if type(value) is int and -(2**63) <= value < 2**63:  # most of them
+            properties.append(f'{_typed(name, "Int64")}{value}"')
+        elif isinstance(value, str):
+            properties.append(f"{_in_quotes(name)}:{_in_quotes(value)}")
         elif isinstance(value, bool):
-            properties.append(f"{quoted}:{'true' if value else 'false'}")
-        elif isinstance(value, int) and -(2**63) <= value < 2**63:  # most of them
-            properties.append(f'{quoted[:-1]}@odata.type":"Edm.Int64",{quoted}:"{value}"')
-        else:
+            properties.append(f"{_in_quotes(name)}:{'true' if value else 'false'}")
+        elif value is not None:
             kind, text = _to_text(name, value)
-            properties.append(f'{quoted[:-1]}@odata.type":"Edm.{kind}",{quoted}:"{text}"')
+            properties.append(f'{_typed(name, kind)}{text}"')
     return f"{{{','.join(properties)}}}"
+
+
+@cache  # there are few columns, and many rows
+def _typed(name: str, kind: str) -> str:
+    """A property of this type up to its value, which ends in a quote."""
+    quoted = _in_quotes(name)
+    return f'{quoted[:-1]}@odata.type":"Edm.{kind}",{quoted}:"'
 
 
 def _to_text(name: str, value: object) -> tuple[str, str]:

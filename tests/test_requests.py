@@ -146,6 +146,23 @@ def test_a_second_rollup_makes_nothing_and_writes_no_rows(
     assert len(written) == 1, "only up to when all has been looked at is written"
 
 
+def test_a_backfill_reads_each_entry_once_and_nothing_of_what_it_has_made(
+    counted_stores: tuple[Stores, Traffic],
+) -> None:
+    stores, traffic = counted_stores
+    for hour in (NIGHT + number * HOUR for number in range(26)):
+        stores.put(NICS[1], hour, blob_of(record(hour, flow(hour - timedelta(seconds=1)), flow(hour))))
+    stores.sweep()
+    traffic.clear()
+    done = stores.rollup()
+    queries = [unquote(request.path) for request in traffic.requests if request.method == "GET"]
+    entries = [path for path in queries if "/flowledger()" in path and "$select" not in path]
+    of_hours = [path for path in entries if "PartitionKey ge 'nsg~" in path]
+    assert (done.hours, done.days) == (26, 2)
+    assert len(of_hours) == done.hours + 1, "and once more those after midnight, for the hour before"
+    assert not [path for path in queries if "/flowcounts()" in path and "RowKey ge 'traffic~" in path]
+
+
 @pytest.mark.parametrize(
     ("nic", "by_turns"),
     [*((nic, False) for nic in NICS), (NICS[0], True)],
