@@ -182,28 +182,22 @@ class Addresses(Texts):
         self._judge()
         return self.canonical[numbers]
 
-    def first_two_numbers(self, numbers: Ints) -> tuple[list[str], Ints]:
-        """How IPv4 addresses begin: the distinct first two of their four numbers (``10.0``), empty for other
-        addresses; and which of these each address has.
-        """
-        words = self._words[0][numbers]
+    def begins(self, numbers: Ints) -> Words:
+        """How IPv4 addresses begin: their first two numbers (``10.0``), in bytes; 0 for other addresses."""
+        words: Words = self._words[0][numbers]
         dots = words ^ _DOTS
         dots = (dots - _ONES) & ~dots & _HIGH_BITS  # the upper bit of each byte that is a dot
         dots &= dots - _ONE
         second = dots & -dots
         words &= (second >> _7) - _ONE
         words[second == 0] = 0
-        firsts, places = np.unique(words, return_inverse=True)
-        return [first.tobytes().rstrip(b"\0").decode() for first in firsts.astype("<u8")], places
+        return words
 
     def _judge(self) -> None:
         """Look at the texts that are new."""
         while (known := len(self.canonical)) < self.size:
-            new = np.arange(known, self.size)
-            self.canonical = np.concatenate([self.canonical, new])
-            words = np.ascontiguousarray(self._words[:, new].T.astype("<u8"))
-            usual = _usual(words.view(np.uint8).reshape(-1, 16)) if len(new) else np.zeros(0, np.bool_)
-            unusual = new[~usual]
+            self.canonical = np.concatenate([self.canonical, np.arange(known, self.size)])
+            unusual = known + np.flatnonzero(~_usual(self._words[:, known : self.size]))
             found = [
                 self._canonical_of(*each)
                 for each in zip(unusual.tolist(), self.written(unusual), strict=True)
@@ -218,9 +212,11 @@ class Addresses(Texts):
         return number if text == written else int(self.numbers_of([text])[0])
 
 
-def _usual(texts: npt.NDArray[np.uint8]) -> Flags:
-    """Which of these (a row each, the length in byte 15) are dotted IPv4 addresses, as usually written."""
-    chars = np.ascontiguousarray(texts[:, :LONGEST_SHORT].T)
+def _usual(words: Words) -> Flags:
+    """Which texts (a column of two words each) are dotted IPv4 addresses, as usually written."""
+    of_each = np.ascontiguousarray(words, "<u8").view(np.uint8).reshape(2, words.shape[1], 8)
+    chars = of_each.transpose(0, 2, 1).reshape(16, words.shape[1])  # a row for each place in the text
+    chars, lengths = chars[:LONGEST_SHORT], chars[LONGEST_SHORT]
     figures = chars - np.uint8(48)
     digits, dots = figures < 10, chars == 46
     many_dots, many_digits = (each.view(np.uint8).sum(axis=0, dtype=np.uint8) for each in (dots, digits))
@@ -228,7 +224,7 @@ def _usual(texts: npt.NDArray[np.uint8]) -> Flags:
     begins[1:] = dots[:-1]
     three = digits[:-2] & digits[1:-1] & digits[2:]
     tens = figures[:-2] * np.uint8(10) + figures[1:-1]
-    bad = (many_dots != 3) | (many_dots + many_digits != texts[:, LONGEST_SHORT]) | dots[-1]
+    bad = (many_dots != 3) | (many_dots + many_digits != lengths) | dots[-1]
     bad |= (begins & ~digits).any(axis=0)
     bad |= (begins[:-1] & (figures[:-1] == 0) & digits[1:]).any(axis=0)  # 01
     bad |= (three & ((tens > 25) | (tens == 25) & (figures[2:] > 5))).any(axis=0)  # 256

@@ -35,8 +35,7 @@ def slots_of(known: Codes, codes: Codes) -> tuple[Ints, Ints, Codes]:
     """
     every = np.concatenate([known, codes])
     firsts = _firsts(every)
-    begins = np.zeros(len(every), np.bool_)
-    begins[firsts] = True
+    begins = firsts == np.arange(len(every))
     slots = (np.cumsum(begins) - 1)[firsts[len(known) :]]
     rows = np.flatnonzero(begins[len(known) :])
     return slots, rows, np.concatenate([known, codes[rows]])

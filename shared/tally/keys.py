@@ -25,7 +25,7 @@ from shared.tally.families import (
     PredicateOfRanges,
 )
 from shared.tally.heavy_hitters import Key
-from shared.tally.key_totals import Codes
+from shared.tally.key_totals import Codes, slots_of
 
 _ADDRESS_BITS, _PORT_BITS = 18, 16
 _ADDRESS, _PORT = (1 << _ADDRESS_BITS) - 1, (1 << _PORT_BITS) - 1
@@ -278,7 +278,8 @@ class Coding:
         known[numbers[known[numbers] < 0]] = _ASKED
         new = np.flatnonzero(known == _ASKED)
         if isinstance(holds, PredicateOfRanges):
-            firsts, places = self._addresses.first_two_numbers(new)
+            places, _, begins = slots_of(new[:0], self._addresses.begins(new).view(np.int64))
+            firsts = [first.decode() for first in begins.astype("<i8").view("S8").tolist()]
             verdicts = [holds.of_all(first) if first else None for first in firsts]
             known[new] = np.array([_UNKNOWN if each is None else each for each in verdicts], np.int8)[places]
             new = new[known[new] < 0]

@@ -14,7 +14,7 @@ from tools.bench.answering import answers
 from tools.bench.backlog import backlog
 from tools.bench.counting import bulk, floods, packing, restarts, small, windows
 from tools.bench.estate import Size, estate
-from tools.bench.hosting import at_once, instance
+from tools.bench.hosting import at_once, instance, messages
 from tools.bench.logs import BUSY, FLOODED
 from tools.bench.measuring import Row, table
 from tools.bench.memory import memory
@@ -38,6 +38,7 @@ SECTIONS: dict[str, Section] = {
     "transactions": lambda given: transactions(2 * given.rounds),
     "at-once": lambda given: at_once(given.rounds, given.away / 1000),
     "instance": lambda given: instance(max(given.megabytes)),
+    "messages": lambda given: messages(max(1, given.rounds // 2)),
     "processes": lambda given: processes(given.rounds, given.tuples, min(200, given.nics)),
     "backlog": lambda given: backlog(given.rounds, min(10, given.nics)),
     "rollup": lambda given: rolling(given.rounds, given.hours, given.tuples),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -20,15 +20,18 @@ from uuid import uuid4
 
 from azure.storage.blob import BlobBlock
 
-from tests.worker import Worker, worker
+from shared.tables import TABLES
+from tests.worker import Worker, put_all, queue_of_work, worker
 from tools.azurite import Azurite
 from tools.bench.measuring import WALL, Row, ratios
 from tools.bench.storing import MINUTE, SMALL_MINUTE, Growing, Host, cpu_seconds, emulator, this_hour
 from tools.network_watcher import CLOSER, OPENER, VNET_CONTAINER, Nic, hour_of, whole_blob
 
 AT_ONCE = (1, 2, 4, 8, 16)
+MESSAGES_AT_ONCE = (1, 2, 3, 4, 8)
 _BLOBS = 32
 _LARGE_TUPLES = 2500
+_EVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 # Storage that is some way off
@@ -184,8 +187,55 @@ def instance(megabytes: int = 100) -> Iterator[Row]:
         for number in range(8):
             _put(at, hour, number, megabytes, _LARGE_TUPLES)
         with _instance(storage.connection_string) as running:
-            assert running.invoke_timer("sweep").succeeded
+            _sweep(storage, running, 1)
             yield _row(f"a sweep over 8 blobs of {megabytes} MB, and 8 of 1.2 MB", running)
+
+
+def messages(rounds: int, flow_logs: int = 8, hours: int = 20) -> Iterator[Row]:
+    """The most memory of the worker process, and how fast it is, with so many messages of the queue at once,
+    each of a flow log of which hours of 1.2 MB wait to be counted.
+    """
+    last = this_hour() - timedelta(hours=2)
+    seconds: dict[int, list[float]] = {number: [] for number in MESSAGES_AT_ONCE}
+    most: dict[int, float] = {}
+    with emulator() as (storage, at):
+        for number in range(flow_logs):
+            for hour in range(hours):
+                _put(at, last - timedelta(hours=hour), number, 0, MINUTE, f"bench-{number}")
+        for turn in range(rounds):
+            for at_once in MESSAGES_AT_ONCE if turn % 2 else MESSAGES_AT_ONCE[::-1]:
+                for name in TABLES:
+                    at.tables.service.delete_table(name)
+                at.tables.create()
+                with _instance(storage.connection_string) as running:
+                    began = WALL()
+                    _sweep(storage, running, at_once)
+                    seconds[at_once].append(WALL() - began)
+                    most[at_once] = max(most.get(at_once, 0), _most_memory(running))
+                counted = sum(
+                    1 for scope in at.ledger.scopes() for _ in at.ledger.entries(scope, _EVER, last)
+                )
+                assert counted == flow_logs * hours, counted
+    for at_once, taken in seconds.items():
+        yield Row(
+            *("messages", f"{at_once} at once", "× as fast as one by one"),
+            ratios(seconds[MESSAGES_AT_ONCE[0]], taken),
+            aside={"MB": most[at_once], "seconds": median(taken)},
+        )
+
+
+def _sweep(storage: Azurite, running: Worker, at_once: int) -> None:
+    """Let the timer hand out sweeps, and so many messages at a time be worked on until none is left."""
+
+    def work(_: int) -> None:
+        while message := queue.take():
+            put_all(queue, running.invoke_queue("work", message))
+            queue.delete(message)
+
+    with queue_of_work(storage.connection_string) as queue, ThreadPoolExecutor(at_once) as pool:
+        put_all(queue, running.invoke_timer("sweep"))
+        for _ in pool.map(work, range(at_once)):
+            pass
 
 
 def _row(what: str, running: Worker) -> Row:
@@ -205,9 +255,9 @@ def _hour(when: datetime, tuples: int) -> bytes:
     return whole_blob(minutes)[0][len(OPENER) : -len(CLOSER)]
 
 
-def _put(at: Host, when: datetime, number: int, megabytes: int, tuples: int) -> str:
+def _put(at: Host, when: datetime, number: int, megabytes: int, tuples: int, flow_log: str = "bench") -> str:
     """Write a blob of an hour's records, as often as makes so many megabytes, or once."""
-    nic, body = Nic("vnet-v4", f"000D3B{number:06X}", "bench"), _hour(when, tuples)
+    nic, body = Nic("vnet-v4", f"000D3B{number:06X}", flow_log), _hour(when, tuples)
     blob = at.flow_logs.service.get_blob_client(nic.container, nic.blob_name(when))
     parts = [OPENER, body, *[b"," + body] * max(0, round(megabytes * 1e6 / len(body)) - 1), CLOSER]
     blocks = [BlobBlock(uuid4().hex) for _ in parts]
