@@ -230,8 +230,9 @@ class Entries:
         return self._read[hour]
 
     def forget(self, made: datetime) -> None:
-        """Forget what is needed no more, now that this hour is made."""
-        self._read.pop(made - HOUR, None)
+        """Forget what is needed no more, now that this hour is made, and later ones will be."""
+        for hour in [each for each in self._read if each < made]:
+            del self._read[hour]
 
     def _load(self, hour: datetime, shares: set[datetime]) -> _OfHour:
         column = "" if hour in shares else "TuplesAfter" if max(shares) > hour else "TuplesBefore"
