@@ -359,11 +359,15 @@ def _stretches(
 
 
 def _log_rejects(before: Entry, after: Entry) -> None:
-    """Say what an update has rejected, if anything."""
+    """Say what an update has rejected, if a reason is new in this blob: where a log's format has changed,
+    each update rejects something.
+    """
     if before.rejects == after.rejects:
         return
     was, now = before.reject_counts(), after.reject_counts()
-    reasons = [reason.value for reason, each in now.by_reason.items() if was.by_reason.get(reason) != each]
+    reasons = [reason.value for reason in now.by_reason if reason not in was.by_reason]
+    if not reasons:
+        return
     log.warning(
         "%s: %d tuples rejected and %d bytes garbled from byte %d to %d: %s",
         *(after.blob_name, now.tuples - was.tuples, now.garbled_bytes - was.garbled_bytes),

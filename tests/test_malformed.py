@@ -176,6 +176,18 @@ def test_a_warning_names_the_blob_and_the_reason(stores: Stores, caplog: pytest.
     )
 
 
+def test_each_reason_is_warned_of_once_in_a_blob(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a log's format has changed, each update rejects something. It is counted, not said each time."""
+    parts = [record(NIGHT, flow(NIGHT), "?"), record(NIGHT, "?", "?"), b"garbage", record(NIGHT, "?")]
+    with caplog.at_level(logging.WARNING):
+        for end in range(1, len(parts) + 1):
+            stores.put(WEB, NIGHT, blob_of(*parts[:end]))
+            stores.sweep()
+    messages = [entry.getMessage() for entry in caplog.records if entry.name.startswith("shared")]
+    assert ["wrong number of fields" in message for message in messages] == [True, False]
+    assert sorted(kept.count for kept in rejects_of(stores).values()) == [1, 4]
+
+
 # Stretches that are no records
 
 CUT_OFF = GOOD[:100]
