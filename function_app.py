@@ -17,7 +17,7 @@ from shared.flowlog.blob_name import CONTAINERS, Kind, parse_blob_name
 from shared.ingest import ingest
 from shared.settings import ingest_function, read_settings
 from shared.stores import open_stores
-from shared.summary import summary
+from shared.summary import Sums, summary
 from shared.work import QUEUE, Dispatcher, HandedOut
 
 Messages = func.Out[List[str]]  # noqa: UP006 -- as above
@@ -30,6 +30,10 @@ stores = open_stores(settings)
 accounts, ledger, counts = stores.accounts, stores.ledger, stores.counts
 
 dispatcher = Dispatcher(stores, settings)
+
+# An estate has tens of millions of updates a month: too many for a line about each.
+line_seconds = 0 if settings.update_lines == "each" else 60
+sums = {each.account: Sums(line_seconds) for each in accounts}
 
 app = func.FunctionApp()
 
@@ -57,7 +61,7 @@ def ingest_when_grown(account: FlowLogs, kind: Kind) -> str:
 
 def ingest_named(name: str, container: str, account: FlowLogs) -> None:
     """Ingest the blob that a trigger names. What is no flow log is passed over: trying again won't help."""
-    with summary("ingested", Blob=name, Account=account.account) as line:
+    with summary("ingested", sums[account.account], Blob=name, Account=account.account) as line:
         try:
             done = ingest(parse_blob_name(name, container), account, ledger)
         except MalformedInput as error:

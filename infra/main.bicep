@@ -61,7 +61,7 @@ param workspaceId string = ''
 @maxValue(730)
 param telemetryRetentionDays int = 30
 
-@description('Gigabytes a day that the workspace that is made takes in at the most; what comes after is lost until the next day. Some 170 interfaces make one gigabyte a day.')
+@description('Gigabytes a day that the workspace that is made takes in at the most; what comes after is lost until the next day.')
 @minValue(1)
 param telemetryDailyCapGb int = 1
 

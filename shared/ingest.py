@@ -44,6 +44,9 @@ UPDATE_BYTES = 64 * 1024 * 1024
 LATE_AFTER = timedelta(hours=3)
 """So long after an hour's end the rollup looks at it by itself; written later, it needs a note."""
 
+DELAYED_AFTER = timedelta(minutes=5)
+"""So long after a blob's update its commit is called delayed."""
+
 HEAD_BYTES = 4096
 """Bytes of a blob's beginning by which it is told from another blob; not more than ``blobs.WINDOW``."""
 
@@ -55,7 +58,8 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Ingested:
     """What one call counted: bytes passed, whole records, tuples counted, tuples rejected; in how many
-    commits, after how many conflicts; ``lag``: from the blob's last update to the commit.
+    commits, after how many conflicts; ``lag``: from the blob's last update to the commit, the longest of
+    several; ``delayed``: how many commits came later than ``DELAYED_AFTER``.
     """
 
     bytes: int = 0
@@ -64,10 +68,12 @@ class Ingested:
     malformed: int = 0
     updates: int = 0
     conflicts: int = 0
+    delayed: int = 0
     lag: timedelta | None = None
 
     def __add__(self, other: "Ingested") -> "Ingested":
-        """Both; the lag is the later one's, if it has any."""
+        """Both together."""
+        lags = [each.lag for each in (self, other) if each.lag is not None]
         return Ingested(
             self.bytes + other.bytes,
             self.records + other.records,
@@ -75,7 +81,8 @@ class Ingested:
             self.malformed + other.malformed,
             self.updates + other.updates,
             self.conflicts + other.conflicts,
-            self.lag if other.lag is None else other.lag,
+            self.delayed + other.delayed,
+            max(lags, default=None),
         )
 
     def row(self) -> dict[str, float | None]:
@@ -87,6 +94,7 @@ class Ingested:
             "Malformed": self.malformed,
             "Updates": self.updates,
             "Conflicts": self.conflicts,
+            "Delayed": self.delayed,
             "LagSeconds": self.lag.total_seconds() if self.lag is not None else None,
         }
 
@@ -156,7 +164,7 @@ def ingest(
             break
     # Not before the blob's end: what is pending in between is no reason to count the next hour afresh.
     if look_ahead:
-        done += replace(_mend_next(blob, entry, flow_logs, ledger), lag=None)
+        done += replace(_mend_next(blob, entry, flow_logs, ledger), delayed=0, lag=None)
     return replace(done, conflicts=conflicts)
 
 
@@ -383,5 +391,6 @@ def _gained(before: Entry, after: Entry, lag: timedelta) -> Ingested:
         after.tuples - before.tuples,
         after.malformed - before.malformed,
         updates=1,
+        delayed=int(lag > DELAYED_AFTER),
         lag=lag,
     )

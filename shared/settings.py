@@ -21,6 +21,9 @@ Mode = Literal["events", "schedule", "polling"]
 host's own polling of the containers, which is for Azurite alone, as that sends no events.
 """
 
+UpdateLines = Literal["sums", "each"]
+"""What the log says of updates that events bring: a line a minute about all of them, or one about each."""
+
 FLOW_LOGS = "FLOW_LOGS"
 """What the names of connections to flow logs begin with."""
 
@@ -54,6 +57,7 @@ class Settings:
     sweep_since: timedelta
     rollup_schedule: str
     keep: timedelta | None
+    update_lines: UpdateLines
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -61,6 +65,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     mode = environment.get("FLOWTALLY_MODE", "events")
     if mode not in get_args(Mode):
         raise BadSettings(f"FLOWTALLY_MODE is {mode!r}; it must be events, schedule or polling")
+    update_lines = environment.get("FLOWTALLY_UPDATE_LINES", "sums")
+    if update_lines not in get_args(UpdateLines):
+        raise BadSettings(f"FLOWTALLY_UPDATE_LINES is {update_lines!r}; it must be sums or each")
     return Settings(
         flow_logs=tuple(_connection(environment, name, "blob") for name in _names_of_flow_logs(environment)),
         results=_connection(environment, "RESULTS", "table"),
@@ -73,6 +80,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         sweep_since=_age(environment, "FLOWTALLY_SWEEP_SINCE", "7d") or timedelta(),
         rollup_schedule=_schedule(environment, "FLOWTALLY_ROLLUP_SCHEDULE", "30 */5 * * * *"),
         keep=_age(environment, "FLOWTALLY_KEEP", ""),
+        update_lines=cast("UpdateLines", update_lines),
     )
 
 

@@ -35,6 +35,7 @@ def test_two_addresses_are_enough() -> None:
         sweep_since=timedelta(days=7),
         rollup_schedule="30 */5 * * * *",
         keep=None,
+        update_lines="sums",
     )
 
 
@@ -51,6 +52,7 @@ def test_every_setting_is_read() -> None:
             "FLOWTALLY_SWEEP_SINCE": "3d",
             "FLOWTALLY_ROLLUP_SCHEDULE": "0 */10 * * * *",
             "FLOWTALLY_KEEP": "400d",
+            "FLOWTALLY_UPDATE_LINES": "each",
             "OTHER": "x",
         }
     )
@@ -62,6 +64,7 @@ def test_every_setting_is_read() -> None:
         timedelta(days=3),
         "0 */10 * * * *",
         timedelta(days=400),
+        "each",
     )
 
 
@@ -159,6 +162,7 @@ def test_a_missing_connection_is_named_with_both_ways_to_give_it(
         ("RESULTS__credential", "x", "managedidentity, or not be set"),
         ("FLOWTALLY_MODE", "Events", "events, schedule or polling"),
         ("FLOWTALLY_MODE", "", "events, schedule or polling"),
+        ("FLOWTALLY_UPDATE_LINES", "all", "sums or each"),
         ("FLOWTALLY_KEEP", "1y", "24h or 7d"),
         ("FLOWTALLY_SWEEP_SINCE", "yesterday", "24h or 7d"),
         ("FLOWTALLY_SWEEP_SINCE", "-1h", "24h or 7d"),

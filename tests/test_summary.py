@@ -1,4 +1,4 @@
-"""One line about each invocation, as the host gets it: JSON behind a word, and true."""
+"""One line about an invocation, or about many updates, as the host gets it: JSON behind a word, and true."""
 
 import json
 import logging
@@ -8,12 +8,14 @@ from contextvars import copy_context
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.connection import count_requests
 from shared.ingest import Ingested, ingest
 from shared.join import Joined
 from shared.rollup import RolledUp
-from shared.summary import summary
+from shared.summary import Sums, summary
 from shared.sweep import Swept
 from shared.work import HandedOut
 from tests.system import NIGHT, Stores, blob_of, flow, record
@@ -34,6 +36,7 @@ def lines_of(running: Worker, done: Invocation) -> dict[str, dict[str, Any]]:
         if brace and said.level != "Warning":
             lines[word] = json.loads("{" + rest)
             assert 0 <= lines[word].pop("Seconds") < 60
+            assert lines[word].pop("Events", 1) == 1
     return lines
 
 
@@ -87,9 +90,9 @@ def test_every_invocation_says_what_it_did_in_how_many_requests(
     size = len(blob_of(record(NIGHT, flow(NIGHT), flow(NIGHT), "?"))) - len("]}")
     assert lines == [
         {"Blob": blob.name, "Account": ACCOUNT, "Bytes": size, "Records": 1, "Tuples": 2, "Malformed": 1}
-        | {"Updates": 1, "Conflicts": 0},
+        | {"Updates": 1, "Conflicts": 0, "Delayed": 0},
         {"Blob": blob.name, "Account": ACCOUNT, "Bytes": 0, "Records": 0, "Tuples": 0, "Malformed": 0}
-        | {"Updates": 0, "Conflicts": 0},
+        | {"Updates": 0, "Conflicts": 0, "Delayed": 0},
     ]
     assert 0 <= lags[0] < 60
     assert lags[1] is None
@@ -109,7 +112,7 @@ def test_the_operators_page_shows_the_lines_as_they_are() -> None:
     shown = (ROOT / "docs/operate.md").read_text().split("```text\n")[1].split("```")[0]
     always = {"Requests", "Seconds"}
     for word, row in (
-        ("ingested", {"Blob": "", "Account": "", **Ingested().row()}),
+        ("ingested", {"Events": 1, "Account": "", **Ingested().row()}),
         ("handed out", HandedOut().row()),
         ("swept", {"Account": "", "Scope": "", **Swept().row()}),
         ("rolled up", {"Scope": "", **RolledUp().row()}),
@@ -120,6 +123,85 @@ def test_the_operators_page_shows_the_lines_as_they_are() -> None:
         names = set(re.findall(r'"(\w+)":', line[1]))
         assert names <= row.keys() | always, word
         assert "…," in line[1] or names == row.keys() | always, word
+
+
+@st.composite
+def updates(draw: st.DrawFn) -> list[tuple[float, dict[str, Any]]]:
+    """What updates say, each some seconds after the one before."""
+    figures = st.integers(0, 10**12)
+    well = st.fixed_dictionaries(
+        {
+            "Blob": st.sampled_from("ab"),
+            "Account": st.just("logs"),
+            "Tuples": figures,
+            "LagSeconds": st.none() | st.floats(0, 1e6),
+            "Seconds": st.integers(0, 100_000).map(lambda milliseconds: milliseconds / 1000),
+        }
+    )
+    badly = st.fixed_dictionaries({"Blob": st.sampled_from("ab"), "Seconds": figures})
+    badly = st.sampled_from(["Error", "PassedOver"]).flatmap(
+        lambda name: badly.map(lambda facts: {**facts, name: "why"})
+    )
+    return draw(st.lists(st.tuples(st.floats(0, 100), well | badly)))
+
+
+@given(updates(), st.sampled_from([0, 60]))
+def test_lines_about_many_updates_add_up_to_what_each_has_said(
+    said: list[tuple[float, dict[str, Any]]], every_seconds: int
+) -> None:
+    sums, now = Sums(every_seconds), 1e-3
+    well: list[tuple[float, dict[str, Any]]] = []
+    since: list[dict[str, Any]] = []
+    for seconds, facts in [*said, (1e9, {**said[0][1], "Tuples": 1})] if said else []:
+        now += seconds
+        line = sums.add(facts, now)
+        if {"Error", "PassedOver"} & facts.keys():
+            assert line == {**facts, "Events": 1}, "by itself, and at once"
+            continue
+        since.append(facts)
+        if line is None:
+            assert now - well[-1][0] < every_seconds
+            continue
+        assert not well or now - well[-1][0] >= every_seconds
+        assert line["Events"] == len(since)
+        assert line["Tuples"] == sum(each["Tuples"] for each in since)
+        assert line["Seconds"] == pytest.approx(sum(each["Seconds"] for each in since))
+        lags = [each["LagSeconds"] for each in since if each["LagSeconds"] is not None]
+        assert line["LagSeconds"] == max(lags, default=None)
+        assert line.get("Blob") == (since[0]["Blob"] if len({each["Blob"] for each in since}) == 1 else None)
+        assert line["Account"] == "logs"
+        well.append((now, dict(line)))
+        since.clear()
+
+
+def test_updates_at_the_same_time_are_added_up_too() -> None:
+    sums = Sums(60)
+    with ThreadPoolExecutor(8) as pool:
+        said = [*pool.map(lambda _: sums.add({"Tuples": 1}, now=1), range(2000)), sums.add({"Tuples": 1}, 61)]
+    lines = [line for line in said if line]
+    assert [line["Events"] for line in lines] == [1, 2000]
+    assert sum(line["Tuples"] for line in lines) == 2001
+
+
+def test_of_many_updates_there_is_one_line_and_one_of_what_fails(
+    counted_stores: tuple[Stores, Traffic], stores: Stores
+) -> None:
+    reached, traffic = counted_stores
+    blobs = [stores.put(nic, NIGHT, blob_of(record(NIGHT, flow(NIGHT)))) for nic in (NIC, OTHER)]
+    with worker({**reached.environment, "FLOWTALLY_UPDATE_LINES": "sums"}) as running:
+        for name in [*[each.name for each in blobs] * 3, "notes.txt"]:
+            assert running.invoke_blob("ingest_nsg", NIC.container, name).succeeded
+        traffic.fault = lambda _: Fault.FORBIDDEN
+        running.invoke_blob("ingest_nsg", NIC.container, blobs[1].name)
+        traffic.fault = None
+    said = [each for each in running.logs if each.message.startswith("ingested {")]
+    lines = [json.loads(each.message.removeprefix("ingested ")) for each in said]
+    assert [(each.level, line["Events"]) for each, line in zip(said, lines, strict=True)] == [
+        *[("Information", 1)] * 2,
+        ("Error", 1),
+    ]
+    assert [line["Blob"] for line in lines] == [blobs[0].name, "notes.txt", blobs[1].name]
+    assert [line.get("Updates") for line in lines] == [1, None, None]
 
 
 def test_every_value_of_host_json_is_justified_on_the_operators_page() -> None:

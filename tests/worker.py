@@ -287,13 +287,14 @@ class Worker:
 
 @contextmanager
 def worker(settings: Mapping[str, str], app: Path = ROOT, packages: Path | None = None) -> Iterator[Worker]:
-    """Run the app in the folder ``app`` with these settings, and no others.
+    """Run the app in the folder ``app`` with these settings, and no others: but unless they say otherwise, it
+    writes a line about each update, so that whoever sends an event can read what came of it.
 
     With ``packages``, a folder that ``pip install --target`` has filled, there are no other packages: no
     virtual environment, nothing that is installed beside Python.
     """
     command = [sys.executable]
-    environment = {"PATH": os.environ["PATH"], **settings}
+    environment = {"PATH": os.environ["PATH"], "FLOWTALLY_UPDATE_LINES": "each", **settings}
     if packages:
         command = [f"{sys.base_prefix}/bin/python3.13", "-S"]
         environment["PYTHONPATH"] = str(packages)
