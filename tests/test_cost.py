@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from tools.cost import __main__ as program
 from tools.cost import page
-from tools.cost.measured import CORES, HOST_REQUESTS
+from tools.cost.measured import CORES, HOST_REQUESTS, LINE_KB
 from tools.cost.model import (
+    DAYS,
     ROUNDS,
     UPDATES,
     Estate,
@@ -20,6 +21,7 @@ from tools.cost.model import (
     host_requests,
     instances,
     traffic_analytics,
+    uncapped_telemetry_gb,
     works,
 )
 from tools.cost.prices import NAMES, Prices
@@ -112,6 +114,24 @@ def test_events_cost_what_the_arithmetic_on_paper_gives() -> None:
     assert sum(each.reads for each in done if each.place != "timer") == 4 * 1000 * UPDATES
     assert next(each.queue for each in done if each.job == "take an event") == pytest.approx(3000 * UPDATES)
     assert traffic_analytics(Estate(1000, 20)) == pytest.approx(1000 * 43_800 * 20e3 / 1e9 * 2.3)
+
+
+@given(st.integers(1, 1000), st.integers(1, 100), st.sampled_from(get_args(Mode)), st.sampled_from([*CORES]))
+def test_up_to_a_thousand_flow_logs_telemetry_is_within_the_daily_cap(
+    flow_logs: int, interfaces_of_each: int, mode: Mode, memory_mb: int
+) -> None:
+    estate = Estate(flow_logs * interfaces_of_each, flow_logs, mode=mode, memory_mb=memory_mb)
+    assert uncapped_telemetry_gb(estate) / DAYS < estate.telemetry_cap_gb
+    assert uncapped_telemetry_gb(Estate(1000, 20, mode=mode, memory_mb=memory_mb)) / DAYS < 0.02
+
+
+def test_updates_that_go_well_have_a_line_a_minute_of_an_instance_at_the_most() -> None:
+    few, some, many = (Estate(interfaces, 1, mode="events", memory_mb=512) for interfaces in (1, 100, 10_000))
+    of_flow_log = uncapped_telemetry_gb(few) - UPDATES * LINE_KB / 1e6
+    assert instances(some).blob == 1
+    assert uncapped_telemetry_gb(some) - of_flow_log == pytest.approx(UPDATES * LINE_KB / 1e6)
+    lines = UPDATES * instances(many).blob * LINE_KB / 1e6
+    assert uncapped_telemetry_gb(many) - of_flow_log == pytest.approx(lines)
 
 
 def test_the_hosts_requests_are_what_was_measured_and_lie_between() -> None:

@@ -136,7 +136,10 @@ LEDGER_KB_A_KB = 1.65
 """An entry at its hour's end. *Measured*: 38 kB at 20 kB a minute, 8.6 at 2."""
 SCOPE_GB = 0.35
 """Counts and rows of a scope whose lists are full, a month. *Reckoned* by the sizes that Azure documents."""
-TELEMETRY_KB = 4.0
-"""An update's or a rollup's. *Assumed*."""
-TELEMETRY_SWEEP_KB = 6.0
-"""A flow log's sweep and its rollup. *Assumed*."""
+LINE_KB = 1.5
+"""A line in Application Insights: its text is 0.15 to 0.5 kB, the rest are its columns. *Assumed*. Which
+lines there are is *counted*: tests/test_summary.py. That what goes well leaves no request is documented:
+https://learn.microsoft.com/azure/azure-functions/configure-monitoring
+"""
+UPDATE_LINES_AN_HOUR = 60
+"""About updates that events bring: of an instance and account, at the most. *Counted*."""

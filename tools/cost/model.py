@@ -56,7 +56,7 @@ class Work:
     """What one kind of job does in a month, all together.
 
     ``cpu`` is in seconds of one core; for ``waits`` more seconds an instance has nothing else to do.
-    ``telemetry_kb`` is an execution's.
+    ``lines`` are an execution's, in the log.
     """
 
     job: str
@@ -64,7 +64,7 @@ class Work:
     executions: float = 0
     cpu: float = 0
     waits: float = 0
-    telemetry_kb: float = m.TELEMETRY_KB
+    lines: float = 1
     reads: float = 0
     listings: float = 0
     table: float = 0
@@ -89,7 +89,7 @@ def _scheduled(estate: Estate) -> Iterator[Work]:
         "queue trigger",
         executions=sweeps,
         cpu=sweeps * m.MESSAGE_MS / 1000,
-        telemetry_kb=m.TELEMETRY_SWEEP_KB,
+        lines=2,
         table=sweeps * (m.WORK_ROW_REQUESTS + _pages(estate, m.ROWS_AT_ONCE, hours=2)),
         queue=2 * sweeps,
     )
@@ -125,6 +125,7 @@ def _by_events(estate: Estate) -> Iterator[Work]:
         "count an update",
         "blob trigger",
         executions=updates,
+        lines=0,
         cpu=updates * (m.EVENT_MS + update_ms(estate.kilobytes, estate.kilobytes)) / 1000,
         reads=updates * m.UPDATE_READS,
         table=updates * m.UPDATE_TABLE_REQUESTS + HOURS * estate.interfaces * m.NEW_ENTRY_REQUESTS,
@@ -136,6 +137,7 @@ def _by_events(estate: Estate) -> Iterator[Work]:
         "sweep a flow log's last 24 hours",
         "queue trigger",
         executions=sweeps,
+        lines=2,
         cpu=sweeps * (m.MESSAGE_MS + m.ROLLUP_IDLE_MS + m.LISTINGS_OF_24_HOURS * m.LISTING_MS) / 1000
         + 2 * HOURS * 24 * estate.interfaces * m.ENTRY_MS / 1000,
         listings=sweeps * m.LISTINGS_OF_24_HOURS,
@@ -177,6 +179,7 @@ def _daily(estate: Estate) -> Iterator[Work]:
         "look at a flow log's last days, and delete what is too old",
         "queue trigger",
         executions=2 * looks,
+        lines=1.5,
         cpu=looks * (2 * m.MESSAGE_MS + m.LISTINGS_A_DAY * m.LISTING_MS) / 1000
         + DAYS * 168 * estate.interfaces * m.ENTRY_MS / 1000,
         listings=looks * m.LISTINGS_A_DAY * _pages(estate, m.LISTED_AT_ONCE, hours=24),
@@ -375,8 +378,12 @@ def telemetry_gb(estate: Estate) -> float:
 
 
 def uncapped_telemetry_gb(estate: Estate) -> float:
-    """Telemetry a month, in 10⁹ bytes, if there were no cap."""
-    return sum(each.executions * each.telemetry_kb for each in works(estate)) / 1e6
+    """Telemetry a month, in 10⁹ bytes, if there were no cap, and if all goes well."""
+    lines = sum(each.executions * each.lines for each in works(estate))
+    if estate.mode == "events":
+        about_updates = HOURS * m.UPDATE_LINES_AN_HOUR * instances(estate).blob * estate.accounts
+        lines += min(estate.interfaces * UPDATES, about_updates)
+    return lines * m.LINE_KB / 1e6
 
 
 def traffic_analytics(estate: Estate, every_minutes: Literal[60, 10] = 60) -> float:
