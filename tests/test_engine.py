@@ -711,3 +711,12 @@ def test_texts_have_one_number_each(batches: list[list[bytes]]) -> None:
         assert numbered.written(numbers) == cut_off
         for text, number in zip(cut_off, numbers.tolist(), strict=True):
             assert known.setdefault(text, number) == number
+
+
+@pytest.mark.timeout(60)  # if each were searched for among all others: minutes
+def test_texts_can_not_be_made_to_have_one_place() -> None:
+    """They would have one if the secret were 0, by the numbers that texts are mixed with."""
+    mix, mix_high, length = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 8 << 56
+    unmixed = (place * pow(mix, -1, 2**64) ^ length * mix_high for place in range(100_000))
+    texts = [(each % 2**64).to_bytes(8, "little") for each in unmixed]
+    assert sorted(Texts().numbers_of(texts).tolist()) == [*range(len(texts))]

@@ -4,7 +4,12 @@ A text of at most 15 bytes is two words of eight bytes, the second one ending in
 are the same if, and only if, their words are. The numbers stand in an open hash table which is searched for
 a whole column at a time. A longer text, mostly an IPv6 address, is its first 15 bytes and its rest: both have
 numbers in a table of their own, and these two numbers stand for it.
+
+Who sends packets may choose the addresses that a log shows. If he knew where texts have their places, he
+could have many begin at one, and the search would take a step for each. So places depend on a secret.
 """
+
+from os import urandom
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +36,7 @@ PADDING = 24
 _NOTHING = np.uint64(2**64 - 1)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _MIX_HIGH = np.uint64(0xC2B2AE3D27D4EB4F)
+_SECRET = np.uint64(int.from_bytes(urandom(8)))
 _56 = np.uint64(56)
 _LONG = np.uint64(255 << 56)  # in place of a length
 _PART_BITS = 28
@@ -118,7 +124,12 @@ class Texts:
 
     def _hash(self, low: Words, high: Words) -> Ints:
         bits = len(self._slots).bit_length() - 1
-        return (((high * _MIX_HIGH) ^ low) * _MIX >> np.uint64(64 - bits)).astype(np.int64)
+        mixed = high ^ _SECRET
+        mixed *= _MIX_HIGH
+        mixed ^= low
+        mixed *= _MIX
+        mixed >>= np.uint64(64 - bits)
+        return mixed.view(np.int64)
 
     def _find_or_add(self, low: Words, high: Words) -> Ints:
         """Search place by place; who finds an empty place claims it, and if it got it, stays there."""
