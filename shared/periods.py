@@ -37,7 +37,8 @@ hour is made once more. A day of theirs is made of their own hours.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -197,8 +198,8 @@ class JustStored:
 @dataclass(slots=True)
 class _OfHour:
     """What a scope's entries of an hour's blobs count, by the hour that it is counted in; the entries,
-    without what is packed in them; their health and rejects. ``now``: the storage service's clock when they
-    had been read.
+    without what is packed in them; if that hour is one of those, their health and rejects. ``now``: the
+    storage service's clock when they had been read.
     """
 
     shares: dict[datetime, HourCounts]
@@ -213,21 +214,21 @@ class Entries:
     """A scope's entries, read hour by hour. Those of the ``whole`` hours, which are made one after another,
     are read once, for the neighbours, too, in whose hours they have a share.
 
-    To be used only for hours of which nothing is there: no ETag may have been learnt after reading.
+    To be used only for hours of which nothing is there: no ETag may have been learnt after reading. Where
+    they can't be read as a whole, each hour is made of those that have a share in it.
     """
 
     ledger: Ledger
     scope: str
-    whole: Collection[datetime] = ()
+    whole: set[datetime] = field(default_factory=set)
     _read: dict[datetime, _OfHour] = field(default_factory=dict)
 
     def of(self, hour: datetime, share: datetime) -> _OfHour:
         """What the entries of an hour's blobs count in the hour ``share``, or in others as well."""
-        if hour not in self.whole:
-            return self._load(hour, {share})
-        if hour not in self._read:
-            self._read[hour] = self._load(hour, {hour - HOUR, hour, hour + HOUR})
-        return self._read[hour]
+        if hour in self.whole and hour not in self._read:
+            with suppress(MalformedInput):  # it may be in one that has nothing to do with this share
+                self._read[hour] = self._load(hour, {hour - HOUR, hour, hour + HOUR})
+        return self._read.get(hour) or self._load(hour, {share})
 
     def forget(self, made: datetime) -> None:
         """Forget what is needed no more, now that this hour is made, and later ones will be."""
@@ -249,8 +250,9 @@ class Entries:
             for share, counts in each.entry.counts().hours(each.hour):
                 if share in shares:
                     counted.setdefault(share, HourCounts(keys=_MERGED_KEYS)).merge(counts)
-            health += _health(each)
-            add_rejects(rejects, rejects_of_blob(each.entry.reject_counts()))
+            if hour in shares:
+                health += _health(each)
+                add_rejects(rejects, rejects_of_blob(each.entry.reject_counts()))
             posted.append(replace(each, entry=replace(each.entry, packed=b"", rejects=b"", restarts=b"")))
         return _OfHour(counted, posted, health, rejects, self.ledger.server_time())
 

@@ -433,16 +433,18 @@ class _Window:
 
         Not those that have a part that can't be read, nor their day: it would be wrong without it.
         """
-        due, whole = [], True
+        jobs, whole = [], True
+        read = Entries(self.maker.ledger, scope)
         for each in hours:
             hour, period = each.hour, hour_period(each.hour)
             self.checked.add((scope, hour))
             if each.blocked:
                 whole = False
             elif self._is_due(scope, period, self.maker.fingerprint_of_hour(hour, each.near)):
-                due.append((each, self.fingerprints.get((scope, period), "")))
-        read = Entries(self.maker.ledger, scope, {each.hour for each, learnt in due if not learnt})
-        jobs = [self.maker.hour(scope, each.hour, each.near, learnt, read) for each, learnt in due]
+                learnt = self.fingerprints.get((scope, period), "")
+                if not learnt:
+                    read.whole.add(hour)
+                jobs.append(self.maker.hour(scope, hour, each.near, learnt, read))
         made = self._make(scope, jobs, done)
         done.hours += made
         if self.maker.again:  # a day stays as it is if something that it was made of is gone

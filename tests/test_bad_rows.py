@@ -31,6 +31,7 @@ from tests.system import (
     assert_views_are_right,
     blob_of,
     flow,
+    named_rows,
     record,
     rows_of,
 )
@@ -38,6 +39,7 @@ from tools.azurite import ACCOUNT
 from tools.network_watcher import Nic
 
 WEB, DATA = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
+WEB2 = Nic("nsg-v2", "000D3A000009", "nsg-web")
 SCOPE = "nsg~00000000-0000-0000-0000-000000000001~rg-demo~nsg-web"
 OTHER = SCOPE.replace("web", "data")
 ENTRY = f"{SCOPE}~2026103123~{WEB.mac}"
@@ -132,6 +134,27 @@ def test_an_edited_entry_is_refused_and_others_go_on(
     rolled_up.sweep()
     rolled_up.rollup(NIGHT)
     assert_views_are_right(rolled_up, FEW_VIEWS)
+
+
+@pytest.mark.usefixtures("few_views")
+@pytest.mark.parametrize(
+    ("nic", "change"),
+    [
+        pytest.param(WEB2, {"Counts00": b"?"}, id="the counts of one without a share"),
+        pytest.param(WEB, {"Rejects": b"?"}, id="the rejects of one with a share"),
+    ],
+)
+def test_a_backfill_makes_the_hours_beside_a_damaged_entry(stores: Stores, nic: Nic, change: Change) -> None:
+    stores.put(WEB, NIGHT - HOUR, blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR))))
+    stores.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT - HOUR / 60), flow(NIGHT))))
+    stores.put(WEB2, NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
+    stores.sweep()
+    edit(stores, "flowledger", f"{SCOPE}~2026103123~{nic.mac}", ACCOUNT, change)
+
+    done = rollup(stores.ledger, stores.counts, stores.views)
+
+    assert {name for name, _ in done.failed} == {f"{SCOPE}~2026103123"}
+    assert [row["Tuples"] for row in named_rows(stores, "nics")] == [2]
 
 
 # Rows by hand

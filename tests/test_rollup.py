@@ -1,6 +1,7 @@
 """The views say what the ledger says: whatever came late, changed, or died on the way."""
 
-from collections.abc import Iterator
+import gc
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -13,7 +14,8 @@ from shared.blobs import FlowLogs
 from shared.counts.index import Period, day_period, hour_period
 from shared.errors import Conflict
 from shared.ingest import ingest
-from shared.ledger.store import LATE
+from shared.ledger.store import LATE, Posted
+from shared.periods import Job, PeriodMaker
 from shared.rollup import rollup
 from shared.settings import Connection
 from shared.sweep import sweep
@@ -74,6 +76,29 @@ def test_hours_of_weeks_ago_reach_the_views_once_they_are_backfilled(stores: Sto
         stores.sweep(hour, hour)
     assert stores.rollup().hours == 2, "what came late: the recent hour is as it was"
     assert_views_are_right(stores)
+
+
+@pytest.mark.usefixtures("few_views")
+def test_a_backfill_has_the_entries_of_few_hours_in_memory(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day of a network with thousands of interfaces has a hundred thousand."""
+    kept = []
+    make = PeriodMaker.make
+
+    def count(self: PeriodMaker, scope: str, jobs: Sequence[Job]) -> Iterator[Any]:
+        gc.collect()
+        kept.append((len(jobs), sum(isinstance(each, Posted) for each in gc.get_objects())))
+        return make(self, scope, jobs)
+
+    for hours in range(10):
+        when = NIGHT - hours * HOUR
+        stores.put(WEB, when, blob_of(minute(when, 443)))
+    stores.sweep()
+    monkeypatch.setattr(PeriodMaker, "make", count)
+    assert stores.rollup().hours == 10
+    assert max(hours for hours, _ in kept) == 10
+    assert max(entries for _, entries in kept) <= 3
 
 
 def test_an_old_hour_that_grows_once_more_is_made_once_more(stores: Stores, other_host: Stores) -> None:
