@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from shared import cli
 from shared.views.questions import VIEWS
 from tests.shown import Shown, shown
-from tests.system import FEW_VIEWS, Call, Stores, create_all, forget_all, host
+from tests.system import FEW_VIEWS, FEWEST_VIEWS, Call, Stores, create_all, forget_all, host
 from tools.azurite import Azurite, azurite
 from tools.proxy import Traffic, forwarded
 
@@ -43,6 +43,12 @@ def stores(storage: Azurite) -> Iterator[Stores]:
 def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a rollup in this process make few views."""
     monkeypatch.setattr("shared.periods.VIEWS", {name: VIEWS[name] for name in FEW_VIEWS})
+
+
+@pytest.fixture
+def fewest_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a rollup in this process make one view of each kind."""
+    monkeypatch.setattr("shared.periods.VIEWS", {name: VIEWS[name] for name in FEWEST_VIEWS})
 
 
 @pytest.fixture

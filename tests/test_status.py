@@ -165,14 +165,14 @@ def test_a_day_was_complete_also_when_its_blobs_are_gone(stores: Stores, call: C
     blobs = ((WEB, NIGHT), (DATA, NIGHT), (WEB, NIGHT - 5 * HOUR))
     for nic, of in blobs:
         stores.put(nic, of, one_record(of))
-    stores.sweep()
+    stores.sweep(DAY)
     stores.rollup()
     complete = {"nsg-web 18": "complete", "nsg-web 23": "complete", "nsg-data 23": "complete"}
     day, hour = f"{NIGHT:%Y-%m-%d}", f"{NIGHT:%Y-%m-%dT%H}"
     assert at(call, day)[::2] == (0, complete)
     for nic, of in blobs:
         stores.flow_logs.service.get_blob_client(nic.container, nic.blob_name(of)).delete_blob()
-    stores.sweep()
+    stores.sweep(DAY)
     code, said, states = at(call, day)
     assert (code, states, said["said"]) == (0, complete, [f"{day}: complete"])
     assert said["rows"][0]["Listed"] == said["rows"][0]["Blobs"] == said["rows"][0]["Tuples"] == 1
@@ -230,11 +230,11 @@ def test_an_hour_that_is_not_over_is_not_complete(stores: Stores, call: Call) ->
 
 def test_that_an_hour_was_looked_at_is_said_once(stores: Stores) -> None:
     stores.put(WEB, NIGHT, one_record())
-    stores.sweep()
+    stores.sweep(DAY)
     found = stores.counts.findings(DAY, NIGHT + HOUR)
     assert {DAY, NIGHT, NIGHT + HOUR} <= {key.hour for key in found if key.scope}, "also without a blob"
     assert {DAY, NIGHT, NIGHT + HOUR} <= {key.hour for key in found if not key.scope}
-    stores.sweep()
+    stores.sweep(DAY)
     assert stores.counts.findings(DAY, NIGHT + HOUR) == found
 
 

@@ -177,7 +177,7 @@ def test_names_that_are_no_flow_logs_are_reported_and_the_others_done(stores: St
         for name in names:
             stores.flow_logs.service.get_blob_client(container, name).upload_blob(b"{}")
     stores.put(WEB, NIGHT, one_record())
-    swept = stores.sweep()
+    swept = stores.sweep(NIGHT.replace(hour=0))
     assert sorted(swept.strangers) == sorted(name for names in strangers.values() for name in names)
     assert (swept.listed, swept.ingested) == (1, 1)
 
