@@ -46,7 +46,13 @@ def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def fewest_views(monkeypatch: pytest.MonkeyPatch) -> None:
+def all_views(few_views: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 -- it comes after it
+    """Let a rollup in this process make all views, though others of the same module make few."""
+    monkeypatch.setattr("shared.periods.VIEWS", VIEWS)
+
+
+@pytest.fixture
+def fewest_views(few_views: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 -- it comes after it
     """Let a rollup in this process make one view of each kind."""
     monkeypatch.setattr("shared.periods.VIEWS", {name: VIEWS[name] for name in FEWEST_VIEWS})
 

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ from azure.core.exceptions import ResourceExistsError
 from azure.data.tables import EntityProperty
 from click.testing import Result
 
+from shared import periods
 from shared.blobs import FlowLogs
 from shared.counts.index import read_partition
 from shared.counts.store import Counts
@@ -35,7 +36,6 @@ from shared.tally.blob_counter import BlobCounter
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import add_to, to_columns, to_figures
 from shared.tally.packing import pack, pack_within, unpack
-from shared.views.questions import VIEWS
 from shared.views.store import Views
 from tests import naive
 from tools.azurite import ACCOUNT
@@ -286,11 +286,11 @@ def assert_views_say(stats: Rows, truth: naive.Count, *, exact: bool = True) -> 
     they may have missed, and rows + rest are the total all the same.
     """
     counted = [row for key, row in sorted(stats.items()) if row["View"] not in ("health", "rejects")]
-    periods = {period: [*rows] for period, rows in groupby(counted, key=_period)}
-    with_tuples = {period for period, rows in periods.items() if any(row["Tuples"] for row in rows)}
+    by_period = {period: [*rows] for period, rows in groupby(counted, key=_period)}
+    with_tuples = {period for period, rows in by_period.items() if any(row["Tuples"] for row in rows)}
     assert with_tuples == truth.rows.keys()
     for period, keys in truth.rows.items():
-        rows = periods.get(period, [])
+        rows = by_period.get(period, [])
         rows = [row for row in rows if says_anything(row) or row.get("IsRest")]
         shown = {_key(row): row for row in rows if not row.get("IsRest")}
         assert len(shown) + len([row for row in rows if row.get("IsRest")]) == len(rows), period
@@ -309,12 +309,13 @@ def assert_views_say(stats: Rows, truth: naive.Count, *, exact: bool = True) -> 
     assert_health_says(stats, truth)
 
 
-def assert_views_are_right(stores: Stores, views: Container[str] = VIEWS) -> None:
-    """The views say what a naive count of all blobs says; or those of them that are made."""
-    truth = naive.count(stores.blobs())
+def assert_views_are_right(stores: Stores) -> None:
+    """The views that a rollup in this process makes say what a naive count of all blobs says."""
+    blobs, views = stores.blobs(), vars(periods)["VIEWS"]
+    truth = naive.count(blobs)
     truth.rows = {period: keys for period, keys in truth.rows.items() if period[1] in views}
     made = results(stores)
-    assert_all_say(made.counts, naive.count(stores.blobs()), stores.tables.server_time())
+    assert_all_say(made.counts, naive.count(blobs), stores.tables.server_time())
     leave_out_open_periods(truth, stores.tables.server_time())
     assert_views_say(made.stats, truth)
 

@@ -22,7 +22,6 @@ from shared.views.rows import ViewRow
 from shared.views.store import There, Views
 from shared.workers import work_on
 from tests.system import (
-    FEW_VIEWS,
     HOUR,
     MARKER,
     NIGHT,
@@ -133,7 +132,7 @@ def test_an_edited_entry_is_refused_and_others_go_on(
     rolled_up.tables.table("flowledger").delete_entity(ENTRY, ACCOUNT)
     rolled_up.sweep()
     rolled_up.rollup(NIGHT)
-    assert_views_are_right(rolled_up, FEW_VIEWS)
+    assert_views_are_right(rolled_up)
 
 
 @pytest.mark.usefixtures("few_views")
@@ -198,7 +197,7 @@ def test_a_row_by_hand_in_the_ledger_holds_up_nothing(
     if blocked:
         rolled_up.tables.table("flowledger").delete_entity(*key)
         rolled_up.rollup(NIGHT)
-    assert_views_are_right(rolled_up, FEW_VIEWS)
+    assert_views_are_right(rolled_up)
 
 
 # What the rollup keeps for itself
@@ -253,7 +252,7 @@ def roll_up_after_an_edit(stores: Stores, call: Call, partition: str, row: str, 
 
 
 def assert_right_and_at_rest(stores: Stores) -> None:
-    assert_views_are_right(stores, FEW_VIEWS)
+    assert_views_are_right(stores)
     done = stores.rollup(NIGHT - HOUR)
     assert (done.hours, done.days, done.rows) == (0, 0, 0)
 
@@ -533,4 +532,4 @@ def test_an_unexpected_exception_in_a_scope_leaves_the_others(
         (f"{SCOPE}~2026103123", "unexpected ZeroDivisionError:")
     ]
     rolled_up.rollup(NIGHT - HOUR)
-    assert_views_are_right(rolled_up, FEW_VIEWS)
+    assert_views_are_right(rolled_up)

@@ -35,7 +35,6 @@ from shared.rollup import rollup
 from shared.sweep import sweep
 from tests import naive
 from tests.system import (
-    FEW_VIEWS,
     HOUR,
     NIGHT,
     NOISE,
@@ -402,11 +401,11 @@ def roll_up_with_a_fault(stage: Stage, fault: Fault, pattern: str, *, again: boo
         allowed = {Unavailable, Conflict} if all(each.writes for each in met) else {Unavailable}
         assert {type(error) for _, error in failed} <= allowed
         if not failed:
-            assert_views_are_right(stage.quiet, FEW_VIEWS)
+            assert_views_are_right(stage.quiet)
     assert met
     stage.traffic.fault = None
     assert rollup(at.ledger, at.counts, at.views, again=again).failed == []
-    assert_views_are_right(stage.quiet, FEW_VIEWS)
+    assert_views_are_right(stage.quiet)
 
 
 @met_by_turns(QUERIES)
@@ -506,7 +505,7 @@ def test_any_writing_of_a_rollup_may_be_done_and_its_answer_lost(stage: Stage) -
         stage.traffic.fault = None
         if losing.left >= 0:
             break
-        assert_views_are_right(stage.quiet, FEW_VIEWS)
+        assert_views_are_right(stage.quiet)
     assert number > 15
 
 

@@ -25,7 +25,6 @@ from shared.times import floor_hour
 from shared.views.questions import VIEWS
 from tests import naive
 from tests.system import (
-    FEW_VIEWS,
     HOUR,
     NIGHT,
     Killed,
@@ -46,6 +45,8 @@ from tools.network_watcher import VNET_CONTAINER, Nic, demo_nics
 WEB, DATA = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
 SCOPE = "nsg~00000000-0000-0000-0000-000000000001~rg-demo~nsg-web"
 SECOND = timedelta(seconds=1)
+
+pytestmark = pytest.mark.usefixtures("few_views")
 
 
 def minute(when: datetime, *ports: int) -> bytes:
@@ -202,13 +203,11 @@ def test_rollup_after_a_long_pause_looks_at_all_that_was_counted_meanwhile(
 ) -> None:
     """Hours that were counted in time need no note; the pause itself says how far to look back."""
     monkeypatch.setattr("shared.ingest.LATE_AFTER", timedelta(days=10_000))  # counted in time, back then
-    stores.put(WEB, NIGHT - 48 * HOUR, blob_of(minute(NIGHT - 48 * HOUR, 443)))
-    stores.sweep(NIGHT - 49 * HOUR)
+    stores.count(WEB, NIGHT - 48 * HOUR, blob_of(minute(NIGHT - 48 * HOUR, 443)))
     stores.rollup()
     stores.rolled_up_at(NIGHT)
     for hour in (NIGHT, NIGHT + HOUR, NIGHT + 20 * HOUR):
-        stores.put(WEB, hour, blob_of(minute(hour, 443)))
-    stores.sweep()
+        stores.count(WEB, hour, blob_of(minute(hour, 443)))
     assert stores.ledger.late_notes()[0] == []
     stores.rollup()
     assert_views_are_right(stores)
@@ -268,6 +267,7 @@ def test_an_hour_is_at_rest_while_its_neighbour_grows(stores: Stores) -> None:
 # Today
 
 
+@pytest.mark.usefixtures("all_views")
 def test_lists_are_written_when_an_hour_is_over_and_days_are_made_when_they_are(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +367,7 @@ def test_a_log_that_moves_to_another_account_within_the_hour_is_counted_whole(
 # Rows that have to go
 
 
+@pytest.mark.usefixtures("all_views")
 def test_stale_rows_go_when_a_blob_is_rewritten_with_fewer_keys(stores: Stores) -> None:
     stores.put(WEB, NIGHT, blob_of(*(minute(NIGHT + number * SECOND, *range(50)) for number in range(3))))
     stores.sweep()
@@ -404,10 +405,11 @@ def test_nothing_but_zeros_is_left_of_an_hour_whose_blob_is_emptied(stores: Stor
 # Dying, and not being alone
 
 
+@pytest.mark.usefixtures("fewest_views")
 def test_a_rollup_that_dies_at_any_write_is_made_good_by_the_next_one(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each time with new data, and a write later than before, until it is through.
+    """Each time with new data, and a write later than before, until it is through. All views are below.
 
     Nothing is made once more for having been made just now, and notes are dropped at once: the hard case.
     """
@@ -416,8 +418,7 @@ def test_a_rollup_that_dies_at_any_write_is_made_good_by_the_next_one(
     items = [minute(NIGHT - SECOND, 22)]
     for number in numbers():
         items.append(minute(NIGHT + number * SECOND, 443 + number % 2))
-        stores.put(WEB, NIGHT, blob_of(*items))
-        stores.sweep()
+        stores.count(WEB, NIGHT, blob_of(*items))
         died = False
         with host(stores.connection_string) as dying, monkeypatch.context() as patch:
             dies_at_write(patch, number)
@@ -434,6 +435,7 @@ def test_a_rollup_that_dies_at_any_write_is_made_good_by_the_next_one(
     assert_views_are_right(stores)
 
 
+@pytest.mark.usefixtures("all_views")
 @pytest.mark.parametrize("at", range(0, 38, 6))
 def test_all_that_a_dead_rollup_left_is_as_one_pass_would_have_made_it(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, at: int
@@ -449,7 +451,6 @@ def test_all_that_a_dead_rollup_left_is_as_one_pass_would_have_made_it(
     assert_views_are_right(stores)
 
 
-@pytest.mark.usefixtures("few_views")
 def test_rollups_at_once_with_rows_to_write_and_to_delete(stores: Stores, other_host: Stores) -> None:
     """All of them end well, and what they leave is right, or is put right by the next one."""
     with ThreadPoolExecutor(3) as pool:
@@ -464,7 +465,7 @@ def test_rollups_at_once_with_rows_to_write_and_to_delete(stores: Stores, other_
             ]
             assert [job.result().failed for job in jobs] == [[], [], []]
     stores.rollup()
-    assert_views_are_right(stores, FEW_VIEWS)
+    assert_views_are_right(stores)
 
 
 # Scopes
@@ -492,8 +493,7 @@ def test_scopes_whose_keys_begin_alike_are_kept_apart(stores: Stores) -> None:
 def test_health_is_kept_for_each_scope_and_for_all(stores: Stores) -> None:
     live = floor_hour(stores.flow_logs.now())
     for nic, hour, good in ((WEB, NIGHT, 1), (WEB, NIGHT + HOUR, 2), (DATA, NIGHT, 3), (WEB, live, 1)):
-        stores.put(nic, hour, blob_of(*[record(hour, *[flow(hour)] * good, "?", "?")] * 2))
-    stores.sweep(NIGHT, live)
+        stores.count(nic, hour, blob_of(*[record(hour, *[flow(hour)] * good, "?", "?")] * 2))
     stores.rollup()
     stats = rows_of(stores, "flowstats")
     assert_health_says(stats, naive.count(stores.blobs()))
@@ -556,8 +556,7 @@ def test_the_catalog_says_what_a_scope_is_and_which_hours_there_are(stores: Stor
     nics = demo_nics(2)
     for nic, hours in ((nics[0], [NIGHT]), (nics[1], [NIGHT, NIGHT - 10 * HOUR, NIGHT + 3 * HOUR])):
         for hour in hours:
-            stores.put(nic, hour, blob_of(record(hour, flow(hour), resourceId=nic.log)))
-            stores.sweep()
+            stores.count(nic, hour, blob_of(record(hour, flow(hour), resourceId=nic.log)))
             stores.rollup()
     catalog = stores.counts.catalog()
     nsg, vnet = catalog.values()
