@@ -52,6 +52,9 @@ HOUR = timedelta(hours=1)
 NIGHT = datetime(2026, 10, 31, 23, tzinfo=UTC)
 """The last hour of a day and of a month, weeks before these tests were written."""
 
+EVENING = NIGHT - HOUR
+"""An hour whose neighbours are of the same day: a rollup needs fewer requests for it."""
+
 FEW_VIEWS = ("traffic", "rules", "talkers", "denied-ports", "nics", "health", "rejects")
 """Some views of each kind: for a rollup, others are more of the same."""
 

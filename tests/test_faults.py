@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
 from itertools import count
@@ -35,6 +35,7 @@ from shared.rollup import rollup
 from shared.sweep import sweep
 from tests import naive
 from tests.system import (
+    EVENING,
     HOUR,
     NIGHT,
     NOISE,
@@ -154,9 +155,9 @@ class Stage:
     unlucky: list[Stores]
     quiet: Stores
 
-    def put(self, nic: Nic, data: bytes | None) -> BlobName:
-        """Write the night's blob as a whole, or delete it. What it was is what stale reads show."""
-        name = nic.blob_name(NIGHT)
+    def put(self, nic: Nic, data: bytes | None, hour: datetime = NIGHT) -> BlobName:
+        """Write an hour's blob as a whole, or delete it. What it was is what stale reads show."""
+        name = nic.blob_name(hour)
         client = self.quiet.flow_logs.service.get_blob_client(nic.container, name)
         was = OldBlob(b"", "")
         with suppress(ResourceNotFoundError):
@@ -298,16 +299,18 @@ QUERIES: dict[str, str] = {
     "entries": r"/flowledger\(\)\?\$select=PartitionKey,RowKey,SchemaVersion",
     "entries with their counts": r"/flowledger\(\)\?\$filter=PartitionKey ge",
     "heads of a day": r"/flowcounts.* ge 'head~h",
-    "counts of a day": r"/flowcounts.* ge 'traffic~h",
     "a row of the catalog": r"/flowcounts.* eq '~scopes' and RowKey eq",
-    "the index of an hour": r"/flowcounts.* eq '~2026103123'$",
+    "the index of an hour": r"/flowcounts.* eq '~2026103122'$",
 }
 """What a rollup asks for."""
 
+OF_EARLIER_HOURS: dict[str, str] = {"counts of a day": r"/flowcounts.* ge 'traffic~h"}
+"""What a rollup asks for to make a day of hours that it hasn't made itself."""
+
 LOOKED_UP: dict[str, str] = {
-    "a row of the index": r"/flowcounts.* eq '~2026103123' and RowKey eq 'nsg",
+    "a row of the index": r"/flowcounts.* eq '~2026103122' and RowKey eq 'nsg",
     "a head": r"/flowcounts.* eq 'head~h",
-    "rows": r"/flowstats.*~rules~",
+    "rows": r"/flowstats.*~denied-ports~",
 }
 """What a rollup asks for that doesn't trust the index."""
 
@@ -315,8 +318,8 @@ WRITES: dict[str, str] = {
     "tables": r"POST .*/Tables",
     "the mark of the views": r"\$batch.*~flowtally",
     "counts": r"\$batch.*head~h",
-    "rows": r"\$batch.*~rules~",
-    "a row of the index": r"\$batch.*\"PartitionKey\":\"~2026103123\"",
+    "rows": r"\$batch.*~denied-ports~",
+    "a row of the index": r"\$batch.*\"PartitionKey\":\"~2026103122\"",
     "a row of the catalog": r"\$batch.*~scopes",
     "the health of all": r"\$batch.*all~nsg~health~hour",
     "how far it has come": r"\$batch.*~work",
@@ -386,13 +389,20 @@ def test_one_fault_of_a_sweep(stage: Stage, fault: Fault, asked: str) -> None:
     assert (finding.listed, finding.bytes, finding.behind) == (1, len(data) + 1, 0)
 
 
-def roll_up_with_a_fault(stage: Stage, fault: Fault, pattern: str, *, again: bool = False) -> None:
+def roll_up_with_a_fault(
+    stage: Stage, fault: Fault, pattern: str, *, earlier: bool = False, again: bool = False
+) -> None:
     """The views are made, or the rollup fails as ``Unavailable``, or the scope does. Who hears of nothing
     that it writes meets its own writes, and may not know them.
+
+    It is the first one of all, or of that hour (``earlier`` ones are made), or makes all ``again``.
     """
     at = stage.unlucky[0]
-    blob = stage.put(Nic("nsg-v2", "000D3A000002", "nsg-web"), blob_of(record(NIGHT, flow(NIGHT))))
-    ingest(blob, at.flow_logs, at.ledger)
+    nic = Nic("nsg-v2", "000D3A000002", "nsg-web")
+    for hour in (EVENING - 2 * HOUR, EVENING) if earlier else (EVENING,):
+        if hour == EVENING and earlier:
+            rollup(at.ledger, at.counts, at.views)
+        ingest(stage.put(nic, blob_of(record(hour, flow(hour))), hour), at.flow_logs, at.ledger)
     if again:
         rollup(at.ledger, at.counts, at.views)
     met = meet_always(stage, fault, pattern)
@@ -409,19 +419,25 @@ def roll_up_with_a_fault(stage: Stage, fault: Fault, pattern: str, *, again: boo
 
 
 @met_by_turns(QUERIES)
-@pytest.mark.usefixtures("few_views")
+@pytest.mark.usefixtures("fewest_views")
 def test_one_fault_of_what_a_rollup_reads(stage: Stage, fault: Fault, asked: str) -> None:
     roll_up_with_a_fault(stage, fault, QUERIES[asked])
 
 
+@met_by_turns(OF_EARLIER_HOURS)
+@pytest.mark.usefixtures("fewest_views")
+def test_one_fault_of_what_a_rollup_reads_of_earlier_hours(stage: Stage, fault: Fault, asked: str) -> None:
+    roll_up_with_a_fault(stage, fault, OF_EARLIER_HOURS[asked], earlier=True)
+
+
 @met_by_turns(LOOKED_UP)
-@pytest.mark.usefixtures("few_views")
+@pytest.mark.usefixtures("fewest_views")
 def test_one_fault_of_what_a_rollup_looks_up(stage: Stage, fault: Fault, asked: str) -> None:
     roll_up_with_a_fault(stage, fault, LOOKED_UP[asked], again=True)
 
 
 @met_by_turns(WRITES)
-@pytest.mark.usefixtures("few_views")
+@pytest.mark.usefixtures("fewest_views")
 def test_one_fault_of_what_a_rollup_writes(stage: Stage, fault: Fault, asked: str) -> None:
     roll_up_with_a_fault(stage, fault, WRITES[asked])
 
@@ -491,14 +507,14 @@ class LosingOne:
         return Fault.LOST if self.left == -1 else None
 
 
-@pytest.mark.usefixtures("few_views")
+@pytest.mark.usefixtures("fewest_views")
 def test_any_writing_of_a_rollup_may_be_done_and_its_answer_lost(stage: Stage) -> None:
     """Sent again it meets its own first attempt. Then what is there is looked up, and written once more."""
     at, nic = stage.unlucky[0], Nic("nsg-v2", "000D3A000002", "nsg-web")
     grown: list[bytes] = []
     for number in count():
-        grown.append(record(NIGHT, flow(NIGHT - SECOND), flow(NIGHT, port=number)))
-        ingest(stage.put(nic, blob_of(*grown)), at.flow_logs, at.ledger)
+        grown.append(record(EVENING, flow(EVENING - SECOND), flow(EVENING, port=number)))
+        ingest(stage.put(nic, blob_of(*grown), EVENING), at.flow_logs, at.ledger)
         losing = LosingOne(number)
         stage.traffic.fault = losing
         assert rollup(at.ledger, at.counts, at.views).failed == [], number

@@ -26,6 +26,7 @@ from shared.transactions import transact
 from shared.views.rows import row_keys
 from shared.views.store import Views
 from tests.system import (
+    EVENING,
     NIGHT,
     Killed,
     Results,
@@ -47,9 +48,6 @@ from tools.network_watcher import Nic
 
 WEB, DATA = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
 WEB2 = Nic("nsg-v2", "000D3A000009", "nsg-web")
-
-EVENING = NIGHT - HOUR
-"""An hour whose neighbours are of the same day."""
 
 type State = dict[Nic, Callable[[datetime], bytes]]
 """What blobs of an hour hold."""

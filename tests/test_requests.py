@@ -136,8 +136,7 @@ def test_a_second_rollup_makes_nothing_and_writes_no_rows(
 ) -> None:
     stores, traffic = counted_stores
     for hour in (NIGHT, NIGHT + HOUR):
-        stores.put(NICS[1], hour, blob_of(record(hour, flow(hour - timedelta(seconds=1)), flow(hour))))
-    stores.sweep()
+        stores.count(NICS[1], hour, blob_of(record(hour, flow(hour - timedelta(seconds=1)), flow(hour))))
     assert stores.rollup().rows
     traffic.clear()
     again = stores.rollup()
@@ -150,9 +149,8 @@ def test_a_backfill_reads_each_entry_once_and_nothing_of_what_it_has_made(
     counted_stores: tuple[Stores, Traffic],
 ) -> None:
     stores, traffic = counted_stores
-    for hour in (NIGHT + number * HOUR for number in range(26)):
-        stores.put(NICS[1], hour, blob_of(record(hour, flow(hour - timedelta(seconds=1)), flow(hour))))
-    stores.sweep()
+    for hour in (NIGHT + number * HOUR for number in range(25)):
+        stores.count(NICS[1], hour, blob_of(record(hour, flow(hour - timedelta(seconds=1)), flow(hour))))
     traffic.clear()
     done = stores.rollup()
     queries = [unquote(request.path) for request in traffic.requests if request.method == "GET"]
