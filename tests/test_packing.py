@@ -227,13 +227,15 @@ def test_another_version_is_refused_by_name() -> None:
     ("name", "value"),
     [
         *(("rows", value) for value in (-1, 0, 2, 2**40, 2**70)),
-        *(("texts", value) for value in (-1, 1, 3, 2**40)),
+        *(("texts", [value, 16, "\0"]) for value in (-1, 0, 1, 3, 2**40)),
+        *(("texts", [2, value, "\0"]) for value in (-1, 0, 15, 17, 2**40)),
+        *(("texts", [2, 16, between]) for between in ("", "\1", "0", 0, None)),
+        *(("texts", value) for value in (2, [], [2, 16], [2, 16, "\0", 0])),
         *(("sums", [width] * 15) for width in (-1, 2, 9)),
         *(("sums", [1] * number) for number in (14, 16)),
         *(("seen", widths) for widths in ([], [0], [0, 9], [0, 0, 0])),
         *(("keys", width) for width in (-1, 2, 9)),
         *((name, width) for name in ("missed", "scopes") for width in (-1, 1, 9)),
-        *(("lengths", width) for width in (-1, 0, 2, 9)),
     ],
 )
 def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value: Any) -> None:
@@ -251,11 +253,25 @@ def test_a_column_is_never_read_beyond_the_bytes_that_are_there(name: str, value
         unpack(zlib.compress(with_header(header, body[end:])))
 
 
+def test_texts_may_hold_any_character() -> None:
+    """Also those that could stand between two of them."""
+    counts = HourCounts()
+    for group, rule in (("", "\0"), ("\1\0", "\3"), ("\ud800", ""), ("\0\0", "\4\1")):
+        counts.families["rules"].add((group, rule, "Inbound", "Allowed"), 1)
+    keys = [*counts.families["rules"].sums]
+    assert [*unpack(pack({0: counts}))[0].families["rules"].sums] == keys
+
+
 def test_a_column_without_rows_is_no_wider_than_a_number() -> None:
     """Otherwise the width alone would decide how long reading takes."""
     widths: dict[str, Any] = {"keys": 0, "missed": 0, "scopes": 0, "seen": [0, 0]}
-    widths |= {"sums": [], "lengths": 0}
-    header = {"packing": PACKING, "shares": {"0": {"talkers": [0, 1]}}, "texts": 0, "widths": widths}
+    widths |= {"sums": []}
+    header = {
+        "packing": PACKING,
+        "shares": {"0": {"talkers": [0, 1]}},
+        "texts": [0, 0, "\0"],
+        "widths": widths,
+    }
     assert unpack(zlib.compress(with_header(header, b"")))[0].families["talkers"].floor == 1
     names = "keys", "missed", "scopes"
     for name, value in (*((name, 10**7) for name in names), ("seen", [0, 10**7]), ("sums", [10**7])):
@@ -280,7 +296,7 @@ def test_a_figure_that_no_column_holds_is_refused(where: str, number: int) -> No
     header, columns = json.loads(body[4:end]), body[end:]
     part, widths = header["shares"]["0"]["rules"], header["widths"]
     eights = {"missed": 8, "scopes": 8, "seen": [8, 8], "sums": [8] * len(MEASURES)}
-    assert widths == {"keys": 1, **eights, "lengths": 1}
+    assert widths == {"keys": 1, **eights}
     if where in {"floor", "rest"}:
         part[1 if where == "floor" else 5] = number
     elif where == "key":

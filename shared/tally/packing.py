@@ -5,11 +5,10 @@ The layout, version 1, inside one zlib stream::
     4 bytes    length of the header, little endian
     header     JSON: {"packing": 1,
                       "shares": {share: {part: [rows, floor, *rest]}},
-                      "texts": how many,
-                      "widths": {"keys": …, "missed": …, "scopes": …, "seen": [first, last], "sums": […],
-                                 "lengths": …}}
+                      "texts": [how many, how many bytes, what stands between two],
+                      "widths": {"keys": …, "missed": …, "scopes": …, "seen": [first, last], "sums": […]}}
     columns    in the order of "widths", each a run of unsigned numbers as byte planes: all lowest bytes first
-    texts      one after another, UTF-8; the last column has their lengths in characters
+    texts      one after another, UTF-8; between them the first character of Unicode that is in none of them
 
 The parts of a share are its families, by name, and "traffic", which has neither floor nor rest. The rows of
 all parts of all shares stand in the same few columns, one part after another: a few rows of many parts cost
@@ -28,8 +27,8 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from itertools import accumulate, compress, pairwise, repeat
-from operator import not_
+from itertools import compress, count, repeat
+from operator import itemgetter, not_
 from typing import Any
 
 import orjson
@@ -189,8 +188,10 @@ def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
             for dimension, column in zip(_dimensions_of(name), zip(*rows, strict=True), strict=bool(rows)):
                 keys += column if dimension in _NUMBERS else map(texts.__getitem__, column)
             sums += rows.values()
-    joined = "".join(texts).encode("utf-8", "surrogatepass")
-    header["texts"] = len(texts)
+    in_texts = {*"".join(texts)}
+    between = next(each for each in map(chr, count()) if each not in in_texts)
+    joined = between.join(texts).encode("utf-8", "surrogatepass")
+    header["texts"] = len(texts), len(joined), between
     first, last = zip(*seen, strict=True) if seen else ((), ())
     columns = _ColumnWriter()
     header["widths"] = {
@@ -199,7 +200,6 @@ def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
         "scopes": columns.add(scopes),
         "seen": [columns.add(first), columns.add(last)],
         "sums": columns.add_sums(sums),
-        "lengths": columns.add([*map(len, texts)]),
     }
     encoded = orjson.dumps(header)
     return b"".join([len(encoded).to_bytes(4, "little"), encoded, *columns.planes, joined])
@@ -397,8 +397,8 @@ class _PackedPart:
         """The keys of all rows, or of those that pass."""
         columns: list[Iterable[Any]] = []
         for numbers, texts in self.values:
-            column = numbers if passing is None else compress(numbers, passing)
-            columns.append(column if texts is None else map(texts.__getitem__, column))
+            column = numbers if passing is None else [*compress(numbers, passing)]
+            columns.append(column if texts is None else _items(texts, column))
         return [*zip(*columns, strict=True)]
 
     def seen(self) -> Iterable[tuple[int, int]]:
@@ -469,7 +469,7 @@ def _parts_in(header: dict[str, Any], body: bytes, at: int) -> Iterator[_PackedP
     scopes = _Column(reader.take(rows, widths["scopes"]))
     first, last = (_Column(reader.take(timed, width)) for width in widths["seen"])
     sums = _Column(reader.take_sums(rows, widths["sums"]))
-    texts = reader.take_texts(header["texts"], widths["lengths"])
+    texts = reader.take_texts(*header["texts"])
     for share, name, many, *numbers in parts:
         values = [
             (keys.next(many), None if dimension in _NUMBERS else texts) for dimension in _dimensions_of(name)
@@ -486,6 +486,14 @@ def _parts_in(header: dict[str, Any], body: bytes, at: int) -> Iterator[_PackedP
             _of_list([floor]),  # refused if no column holds it, and so is the rest
             _of_list(rest),
         )
+
+
+def _items(texts: Sequence[str], places: Sequence[int]) -> Sequence[str]:
+    """The texts at these places."""
+    if len(places) < 2:
+        return [texts[place] for place in places]
+    found: tuple[str, ...] = itemgetter(*places)(texts)  # half of the time of asking one by one
+    return found
 
 
 def _has_times(part: str) -> bool:
@@ -523,13 +531,13 @@ class _ColumnReader:
             raise ValueError(f"{len(widths)} measures")
         return sums_of_bytes(self._planes(many, widths), len(widths)) if widths else [0] * many
 
-    def take_texts(self, many: int, width: int) -> list[str]:
-        """Texts, all that is left, behind the column of their lengths."""
-        ends = [*accumulate(self.take(many, width), initial=0)]
-        joined = self._body[self._at :].decode("utf-8", "surrogatepass")
-        if len(joined) != ends[-1]:
-            raise ValueError("texts are longer or shorter than they should be")
-        return [joined[begin:end] for begin, end in pairwise(ends)]
+    def take_texts(self, many: int, size: int, between: str) -> list[str]:
+        """So many texts, which are all that is left, so many bytes, with this between any two."""
+        joined = self._body[self._at :]
+        texts = joined.decode("utf-8", "surrogatepass").split(between) if many else []
+        if (len(texts), len(joined)) != (many, size):
+            raise ValueError("there are more texts or fewer than there should be")
+        return texts
 
     def _planes(self, many: int, widths: Sequence[int]) -> bytearray:
         """Columns side by side: of each row as many numbers of 64 bits as there are columns."""
