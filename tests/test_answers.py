@@ -292,9 +292,12 @@ class Stored(Counts):
                 yield period.begin, head
 
     def part(self, scope: str, name: str, first: Period, last: Period) -> Iterator[tuple[Period, bytes]]:
-        for (its, part, period), packed in sorted(self.parts.items()):
-            if (its, part, period.grain) == (scope, name, first.grain) and first <= period <= last:
-                yield period, packed
+        found = {
+            period: packed
+            for (its, part, period), packed in self.parts.items()
+            if (its, part, period.grain) == (scope, name, first.grain) and first <= period <= last
+        }
+        yield from sorted(found.items())
 
     def answer(self, query: Query) -> Answer:
         return ask(self, self.ledger, query)

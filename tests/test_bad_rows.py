@@ -49,11 +49,10 @@ type Change = dict[str, Any]
 
 
 @pytest.fixture
-def rolled_up(stores: Stores, few_views: None) -> Stores:  # noqa: ARG001 -- it is there for what it does
-    """Two scopes with an hour each, counted and rolled up into few views."""
+def rolled_up(stores: Stores, fewest_views: None) -> Stores:  # noqa: ARG001 -- it is there for what it does
+    """Two scopes with an hour each, counted and rolled up into one view of each kind."""
     for nic in (WEB, DATA):
-        stores.put(nic, NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
-    stores.sweep()
+        stores.count(nic, NIGHT, blob_of(record(NIGHT, flow(NIGHT))))
     stores.rollup()
     return stores
 
@@ -288,8 +287,7 @@ def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
     rolled_up: Stores, call: Call, partition: str, row: str, change: Change, *, again: bool
 ) -> None:
     """By hand, or of an hour that is as it was: its day needs it."""
-    rolled_up.put(WEB, NIGHT - HOUR, blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR))))
-    rolled_up.sweep()
+    rolled_up.count(WEB, NIGHT - HOUR, blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR))))
     rolled_up.rollup()
     known = (partition, row) in rows_of(rolled_up, "flowcounts")
     done = roll_up_after_an_edit(rolled_up, call, partition, row, change)
@@ -323,8 +321,7 @@ def test_what_is_said_of_an_hour_is_named_by_all_who_read_it_and_made_anew(
 ) -> None:
     """That of a scope that is as it was: the health of all scopes together needs it, and so does doctor."""
     edit(rolled_up, "flowcounts", INDEX, OTHER, change)
-    rolled_up.put(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT, port=8080))))
-    rolled_up.sweep()
+    rolled_up.count(WEB, NIGHT, blob_of(record(NIGHT, flow(NIGHT)), record(NIGHT, flow(NIGHT, port=8080))))
     named = f"row {INDEX} / {OTHER} of table flowcounts can't be used: "
     with pytest.raises(MalformedInput, match=re.escape(named)):
         _ = [*rolled_up.counts.indexed_hours(NIGHT, NIGHT)]
@@ -339,8 +336,7 @@ def test_what_is_said_of_an_hour_is_named_by_all_who_read_it_and_made_anew(
 
 @pytest.mark.parametrize("row", ["nics", "head"])
 def test_counts_that_are_gone_are_missed_and_made_anew(rolled_up: Stores, call: Call, row: str) -> None:
-    rolled_up.put(WEB, NIGHT - HOUR, blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR))))
-    rolled_up.sweep()
+    rolled_up.count(WEB, NIGHT - HOUR, blob_of(record(NIGHT - HOUR, flow(NIGHT - HOUR))))
     rolled_up.rollup()
     rolled_up.tables.table("flowcounts").delete_entity(SCOPE, f"{row}~{EARLIER}")
     grow(rolled_up)
@@ -427,9 +423,9 @@ def test_a_part_that_is_gone_is_named(rolled_up: Stores, call: Call, part: str, 
 
 def test_what_becomes_of_rows_is_nothing_to_an_answer(rolled_up: Stores, call: Call) -> None:
     """They are an export. What somebody has added to them by hand goes when they are made anew."""
-    asked = ("show", "nics", *SINCE, "-o", "json")
+    asked = ("show", "traffic", *SINCE, "-o", "json")
     answer = call(*asked).stdout
-    partition, row = f"{SCOPE}~nics~hour", "202610312300~by hand"
+    partition, row = f"{SCOPE}~traffic~hour", "202610312300~by hand"
     edit(rolled_up, "flowstats", partition, row, {"Note": "mine"})
     for key in rows_of(rolled_up, "flowstats"):
         if key[0] == partition and key[1] != row:

@@ -13,8 +13,8 @@ from shared.flowlog.rejects import ReasonCount, RejectCounts
 from shared.ingest import Ingested, ingest
 from tests import naive
 from tests.system import (
+    EVENING,
     HOUR,
-    NIGHT,
     Rows,
     Stores,
     assert_views_say,
@@ -32,18 +32,18 @@ from tools.network_watcher import OPENER, Nic, demo_nics
 
 WEB, OTHER = Nic("nsg-v2", "000D3A000002", "nsg-web"), Nic("nsg-v2", "000D3A000003", "nsg-data")
 VNET = demo_nics(1)[0]
-GOOD = record(NIGHT, flow(NIGHT), flow(NIGHT, port=80))
+GOOD = record(EVENING, flow(EVENING), flow(EVENING, port=80))
 LARGEST = 2**63 - 1
 
 
 def count(stores: Stores, data: bytes, nic: Nic = WEB) -> dict[str, Any]:
     """Write a blob, count it, and see that a second call has nothing to do; gives the ledger's columns."""
-    blob = stores.put(nic, NIGHT, data)
+    blob = stores.put(nic, EVENING, data)
     ingest(blob, stores.flow_logs, stores.ledger)
     before = results(stores)
     with host(stores.connection_string) as again:
         assert ingest(blob, again.flow_logs, again.ledger) == Ingested()
-        assert again.sweep().behind == 0
+        assert again.sweep(EVENING, EVENING).behind == 0
     assert results(stores) == before
     return entry_of(stores, nic)
 
@@ -76,7 +76,7 @@ def spoiled(good: str) -> Iterator[tuple[str, str]]:
     for time in ("17934876000", "1793487", "yesterday", "\uff11" * 10, "-793487600"):
         yield changed(0, time), "digits"
     for hours in (-2, 3, 24 * 365):
-        yield changed(0, str(int((NIGHT + hours * HOUR).timestamp()))), "hour"
+        yield changed(0, str(int((EVENING + hours * HOUR).timestamp()))), "hour"
     for place in (1, 2):
         for address in ("10.0.0", "10.0.0.256", "localhost", "fe80::1%eth0", ""):
             yield changed(place, address), "address"
@@ -93,15 +93,15 @@ def spoiled(good: str) -> Iterator[tuple[str, str]]:
         yield changed(place, ""), "missing"
 
 
-CONTINUING = flow(NIGHT, state="C", counters="1,2,3,4")
-CONTINUING_V4 = f"{int(NIGHT.timestamp())}000,192.0.2.1,10.0.0.4,50000,443,6,I,C,NX,1,2,3,4"
+CONTINUING = flow(EVENING, state="C", counters="1,2,3,4")
+CONTINUING_V4 = f"{int(EVENING.timestamp())}000,192.0.2.1,10.0.0.4,50000,443,6,I,C,NX,1,2,3,4"
 
 
 def vnet_record(*tuples: object, rule: str = "UserRule_web", acl: str = "unspecified") -> bytes:
     groups = [{"rule": rule, "flowTuples": tuples}]
     return json.dumps(
         {
-            "time": f"{NIGHT:%Y-%m-%dT%H:%M:%S}Z",
+            "time": f"{EVENING:%Y-%m-%dT%H:%M:%S}Z",
             "flowLogVersion": 4,
             "category": "FlowLogFlowEvent",
             "flowRecords": {"flows": [{"aclID": acl, "flowGroups": groups}]},
@@ -116,7 +116,7 @@ def test_every_kind_of_bad_tuple_is_kept_with_its_reason_and_its_place(
     stores: Stores, nic: Nic, good: str, make: Any
 ) -> None:
     every = [*spoiled(good)]
-    when = [NIGHT] if make is record else []
+    when = [EVENING] if make is record else []
     data = blob_of(*(make(*when, good, text, good) for text, _ in every))
     entry = count(stores, data, nic)
     assert figures(entry) == (len(every), 2 * len(every), len(every), 0)
@@ -138,7 +138,7 @@ def test_every_kind_of_bad_tuple_is_kept_with_its_reason_and_its_place(
 
 @pytest.mark.parametrize("element", [None, 7, 1.5, True, [], ["a"], {}, {"a": 1}, 10**400, [[[[[]]]]] * 9])
 def test_an_element_that_is_no_text_is_one_bad_tuple(stores: Stores, element: object) -> None:
-    data = blob_of(record(NIGHT, flow(NIGHT), element, flow(NIGHT)))
+    data = blob_of(record(EVENING, flow(EVENING), element, flow(EVENING)))
     assert figures(count(stores, data)) == (1, 2, 1, 0)
     (kept,) = rejects_of(stores).values()
     assert kept.count == 1
@@ -146,8 +146,8 @@ def test_an_element_that_is_no_text_is_one_bad_tuple(stores: Stores, element: ob
 
 
 def test_many_bad_tuples_are_counted_by_reason(stores: Stores) -> None:
-    many = ["?"] * 500 + [flow(NIGHT, port=70_000)] * 300 + [flow(NIGHT)] * 200
-    data = blob_of(record(NIGHT, *many), record(NIGHT, *many))
+    many = ["?"] * 500 + [flow(EVENING, port=70_000)] * 300 + [flow(EVENING)] * 200
+    data = blob_of(record(EVENING, *many), record(EVENING, *many))
     assert figures(count(stores, data)) == (2, 400, 1600, 0)
     assert sorted(kept.count for kept in rejects_of(stores).values()) == [600, 1000]
 
@@ -155,7 +155,7 @@ def test_many_bad_tuples_are_counted_by_reason(stores: Stores) -> None:
 def test_garbage_of_many_small_pieces_is_one_update(stores: Stores) -> None:
     """However many rejects there are: each adds to a count, and none is a row of its own."""
     data = blob_of(GOOD, *[b"{}"] * 60_000, GOOD)
-    blob = stores.put(WEB, NIGHT, data)
+    blob = stores.put(WEB, EVENING, data)
     assert ingest(blob, stores.flow_logs, stores.ledger).updates == 1
     assert figures(entry_of(stores)) == (2, 4, 0, 120_000)
     (kept,) = rejects_of(stores).values()
@@ -164,12 +164,12 @@ def test_garbage_of_many_small_pieces_is_one_update(stores: Stores) -> None:
 
 
 def test_a_warning_names_the_blob_and_the_reason(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
-    data = blob_of(GOOD, record(NIGHT, flow(NIGHT), "?"))
+    data = blob_of(GOOD, record(EVENING, flow(EVENING), "?"))
     with caplog.at_level(logging.WARNING):
-        stores.put(WEB, NIGHT, data)
+        stores.put(WEB, EVENING, data)
         stores.sweep()
     (message,) = [entry.getMessage() for entry in caplog.records if entry.name.startswith("shared")]
-    assert WEB.blob_name(NIGHT) in message
+    assert WEB.blob_name(EVENING) in message
     assert (
         f"1 tuples rejected and 0 bytes garbled from byte 0 to {len(data) - 2}: wrong number of fields"
         in message
@@ -178,10 +178,10 @@ def test_a_warning_names_the_blob_and_the_reason(stores: Stores, caplog: pytest.
 
 def test_each_reason_is_warned_of_once_in_a_blob(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
     """Where a log's format has changed, each update rejects something. It is counted, not said each time."""
-    parts = [record(NIGHT, flow(NIGHT), "?"), record(NIGHT, "?", "?"), b"garbage", record(NIGHT, "?")]
+    parts = [record(EVENING, flow(EVENING), "?"), record(EVENING, "?", "?"), b"garbage", record(EVENING, "?")]
     with caplog.at_level(logging.WARNING):
         for end in range(1, len(parts) + 1):
-            stores.put(WEB, NIGHT, blob_of(*parts[:end]))
+            stores.put(WEB, EVENING, blob_of(*parts[:end]))
             stores.sweep()
     messages = [entry.getMessage() for entry in caplog.records if entry.name.startswith("shared")]
     assert ["wrong number of fields" in message for message in messages] == [True, False]
@@ -229,7 +229,9 @@ def test_all_of_them_in_one_blob(stores: Stores) -> None:
 
 def goods(number: int) -> bytes:
     """A record unlike others."""
-    return record(NIGHT + timedelta(seconds=number), flow(NIGHT, port=number), flow(NIGHT, port=number + 100))
+    return record(
+        EVENING + timedelta(seconds=number), flow(EVENING, port=number), flow(EVENING, port=number + 100)
+    )
 
 
 @pytest.mark.parametrize("stretch", STRETCHES.values(), ids=STRETCHES)
@@ -275,7 +277,7 @@ def test_an_odd_blob(stores: Stores, data: bytes, wanted: tuple[int, int, int, i
     rejects = RejectCounts.unpack(entry["Rejects"])
     assert rejects.tuples == entry["Malformed"]
     assert rejects.garbled_bytes == entry["GarbledBytes"] - entry["UnreadBytes"]
-    stores.put(OTHER, NIGHT, blob_of(GOOD))
+    stores.put(OTHER, EVENING, blob_of(GOOD))
     stores.sweep()
     stores.rollup()
     assert entry_of(stores, OTHER)["Tuples"] == 2
@@ -284,11 +286,11 @@ def test_an_odd_blob(stores: Stores, data: bytes, wanted: tuple[int, int, int, i
 @pytest.mark.parametrize("data", [data for data, wanted in ODD.values() if wanted and wanted[1]])
 def test_an_odd_blob_in_two_updates(stores: Stores, data: bytes) -> None:
     """Cut anywhere: what is not whole yet is read again later."""
-    blob = stores.put(WEB, NIGHT, data)
+    blob = stores.put(WEB, EVENING, data)
     for end in range(40, len(data), 101):
-        stores.put(WEB, NIGHT, data[:end])
+        stores.put(WEB, EVENING, data[:end])
         ingest(blob, stores.flow_logs, stores.ledger)
-    stores.put(WEB, NIGHT, data)
+    stores.put(WEB, EVENING, data)
     stores.sweep()
     grown = results(stores)
     one_pass = results_of_one_pass(stores)
@@ -299,19 +301,19 @@ def test_an_odd_blob_in_two_updates(stores: Stores, data: bytes) -> None:
 # Blobs that don't only grow
 
 REWRITTEN = {
-    "shorter": (blob_of(GOOD, GOOD, GOOD), blob_of(record(NIGHT, flow(NIGHT, port=22)))),
-    "longer": (blob_of(GOOD), blob_of(*[record(NIGHT, flow(NIGHT, port=22))] * 9)),
+    "shorter": (blob_of(GOOD, GOOD, GOOD), blob_of(record(EVENING, flow(EVENING, port=22)))),
+    "longer": (blob_of(GOOD), blob_of(*[record(EVENING, flow(EVENING, port=22))] * 9)),
     "of the same length": (
-        blob_of(record(NIGHT, flow(NIGHT, port=443), "?")),
-        blob_of(record(NIGHT, "?", flow(NIGHT, port=222))),
+        blob_of(record(EVENING, flow(EVENING, port=443), "?")),
+        blob_of(record(EVENING, "?", flow(EVENING, port=222))),
     ),
     "to nothing": (blob_of(GOOD, b"garbled", GOOD), b""),
-    "to no records": (blob_of(record(NIGHT, flow(NIGHT), "?"), GOOD), blob_of()),
+    "to no records": (blob_of(record(EVENING, flow(EVENING), "?"), GOOD), blob_of()),
     "from no JSON": (b"no JSON at all", blob_of(GOOD)),
     "to no JSON": (blob_of(GOOD, GOOD), b"no JSON at all"),
     "with other rejects": (
-        blob_of(record(NIGHT, "?", "??")),
-        blob_of(GOOD, record(NIGHT, "???"), b"#", GOOD),
+        blob_of(record(EVENING, "?", "??")),
+        blob_of(GOOD, record(EVENING, "???"), b"#", GOOD),
     ),
 }
 
@@ -320,10 +322,10 @@ REWRITTEN = {
 def test_a_blob_that_is_rewritten_is_counted_afresh(
     stores: Stores, other_host: Stores, first: bytes, second: bytes
 ) -> None:
-    blob = stores.put(WEB, NIGHT, first)
+    blob = stores.put(WEB, EVENING, first)
     ingest(blob, stores.flow_logs, stores.ledger)
     stores.rollup()
-    stores.put(WEB, NIGHT, second)
+    stores.put(WEB, EVENING, second)
     ingest(blob, other_host.flow_logs, other_host.ledger)
     stores.rollup()
     entry = entry_of(stores)
@@ -344,20 +346,20 @@ def but_health(stats: Rows) -> Rows:
 
 
 def test_a_blob_that_is_deleted_stays_counted_and_one_made_anew_is_counted_afresh(stores: Stores) -> None:
-    blob = stores.put(WEB, NIGHT, blob_of(GOOD, GOOD))
+    blob = stores.put(WEB, EVENING, blob_of(GOOD, GOOD))
     client = stores.flow_logs.service.get_blob_client(WEB.container, blob.name)
     ingest(blob, stores.flow_logs, stores.ledger)
     client.delete_blob()
     assert ingest(blob, stores.flow_logs, stores.ledger) == Ingested()
     assert stores.sweep().listed == 0
     assert figures(entry_of(stores)) == (2, 4, 0, 0)
-    stores.put(WEB, NIGHT, blob_of(record(NIGHT + timedelta(seconds=1), flow(NIGHT))))
+    stores.put(WEB, EVENING, blob_of(record(EVENING + timedelta(seconds=1), flow(EVENING))))
     stores.sweep()
     assert figures(entry_of(stores)) == (1, 1, 0, 0)
 
 
 def test_an_event_of_a_blob_that_was_never_there(stores: Stores) -> None:
-    blob = stores.put(WEB, NIGHT, b"")
+    blob = stores.put(WEB, EVENING, b"")
     stores.flow_logs.service.get_blob_client(WEB.container, blob.name).delete_blob()
     assert ingest(blob, stores.flow_logs, stores.ledger) == Ingested()
     assert rows_of(stores, "flowledger") == {}
@@ -391,9 +393,9 @@ def test_no_text_wedges_the_pipeline(stores: Stores, where: str) -> None:
             nic, good = Nic("vnet-v4", nic.mac, "flowlog-hub"), vnet_record(CONTINUING_V4, CONTINUING_V4)
             odd = vnet_record(CONTINUING_V4, acl=name)
         elif where == "tuple":
-            odd = record(NIGHT, flow(NIGHT), name)
+            odd = record(EVENING, flow(EVENING), name)
         else:
-            odd = record(NIGHT, flow(NIGHT), **{where: name})
+            odd = record(EVENING, flow(EVENING), **{where: name})
         count(stores, blob_of(good, odd), nic)
         entry = count(stores, blob_of(good, odd, good), nic)
         assert figures(entry) == (3, 5, int(where == "tuple"), 0), what
@@ -414,18 +416,18 @@ def test_no_text_wedges_the_pipeline(stores: Stores, where: str) -> None:
     ],
 )
 def test_no_time_of_a_record_wedges_the_pipeline(stores: Stores, time: object) -> None:
-    entry = count(stores, blob_of(GOOD, record(NIGHT, flow(NIGHT), time=time), GOOD))
+    entry = count(stores, blob_of(GOOD, record(EVENING, flow(EVENING), time=time), GOOD))
     assert figures(entry) == (3, 5, 0, 0)
     stores.rollup()
-    health = rows_of(stores, "flowstats")["all~nsg~health~hour", f"{NIGHT:%Y%m%d%H%M}~total"]
-    assert abs(health["LastRecordTime"] - NIGHT) < timedelta(days=1)
-    assert len([*stores.ledger.entries(next(stores.ledger.scopes()), NIGHT, NIGHT)]) == 1
+    health = rows_of(stores, "flowstats")["all~nsg~health~hour", f"{EVENING:%Y%m%d%H%M}~total"]
+    assert abs(health["LastRecordTime"] - EVENING) < timedelta(days=1)
+    assert len([*stores.ledger.entries(next(stores.ledger.scopes()), EVENING, EVENING)]) == 1
 
 
 def test_sums_beyond_64_bits_stay_at_the_largest_number(stores: Stores) -> None:
     most = ",".join([str(LARGEST)] * 4)
     for nic in (WEB, Nic("nsg-v2", "000D3A00000F", WEB.group)):
-        for hour in (NIGHT - HOUR, NIGHT):
+        for hour in (EVENING - HOUR, EVENING):
             many = [flow(hour, state="C", counters=most, port=port % 3) for port in range(9)]
             stores.put(nic, hour, blob_of(*[record(hour, *many)] * 3))
     stores.sweep()
@@ -436,7 +438,7 @@ def test_sums_beyond_64_bits_stay_at_the_largest_number(stores: Stores) -> None:
 
 def test_more_keys_than_an_entity_holds_are_fewer_keys_and_not_a_failure(stores: Stores) -> None:
     """Long names, every key another one: the entity's limit costs keys, never totals."""
-    when = NIGHT + timedelta(minutes=1)
+    when = EVENING + timedelta(minutes=1)
     items = [
         record(
             when,
