@@ -179,8 +179,7 @@ class Merged:
             for place, missed in zip(places, chosen.missed or repeat(0), strict=False):
                 beyond[place] += missed - chosen.floor
         for place, scopes in zip(places, chosen.scopes, strict=False):
-            if many[place] < scopes:
-                many[place] = scopes
+            many[place] = max(many[place], scopes)
         self._see(zip(places, chosen.seen, strict=False))
         self.others = add_sums(self.others, chosen.others)
         if named:
