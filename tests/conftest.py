@@ -58,6 +58,14 @@ def fewest_views(few_views: None, monkeypatch: pytest.MonkeyPatch) -> None:  # n
 
 
 @pytest.fixture
+def index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a rollup of one scope ask the index for all hours at once, as one of several does: it is told the
+    same in dozens of requests less (test_rollup.py proves it).
+    """
+    monkeypatch.setattr("shared.counts.store._FEW_HOURS", 0)
+
+
+@pytest.fixture
 def other_host(stores: Stores) -> Iterator[Stores]:
     """Another host, with the same storage and a memory of its own."""
     with host(stores.connection_string) as clients:

@@ -567,6 +567,23 @@ def test_the_catalog_says_what_a_scope_is_and_which_hours_there_are(stores: Stor
     assert (vnet["Name"].lower(), vnet["Kind"], vnet["FirstPeriod"]) == ("flowlog-hub", "vnet", NIGHT)
 
 
+@pytest.mark.parametrize("hours", [(0, 0), (-1, 1), (-24, 3)], ids=str)
+def test_the_index_says_the_same_hour_by_hour_and_at_once(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, hours: tuple[int, int]
+) -> None:
+    """Of days that are over."""
+    for nic, by in ((WEB, -29), (WEB, -2), (WEB, 0), (WEB, 1), (DATA, 0), (DATA, 2)):
+        stores.count(nic, NIGHT + by * HOUR, blob_of(minute(NIGHT + by * HOUR, 443)))
+    stores.rollup()
+    first, last = (NIGHT + by * HOUR for by in hours)
+    made = [stores.counts.fingerprints(first, last, SCOPE, stores.counts.now())]
+    monkeypatch.setattr("shared.counts.store._FEW_HOURS", 0)
+    made.append(stores.counts.fingerprints(first, last, SCOPE, stores.counts.now()))
+    assert made[0] == made[1]
+    assert {scope for scope, _ in made[0]} == {SCOPE}
+    assert (SCOPE, day_period(NIGHT)) in made[0]
+
+
 def test_rollup_of_nothing(stores: Stores) -> None:
     assert (stores.rollup().scopes, rows_of(stores, "flowstats")) == (0, {})
 
