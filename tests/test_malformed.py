@@ -35,7 +35,7 @@ VNET = demo_nics(1)[0]
 GOOD = record(EVENING, flow(EVENING), flow(EVENING, port=80))
 LARGEST = 2**63 - 1
 
-pytestmark = pytest.mark.usefixtures("index_at_once", "few_views")
+pytestmark = pytest.mark.usefixtures("index_at_once")
 
 
 def count(stores: Stores, data: bytes, nic: Nic = WEB) -> dict[str, Any]:

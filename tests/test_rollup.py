@@ -95,7 +95,7 @@ def test_a_backfill_has_the_entries_of_few_hours_in_memory(
     for hours in range(10):
         when = NIGHT - hours * HOUR
         stores.put(WEB, when, blob_of(minute(when, 443)))
-    stores.sweep()
+    stores.sweep(NIGHT - 10 * HOUR)
     monkeypatch.setattr(PeriodMaker, "make", count)
     assert stores.rollup().hours == 10
     assert max(hours for hours, _ in kept) == 10
