@@ -254,6 +254,7 @@ class Entries:
                 health += _health(each)
                 add_rejects(rejects, rejects_of_blob(each.entry.reject_counts()))
             posted.append(replace(each, entry=replace(each.entry, packed=b"", rejects=b"", restarts=b"")))
+        # What is loaded later must not be of an earlier time: a rollup may have stood still since it began.
         return _OfHour(counted, posted, health, rejects, self.ledger.server_time())
 
 
@@ -297,7 +298,7 @@ class PeriodMaker:
             )
 
     def hour(
-        self, scope: str, hour: datetime, near: Iterable[Posted], learnt: str, read: "Entries | None" = None
+        self, scope: str, hour: datetime, near: Iterable[Posted], learnt: str, read: Entries | None = None
     ) -> Job:
         """The job to make an hour of the ledger's entries that have a share in it. Those that are ``near``
         tell which of its neighbours do, but not if somebody may have loaded later ones since. ``read`` has
@@ -385,7 +386,7 @@ class PeriodMaker:
 
     # Loading
 
-    def _load_hour(self, scope: str, hour: datetime, shares: set[datetime], read: "Entries") -> _Loaded:
+    def _load_hour(self, scope: str, hour: datetime, shares: set[datetime], read: Entries) -> _Loaded:
         period = hour_period(hour)
         own = read.of(hour, hour)
         counts = own.shares.pop(hour, None) or HourCounts(keys=_MERGED_KEYS)

@@ -21,7 +21,7 @@ from uuid import uuid4
 from azure.storage.blob import BlobBlock
 
 from shared.tables import TABLES
-from tests.worker import Worker, put_all, queue_of_work, worker
+from tests.worker import Worker, drain, put_all, queue_of_work, worker
 from tools.azurite import Azurite
 from tools.bench.measuring import WALL, Row, ratios
 from tools.bench.storing import MINUTE, SMALL_MINUTE, Growing, Host, cpu_seconds, emulator, this_hour
@@ -226,15 +226,9 @@ def messages(rounds: int, flow_logs: int = 8, hours: int = 20) -> Iterator[Row]:
 
 def _sweep(storage: Azurite, running: Worker, at_once: int) -> None:
     """Let the timer hand out sweeps, and so many messages at a time be worked on until none is left."""
-
-    def work(_: int) -> None:
-        while message := queue.take():
-            put_all(queue, running.invoke_queue("work", message))
-            queue.delete(message)
-
     with queue_of_work(storage.connection_string) as queue, ThreadPoolExecutor(at_once) as pool:
         put_all(queue, running.invoke_timer("sweep"))
-        for _ in pool.map(work, range(at_once)):
+        for _ in pool.map(lambda _: drain(running, queue), range(at_once)):
             pass
 
 
