@@ -18,8 +18,8 @@ from shared.counts.store import Counts
 from shared.periods import OVER_AFTER
 from shared.tables import Columns
 from shared.times import HOUR, hours_from
-from shared.views.asking import find_scopes
 from shared.views.query import Range
+from shared.views.scopes import find_scopes
 
 COLUMNS = (
     *("Scope", "Hour", "State", "Listed", "Bytes", "Behind", "LookedAt"),

@@ -34,8 +34,8 @@ from shared.tally.measures import (
     to_columns,
 )
 from shared.times import HOUR, HOUR_MS, floor_hour, to_moment
-from shared.views.asking import find_scopes
 from shared.views.query import Condition
+from shared.views.scopes import find_scopes
 
 type FlowRow = dict[str, Any]
 

@@ -8,9 +8,9 @@ from typing import Any
 from shared import http_api, page
 from shared.stores import Stores
 from shared.times import DAY
-from shared.views.asking import find_scopes
 from shared.views.formats import plain
 from shared.views.query import REPORT_PARAMETERS, Given, read_parameters, read_times
+from shared.views.scopes import find_scopes
 
 
 def make_report(stores: Stores, given: Given, now: datetime) -> str:

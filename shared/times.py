@@ -57,7 +57,10 @@ def hour_key(hour: datetime) -> str:
 
 def parse_hour_key(key: str) -> datetime:
     """Read ``yyyymmddHH``; ``ValueError`` if it is no hour."""
-    return check_year(datetime.strptime(f"{key}+0000", "%Y%m%d%H%z"))
+    if len(key) != 10 or not (key.isascii() and key.isdecimal()):
+        raise ValueError(f"{key!r} is no hour")
+    year, month, day, hour = int(key[:4]), int(key[4:6]), int(key[6:8]), int(key[8:])
+    return check_year(datetime(year, month, day, hour, tzinfo=UTC))
 
 
 def day_key(day: datetime) -> str:

@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from shared.flowlog.blob_name import CONTAINERS
 from shared.join import Joiner, kind_and_day
 from shared.periods import PeriodMaker
 from shared.rollup import roll_up, rollup
+from shared.tally.chosen import unpack_part
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import to_columns, to_figures
 from shared.tally.packing import pack, unpack
@@ -48,8 +50,9 @@ def put(stores: Stores, nic: Nic, hour: datetime, *ports: int) -> None:
 
 def ports_of(stores: Stores, everyone: str, period: Any) -> dict[int, tuple[int, int]]:
     """Of each allowed port the tuples and the scopes."""
-    ((_, chosen),) = stores.counts.choose(everyone, "allowed-ports", period, period)
-    rows = zip(chosen.keys, chosen.sums, chosen.scopes, strict=True)
+    unpack = partial(unpack_part, name="allowed-ports")
+    ((_, chosen),) = stores.counts.unpacked(everyone, "allowed-ports", period, period, unpack)
+    rows = zip(chosen.keys(), chosen.sums(), chosen.scopes.tolist(), strict=True)
     return {int(key[1]): (to_figures(sums)[0], scopes) for key, sums, scopes in rows}
 
 

@@ -29,7 +29,7 @@ from shared.tally.measures import COLUMNS, add_figures
 from shared.tally.packing import pack, pack_apart, unpack
 from shared.times import to_moment
 from shared.views.answers import Answer, AnswerRow
-from shared.views.asking import ask, find_scopes
+from shared.views.asking import ask
 from shared.views.query import (
     LENGTHS,
     PARAMETERS,
@@ -42,6 +42,7 @@ from shared.views.query import (
     read_query,
 )
 from shared.views.questions import QUESTIONS, Grain, Question
+from shared.views.scopes import find_scopes
 from tests.naive import is_internet
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

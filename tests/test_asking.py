@@ -16,9 +16,10 @@ from shared.flowlog.reasons import Reason
 from shared.record_types import first_hour_of_day
 from shared.tally.hour_counts import HourCounts
 from shared.tally.packing import pack_apart
-from shared.views.asking import ask, find_scopes
+from shared.views.asking import ask
 from shared.views.query import Given, read_query
 from shared.views.questions import QUESTIONS
+from shared.views.scopes import find_scopes
 from tests.system import HOUR, NIGHT, Stores
 from tests.test_answers import world_of
 from tools.proxy import Traffic

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from shared.counts.health import Health, RejectTotal, RejectTotals
@@ -18,7 +18,7 @@ from shared.flowlog.reasons import Reason
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import to_figures
 from shared.tally.packing import TRAFFIC
-from shared.times import DAY, HOUR, check_year, day_key, day_of, hour_key, hours_from
+from shared.times import DAY, HOUR, day_key, day_of, hour_key, hours_from, parse_hour_key
 
 ALL = "all~"
 """What the names of all scopes of a kind begin with."""
@@ -67,9 +67,9 @@ def hours_of(day: Period) -> list[datetime]:
 def read_partition(partition: str) -> Period:
     """The period of a partition of the index; ``ValueError`` if it is none."""
     text = partition.removeprefix("~")
-    form = {10: "%Y%m%d%H", 8: "%Y%m%d"}.get(len(text), "")
-    begin = check_year(datetime.strptime(text, form).replace(tzinfo=UTC))
-    return Period(begin, "hour" if len(text) == 10 else "day")
+    if len(text) == 8:
+        return Period(parse_hour_key(f"{text}00"), "day")
+    return Period(parse_hour_key(text), "hour")
 
 
 # All scopes of a kind

@@ -10,7 +10,7 @@ Everything here can be made again from the ledger.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -48,7 +48,7 @@ from shared.tables import END, Columns, Found, Tables, if_unchanged, query
 from shared.tally import packing
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import HourCounts
-from shared.tally.packing import TRAFFIC, Chosen, Wanted
+from shared.tally.packing import TRAFFIC
 from shared.times import DAY, FIRST_MOMENT, HOUR, day_key, floor_hour, hour_key, hours_from
 from shared.transactions import MOST_OPERATIONS, Put, delete_groups, transact
 
@@ -154,14 +154,14 @@ class Counts:
             except MalformedInput as error:
                 raise refuse_row("flowcounts", row.columns, str(error), _MADE_ANEW) from error
 
-    def choose(
-        self, scope: str, name: str, first: Period, last: Period, wanted: Sequence[Wanted] = ()
-    ) -> Iterator[tuple[Period, Chosen]]:
-        """What is wanted of one part of the counts of the periods from ``first`` to ``last``."""
+    def unpacked[Made](
+        self, scope: str, name: str, first: Period, last: Period, unpack: Callable[[bytes], Made]
+    ) -> Iterator[tuple[Period, Made]]:
+        """What this makes of the same; ``MalformedInput`` names the row where it can't."""
         for period, packed in self.part(scope, name, first, last):
             with _of_row(scope, name, period):
-                chosen = packing.unpack_part(packed, name, wanted)
-            yield period, chosen
+                made = unpack(packed)
+            yield period, made
 
     def store(self, scope: str, period: Period, head: Head, parts: Mapping[str, bytes]) -> str:
         """Write parts of a period's counts together with their head, in the place of the head that has

@@ -24,23 +24,22 @@ sorted. So equal counts are equal bytes, whatever they have been through.
 
 import struct
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from itertools import compress, count, repeat
-from operator import itemgetter, not_
+from itertools import count, repeat
+from operator import itemgetter
 from typing import Any
 
 import orjson
 
 from shared.errors import MalformedInput
-from shared.tally.families import FAMILIES, OF_PORT, OF_SIDES, SIDES
+from shared.tally.families import FAMILIES, OF_PORT
 from shared.tally.heavy_hitters import HeavyHitters, Key
 from shared.tally.hour_counts import HourCounts
 from shared.tally.measures import (
     MEASURES,
     Sums,
-    add_sums,
     bits_of_sums,
     bytes_of_sums,
     measures_in,
@@ -145,13 +144,17 @@ def _parts_of(counts: HourCounts) -> dict[str, _Part]:
     return parts | {name: each for name, each in counts.families.items() if not each.is_empty()}
 
 
-def _dimensions_of(part: str) -> tuple[str, ...]:
+def dimensions_of(part: str) -> tuple[str, ...]:
+    """The columns of a part's keys."""
     return _OF_TRAFFIC if part == TRAFFIC else FAMILIES[part].columns
 
 
-_BUCKET = "Bucket"
-_OF_TRAFFIC = _BUCKET, "Direction", "Status"
-_NUMBERS = {_BUCKET, *OF_PORT}
+BUCKET = "Bucket"
+"""The dimension of traffic that tells the five minutes of an hour, by number."""
+
+_OF_TRAFFIC = BUCKET, "Direction", "Status"
+
+NUMBERS = {BUCKET, *OF_PORT}
 """Dimensions whose values are no texts."""
 
 
@@ -185,8 +188,8 @@ def _lay_out(shares: Mapping[int, Mapping[str, _Part]]) -> bytes:
                 of_parts[name] = [len(rows)]
                 missed += repeat(0, len(rows))
                 scopes += repeat(0, len(rows))
-            for dimension, column in zip(_dimensions_of(name), zip(*rows, strict=True), strict=bool(rows)):
-                keys += column if dimension in _NUMBERS else map(texts.__getitem__, column)
+            for dimension, column in zip(dimensions_of(name), zip(*rows, strict=True), strict=bool(rows)):
+                keys += column if dimension in NUMBERS else map(texts.__getitem__, column)
             sums += rows.values()
     in_texts = {*"".join(texts)}
     between = next(each for each in map(chr, count()) if each not in in_texts)
@@ -271,98 +274,72 @@ def _width_of(largest: int) -> int:
 # Unpacking
 
 
-type Wanted = tuple[Sequence[str], Callable[[Any], bool], bool]
-"""Dimensions, and what has to be true of the value of one of them, of those that a part has; or, if the last
-is true, of none. A part that has none of them may have those that tell them (``OF_SIDES``).
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The rows of a part that were wanted, in columns: their ``keys`` and ``sums``, what each has ``missed``,
-    in how many ``scopes`` it was found at least, when it was first and last ``seen``. These last three are
-    empty where nothing was missed, where the part is of one scope, where times aren't kept.
-
-    ``others``: what the other rows have together; the whole part's ``rest`` and ``floor``.
-    """
-
-    keys: Sequence[Key] = ()
-    sums: Sequence[Sums] = ()
-    missed: Sequence[int] = ()
-    scopes: Sequence[int] = ()
-    seen: Sequence[tuple[Any, ...]] = ()
-    others: Sums = 0
-    rest: Sums = 0
-    floor: int = 0
-
-
-NOTHING = Chosen()
-
-
 def unpack(packed: bytes) -> dict[int, HourCounts]:
     """The counts that were packed; ``MalformedInput`` if these bytes are no packing that we know."""
 
-    def fill(names: Iterable[int], parts: Iterable[_PackedPart]) -> dict[int, HourCounts]:
+    def fill(names: Iterable[int], parts: Iterable[_PlainPart]) -> dict[int, HourCounts]:
         shares = {share: HourCounts() for share in names}
         for part in parts:
             counts = shares[part.share]
             if part.name == TRAFFIC:
-                counts.traffic = dict(zip(part.keys(), part.sums, strict=True))  # type: ignore[arg-type]
+                counts.traffic = dict(zip(_keys(part), part.figures, strict=True))  # type: ignore[arg-type]
             else:
                 family = counts.families[part.name]
                 family.floor, family.rest = part.floor, part.rest
-                family.fill(part.keys(), part.sums, part.missed, part.seen(), part.scopes)
+                seen = zip(*part.times, strict=True) if part.times else ()
+                family.fill(_keys(part), part.figures, part.missed, seen, part.scopes)
         return shares
 
-    return _read(packed, fill)
+    return read_packing(packed, _PlainReader, fill)
 
 
-def unpack_part(packed: bytes, name: str, wanted: Sequence[Wanted] = ()) -> Chosen:
-    """Those rows of a part packed by itself that fulfil all that is wanted; no keys are made of the others.
+def _keys(part: "_PlainPart") -> list[Key]:
+    """The keys of all rows."""
+    columns = [_items(part.texts, column) if is_text else column for column, is_text in part.values]
+    return [*zip(*columns, strict=True)]
 
-    ``MalformedInput`` if these bytes are no packing that we know, or that of another part.
+
+def _items(texts: Sequence[str], places: Sequence[int]) -> Sequence[str]:
+    """The texts at these places."""
+    if len(places) < 2:
+        return [texts[place] for place in places]
+    found: tuple[str, ...] = itemgetter(*places)(texts)  # half of the time of asking one by one
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class PackedPart[Column, Figures]:
+    """A part of a share, in columns. ``values``: of each dimension the numbers, and whether they are places
+    in ``texts``; ``times``: when each row was first and last seen, if that is kept.
     """
 
-    def choose(shares: Iterable[int], parts: Iterable[_PackedPart]) -> Chosen:
-        chosen = NOTHING
-        if [*shares] != [0]:
-            raise ValueError("it is no period's")
-        for part in parts:
-            if part.name != name:
-                raise ValueError(f"it is of {part.name}")
-            chosen = part.choose(wanted)
-        return chosen
+    share: int
+    name: str
+    values: Sequence[tuple[Column, bool]]
+    texts: Sequence[str]
+    figures: Figures
+    missed: Column
+    scopes: Column
+    times: tuple[Column, Column] | None
+    floor: int
+    rest: Sums
 
-    return _read(packed, choose)
 
-
-def unpack_shares(packed: bytes, asked: Sequence[tuple[str, Sequence[Wanted]]]) -> dict[int, list[Chosen]]:
-    """The same of some parts of each share of a blob's counts, each by its name with what is wanted of it:
-    in their order, of the shares that have any of them.
-
-    ``MalformedInput`` if these bytes are no packing that we know.
+def read_packing[Column, Figures, Made](
+    packed: bytes,
+    columns: "Callable[[bytes, int], ColumnReader[Column, Figures]]",
+    make: Callable[[Iterable[int], Iterator[PackedPart[Column, Figures]]], Made],
+) -> Made:
+    """What is made of the shares that there are, and of their parts; ``columns`` reads these from a body, at
+    a place in it. ``MalformedInput`` if these bytes are no packing that we know.
     """
-
-    def choose(_: Iterable[int], parts: Iterable[_PackedPart]) -> dict[int, list[Chosen]]:
-        found: dict[int, list[Chosen]] = {}
-        for part in parts:
-            for place, (name, wanted) in enumerate(asked):
-                if part.name == name:
-                    found.setdefault(part.share, [NOTHING] * len(asked))[place] = part.choose(wanted)
-        return found
-
-    return _read(packed, choose)
-
-
-def _read[Made](packed: bytes, make: Callable[[Iterable[int], Iterator["_PackedPart"]], Made]) -> Made:
-    """What is made of the shares that there are, and of their parts."""
     try:
         body = _decompressed(packed)
         header_end = 4 + int.from_bytes(body[:4], "little")
         header = orjson.loads(body[4:header_end])
         version = header["packing"]
         if version == PACKING:
-            return make(map(int, header["shares"]), _parts_in(header, body, header_end))
+            return make(map(int, header["shares"]), _parts_in(header, columns(body, header_end)))
     except Exception as error:  # whatever is wrong with these bytes, they are no packing
         raise MalformedInput(f"counts can't be unpacked: {error!r}") from error
     raise MalformedInput(f"counts are packed as version {version!r}, known is {PACKING}")
@@ -377,79 +354,9 @@ def _decompressed(packed: bytes) -> bytes:
     return body
 
 
-@dataclass(frozen=True, slots=True)
-class _PackedPart:
-    """A part of a share, in its columns. ``values``: of each dimension the numbers, and the texts that they
-    stand for, if they do.
-    """
-
-    share: int
-    name: str
-    values: Sequence[tuple[Sequence[int], Sequence[str] | None]]
-    sums: Sequence[Sums]
-    missed: Sequence[int]
-    scopes: Sequence[int]
-    times: tuple[Sequence[int], Sequence[int]] | None
-    floor: int
-    rest: Sums
-
-    def keys(self, passing: Sequence[bool] | None = None) -> list[Key]:
-        """The keys of all rows, or of those that pass."""
-        columns: list[Iterable[Any]] = []
-        for numbers, texts in self.values:
-            column = numbers if passing is None else [*compress(numbers, passing)]
-            columns.append(column if texts is None else _items(texts, column))
-        return [*zip(*columns, strict=True)]
-
-    def seen(self) -> Iterable[tuple[int, int]]:
-        """The first and last time of each row, if they are kept."""
-        return zip(*self.times, strict=True) if self.times else ()
-
-    def choose(self, wanted: Sequence[Wanted]) -> Chosen:
-        """The rows that fulfil all that is wanted."""
-        sums, missed, scopes, seen, others = self.sums, self.missed, self.scopes, self.seen(), 0
-        passing = None
-        if wanted:
-            passing = [*map(all, zip(*map(self._holds, wanted), strict=True))]
-            others = reduce(add_sums, compress(sums, map(not_, passing)), 0)
-            sums, missed, scopes = ([*compress(each, passing)] for each in (sums, missed, scopes))
-            seen = compress(seen, passing)
-        return Chosen(
-            self.keys(passing),
-            sums,
-            missed if any(missed) else (),
-            scopes if any(scopes) else (),
-            [*seen],
-            others,
-            self.rest,
-            self.floor,
-        )
-
-    def _holds(self, wanted: Wanted) -> Sequence[bool]:
-        """Row by row, whether it is one that is wanted."""
-        names, test, excluded = wanted
-        columns = _dimensions_of(self.name)
-        holding = [self._passing(name, test) for name in columns if name in names]
-        if not holding and {*OF_SIDES} <= {*columns}:
-            holding = [self._passing_at(name, test) for name in SIDES if name in names]
-        if len(holding) != 1:
-            holding = [[*map(any, zip(*holding, strict=True))] or [False] * len(self.sums)]
-        return [*map(not_, holding[0])] if excluded else holding[0]
-
-    def _passing_at(self, side: str, test: Callable[[Any], bool]) -> list[bool]:
-        """Row by row, whether the address at a side passes: of an inbound flow, its destination is local."""
-        at_dest = self._passing("Direction", {"LocalIp": "Inbound", "RemoteIp": "Outbound"}[side].__eq__)
-        ends = zip(at_dest, self._passing("DestIp", test), self._passing("SrcIp", test), strict=True)
-        return [dest if here else source for here, dest, source in ends]
-
-    def _passing(self, name: str, test: Callable[[Any], bool]) -> list[bool]:
-        """Row by row, whether the value of a dimension passes; each value that there is is tested once."""
-        numbers, texts = self.values[_dimensions_of(self.name).index(name)]
-        holds = {number: test(number if texts is None else texts[number]) for number in {*numbers}}
-        return [*map(holds.__getitem__, numbers)]
-
-
-def _parts_in(header: dict[str, Any], body: bytes, at: int) -> Iterator[_PackedPart]:
+def _parts_in[Column, Figures](
+    header: dict[str, Any], reader: "ColumnReader[Column, Figures]"
+) -> Iterator[PackedPart[Column, Figures]]:
     parts = [
         (int(share), name, *numbers)
         for share, of_parts in header["shares"].items()
@@ -459,27 +366,26 @@ def _parts_in(header: dict[str, Any], body: bytes, at: int) -> Iterator[_PackedP
     for _, name, many, *_ in parts:
         if many < 0:
             raise ValueError("fewer rows than none")
-        cells += many * len(_dimensions_of(name))
+        cells += many * len(dimensions_of(name))
         rows += many
         timed += many if _has_times(name) else 0
-    reader = _ColumnReader(body, at)
+    if max(cells, rows) > _MOST_NUMBERS:
+        raise ValueError("columns are longer than any")
     widths = header["widths"]
-    keys = _Column(reader.take(cells, widths["keys"]))
-    missed = _Column(reader.take(rows, widths["missed"]))
-    scopes = _Column(reader.take(rows, widths["scopes"]))
-    first, last = (_Column(reader.take(timed, width)) for width in widths["seen"])
-    sums = _Column(reader.take_sums(rows, widths["sums"]))
+    keys = _Runs(reader.take(cells, widths["keys"]))
+    missed = _Runs(reader.take(rows, widths["missed"]))
+    scopes = _Runs(reader.take(rows, widths["scopes"]))
+    first, last = (_Runs(reader.take(timed, width)) for width in widths["seen"])
+    figures = _Runs(reader.take_figures(rows, widths["sums"]))
     texts = reader.take_texts(*header["texts"])
     for share, name, many, *numbers in parts:
-        values = [
-            (keys.next(many), None if dimension in _NUMBERS else texts) for dimension in _dimensions_of(name)
-        ]
         floor, *rest = numbers or [0]
-        yield _PackedPart(
+        yield PackedPart(
             share,
             name,
-            values,
-            sums.next(many),
+            [(keys.next(many), dimension not in NUMBERS) for dimension in dimensions_of(name)],
+            texts,
+            figures.next(many),
             missed.next(many),
             scopes.next(many),
             (first.next(many), last.next(many)) if _has_times(name) else None,
@@ -488,48 +394,34 @@ def _parts_in(header: dict[str, Any], body: bytes, at: int) -> Iterator[_PackedP
         )
 
 
-def _items(texts: Sequence[str], places: Sequence[int]) -> Sequence[str]:
-    """The texts at these places."""
-    if len(places) < 2:
-        return [texts[place] for place in places]
-    found: tuple[str, ...] = itemgetter(*places)(texts)  # half of the time of asking one by one
-    return found
-
-
 def _has_times(part: str) -> bool:
     return part != TRAFFIC and FAMILIES[part].times
 
 
-class _Column[Number]:
-    """Numbers that are taken one run after another."""
+class _Runs[Column]:
+    """A column that is taken one run after another."""
 
-    def __init__(self, numbers: Sequence[Number]) -> None:
-        self._numbers, self._at = numbers, 0
+    def __init__(self, column: Column) -> None:
+        self._column, self._at = column, 0
 
-    def next(self, many: int) -> Sequence[Number]:
+    def next(self, many: int) -> Column:
         self._at += many
-        return self._numbers[self._at - many : self._at]
+        return self._column[self._at - many : self._at]  # type: ignore[index, no-any-return]
 
 
-class _ColumnReader:
+class ColumnReader[Column, Figures](ABC):
     """Takes columns out of a body, one after another; ``ValueError`` if there is less than they take."""
 
     def __init__(self, body: bytes, at: int) -> None:
         self._body, self._at = body, at
 
-    def take(self, many: int, width: int) -> Sequence[int]:
+    @abstractmethod
+    def take(self, many: int, width: int) -> Column:
         """A column of so many numbers."""
-        if width == 0 and many <= _MOST_NUMBERS:
-            return bytes(many)
-        if width == 1:
-            return self._plane(many)
-        return struct.unpack(f"<{many}q", self._planes(many, [width]))
 
-    def take_sums(self, many: int, widths: Sequence[int]) -> list[Sums]:
+    @abstractmethod
+    def take_figures(self, many: int, widths: Sequence[int]) -> Figures:
         """The columns of figures, of so many keys."""
-        if len(widths) > len(MEASURES):
-            raise ValueError(f"{len(widths)} measures")
-        return sums_of_bytes(self._planes(many, widths), len(widths)) if widths else [0] * many
 
     def take_texts(self, many: int, size: int, between: str) -> list[str]:
         """So many texts, which are all that is left, so many bytes, with this between any two."""
@@ -539,21 +431,48 @@ class _ColumnReader:
             raise ValueError("there are more texts or fewer than there should be")
         return texts
 
-    def _planes(self, many: int, widths: Sequence[int]) -> bytearray:
-        """Columns side by side: of each row as many numbers of 64 bits as there are columns."""
+    def _planes(self, many: int, widths: Sequence[int]) -> tuple[bytes, list[int]]:
+        """The planes of columns that stand side by side, of each row as many numbers of 64 bits as there are
+        columns: one plane after another, and of each which byte of such a row it has.
+        """
+        if len(widths) > len(MEASURES):
+            raise ValueError(f"{len(widths)} measures")
         if many * len(widths) > _MOST_NUMBERS or min(widths) < 0 or max(widths) > 8:
             raise ValueError("columns are longer or wider than any")
-        step = 8 * len(widths)
-        numbers = bytearray(step * many)
-        for place, width in enumerate(widths):
-            for at in range(8 * place, 8 * place + width):
-                numbers[at::step] = plane = self._plane(many)
-            if width == 8 and max(plane, default=0) > 0x7F:
+        places = [8 * column + byte for column, width in enumerate(widths) for byte in range(width)]
+        planes = self._bytes(many * len(places))
+        for number, place in enumerate(places):
+            if place % 8 == 7 and max(planes[many * number : many * (number + 1)], default=0) > 0x7F:
                 raise ValueError("a number is too large for a column")
-        return numbers
+        return planes, places
 
-    def _plane(self, many: int) -> bytes:
+    def _bytes(self, many: int) -> bytes:
         self._at += many
         if self._at > len(self._body):
             raise ValueError("columns are longer than what there is")
         return self._body[self._at - many : self._at]
+
+
+type _PlainPart = PackedPart[Sequence[int], Sequence[Sums]]
+
+
+class _PlainReader(ColumnReader[Sequence[int], Sequence[Sums]]):
+    """Columns as what Python has."""
+
+    def take(self, many: int, width: int) -> Sequence[int]:
+        if width == 0:
+            return bytes(many)
+        if width == 1:
+            return self._bytes(many)
+        return struct.unpack(f"<{many}q", self._side_by_side(many, [width]))
+
+    def take_figures(self, many: int, widths: Sequence[int]) -> Sequence[Sums]:
+        return sums_of_bytes(self._side_by_side(many, widths), len(widths)) if widths else [0] * many
+
+    def _side_by_side(self, many: int, widths: Sequence[int]) -> bytearray:
+        step = 8 * len(widths)
+        numbers = bytearray(step * many)
+        planes, places = self._planes(many, widths)
+        for number, place in enumerate(places):
+            numbers[place::step] = planes[many * number : many * (number + 1)]
+        return numbers

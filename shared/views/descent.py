@@ -18,15 +18,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from itertools import chain, compress
+from itertools import chain
 from operator import itemgetter
+
+import numpy as np
 
 from shared.counts.index import is_all
 from shared.counts.store import Counts
 from shared.errors import MalformedInput
 from shared.ledger.store import Ledger, Posted
+from shared.tally.chosen import Chosen, unpack_shares
 from shared.tally.measures import figure
-from shared.tally.packing import Chosen, unpack_shares
 from shared.times import HOUR
 from shared.views.query import LENGTHS, Condition, Query, Span
 from shared.views.questions import QUESTIONS, Grain
@@ -256,14 +258,13 @@ class _Share:
 
 def _tuples_by_mac(addresses: Chosen) -> dict[str, int]:
     found: dict[str, int] = {}
-    for (mac, _), sums in zip(addresses.keys, addresses.sums, strict=True):
+    for (mac, _), sums in zip(addresses.keys(), addresses.sums(), strict=True):
         found[str(mac)] = found.get(str(mac), 0) + figure(sums, _ADDRESSES.orders["Tuples"])
     return found
 
 
 def _beside(hour: Chosen, entry: Chosen) -> Chosen:
     """What an entry has of keys that its hour has dropped: the hour's rest and floor bound it."""
-    known = {*hour.keys}
-    dropped = [key not in known for key in entry.keys]
-    keys, sums = [*compress(entry.keys, dropped)], [*compress(entry.sums, dropped)]
-    return Chosen(keys, sums, seen=[*compress(entry.seen, dropped)])
+    known, keys = {*hour.keys()}, entry.keys()
+    dropped = entry.only(np.array([key not in known for key in keys], bool))
+    return replace(dropped, missed=np.zeros_like(dropped.missed), others=0, rest=0, floor=0)

@@ -6,10 +6,14 @@ family has dropped keys, an interface may have others: ``Addresses.elsewhere`` s
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from shared.views.answers import List, Merged
+from shared.views.answers import List
 from shared.views.query import Condition, Query
 from shared.views.questions import QUESTIONS
+
+if TYPE_CHECKING:  # it imports numpy
+    from shared.views.merged import Merged
 
 _ADDRESSES = QUESTIONS["addresses"]
 
@@ -34,14 +38,14 @@ def of_addresses(query: Query) -> Query:
     return Query(_ADDRESSES, since, span.until, query.now)
 
 
-def list_addresses(merged: Merged) -> Addresses:
+def list_addresses(merged: "Merged") -> Addresses:
     """The addresses of interfaces, out of what was counted of ``addresses``."""
     tuples = _ADDRESSES.weigh("Tuples")
     by_mac: dict[str, list[str]] = {}
-    sums = merged.asked_sums()
+    sums = merged.sums()
     for mac, address in sorted(sums, key=lambda key: (-tuples(sums[key]), key)):
         by_mac.setdefault(str(mac), []).append(str(address))
-    return Addresses(by_mac, tuples(merged.rest))
+    return Addresses(by_mac, tuples(merged.rest(0)))
 
 
 def with_addresses_known(query: Query, addresses: Addresses) -> Query:

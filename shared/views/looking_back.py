@@ -12,9 +12,7 @@ from typing import Any
 
 from shared.counts.store import Counts
 from shared.tally.heavy_hitters import Key
-from shared.tally.packing import Chosen
-from shared.times import to_moment
-from shared.views.answers import projected
+from shared.views.merged import Merged, Texts
 from shared.views.query import LENGTHS, Condition, Query, Span, floor
 from shared.views.reading import Stretch, check_keys, plan, read
 
@@ -62,17 +60,17 @@ def find_firsts(
 
     def look_through(stretch: Stretch) -> None:
         """Note which of the keys that are left are first seen where."""
-        grain = stretch.periods.grain
+        merged = Merged(query, Texts())
         for begin, chosen in read(counts, query, span, stretch, conditions):
-            its = projected(query, chosen)
-            for place, key in enumerate(its.keys):
-                if key not in left:
-                    continue
-                left.remove(key)
-                if grain == "day":
-                    days.setdefault(begin, set()).add(key)
-                else:
-                    firsts.first[key] = _moment(query, its, place, begin), begin
+            merged.add(begin, chosen)
+        for key, begin, moment in merged.first_seen():
+            if key not in left:
+                continue
+            left.remove(key)
+            if stretch.periods.grain == "day":
+                days.setdefault(begin, set()).add(key)
+            else:
+                firsts.first[key] = moment, begin
         firsts.unsure += stretch.dropped(name)
 
     for stretch in stretches:
@@ -106,11 +104,6 @@ def say_since(firsts: Sequence[Firsts], key: Key, listed: datetime | None) -> di
     if moment is None:
         return {}
     return {"Since": moment, "AtLatest": not all(each.is_sure(moment) for each in firsts)}
-
-
-def _moment(query: Query, chosen: Chosen, place: int, begin: datetime) -> datetime:
-    """When a key was first seen in a period: to the second where that is kept, else when the hour began."""
-    return to_moment(chosen.seen[place][0]) if query.question.keeps_times else begin
 
 
 def _holding(query: Query, keys: Iterable[Key]) -> list[Condition]:

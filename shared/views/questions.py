@@ -87,6 +87,11 @@ class Question:
         return self.of or self.name
 
     @property
+    def in_index(self) -> bool:
+        """Whether it is answered from the index: it isn't counted by keys."""
+        return self.reads in ("health", "rejects")
+
+    @property
     def filtered(self) -> tuple[str, ...]:
         """The columns that filters are held against: those of the key, and what can be told of them."""
         beside = ["LocalIp"] if "Addresses" in self.beside else []

@@ -5,15 +5,15 @@ the scope, or of all scopes of a kind. The heads are read first. They say what t
 be missing unnoticed, how much it is, and whether keys were dropped.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from shared.counts.index import Head, Period
 from shared.counts.store import Counts, refuse_gone
 from shared.errors import BadRequest
-from shared.tally.packing import TRAFFIC, Wanted
-from shared.views.answers import Counted, by_minutes
+from shared.tally.chosen import Chosen, Wanted, unpack_part
+from shared.tally.packing import BUCKET, TRAFFIC
 from shared.views.query import LENGTHS, Condition, Query, Range, Span
 
 MOST_KEYS = 3_000_000
@@ -75,6 +75,10 @@ def check_keys(name: str, stretches: Iterable[Stretch]) -> None:
         )
 
 
+type Counted = Iterator[tuple[datetime, Chosen]]
+"""What was counted of a question, period by period in their order: when each begins, and what it has."""
+
+
 def read(
     counts: Counts, query: Query, span: Span, stretch: Stretch, conditions: Sequence[Condition]
 ) -> Counted:
@@ -83,18 +87,34 @@ def read(
     What heads say that there is must be there: they are read before it, and parts don't go by themselves.
     """
     name, periods = query.question.reads, stretch.periods
-    wanted = () if name == TRAFFIC else wanted_of(conditions)
+    wanted = wanted_of(conditions)
     missing = {begin for begin, head in stretch.heads.items() if name in head.parts}
     if not missing:
         return
-    for period, chosen in counts.choose(stretch.source, name, *_ends(periods), wanted):
+    for period, chosen in counts.unpacked(
+        stretch.source, name, *_ends(periods), lambda packed: unpack_part(packed, name)
+    ):
         missing.discard(period.begin)
-        if name == TRAFFIC:
-            yield from by_minutes(query, span, period.begin, chosen)
-        else:
-            yield period.begin, chosen
+        in_time = _within(span, period.begin, chosen) if name == TRAFFIC else chosen
+        yield period.begin, in_time.where(wanted)
     if missing:
         raise refuse_gone(stretch.source, name, Period(min(missing), periods.grain))
+
+
+def _within(span: Span, begin: datetime, chosen: Chosen) -> Chosen:
+    """An hour's traffic in those of its five minutes that lie in a time. A day's is in its first hour, as far
+    as this can tell: where it is read as a day, that doesn't matter.
+    """
+    if begin >= span.since and (span.until is None or begin + LENGTHS["hour"] <= span.until):
+        return chosen
+
+    def number_of(moment: datetime) -> int:
+        """How many of its five minutes begin before a moment."""
+        return -((begin - moment) // LENGTHS["5m"])
+
+    buckets = chosen.columns[BUCKET]
+    rows = buckets >= number_of(span.since)
+    return chosen.only(rows & (buckets < number_of(span.until)) if span.until else rows)
 
 
 def wanted_of(conditions: Iterable[Condition]) -> list[Wanted]:

@@ -22,10 +22,11 @@ from shared.counts.store import Counts
 from shared.ledger.store import Ledger
 from shared.page import PANELS, asks
 from shared.tables import query
+from shared.tally.chosen import unpack_part
 from shared.tally.families import FAMILIES, OF_ADDRESS
 from shared.tally.hour_counts import BUCKET_MS, HourCounts
 from shared.tally.measures import MEASURES, to_sums
-from shared.tally.packing import pack_apart, unpack_part
+from shared.tally.packing import pack_apart
 from shared.times import DAY, HOUR, HOUR_MS
 from shared.views.asking import ask
 from shared.views.query import floor, read_query
