@@ -9,10 +9,16 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from azure.core import MatchConditions
-from azure.core.exceptions import HttpResponseError
-from azure.storage.blob import BlobClient, BlobPrefix, BlobProperties, BlobServiceClient
+from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
+from azure.storage.blob import (
+    BlobClient,
+    BlobPrefix,
+    BlobProperties,
+    BlobServiceClient,
+    ExponentialRetry,
+)
 
-from shared.connection import Patience, Transport, connect, storage_errors
+from shared.connection import LONGEST_WAIT_SECONDS, MOST_RETRIES, Transport, connect, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, KINDS, BlobName, key_join, parse_blob_name
 from shared.settings import Connection
@@ -65,6 +71,25 @@ class ListedBlob:
     etag: str
     modified: datetime
     archived: bool = False
+
+
+class Patience(ExponentialRetry):
+    """How the blob client tries again: after one second, three, five, more or less at random.
+
+    Its own patience (15 s, then 18 s …) outlasts an update and an engineer at a terminal.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(initial_backoff=1, increment_base=2, retry_total=MOST_RETRIES, random_jitter_range=1)
+
+    def increment(self, settings: dict[str, Any], *arguments: Any, **options: Any) -> bool:
+        """Whether to try again: not if there was no token to be had. Another second won't bring one."""
+        refused = isinstance(options.get("error"), ClientAuthenticationError)
+        return not refused and super().increment(settings, *arguments, **options)
+
+    def get_backoff_time(self, settings: dict[str, Any]) -> float:
+        """The seconds to wait before the next attempt."""
+        return min(super().get_backoff_time(settings), LONGEST_WAIT_SECONDS)
 
 
 class FlowLogs:

@@ -22,12 +22,10 @@ from typing import Any
 
 from azure.core.exceptions import (
     AzureError,
-    ClientAuthenticationError,
     HttpResponseError,
     ServiceResponseError,
 )
 from azure.core.pipeline.transport import RequestsTransport
-from azure.storage.blob import ExponentialRetry
 from requests import Session
 from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
@@ -215,25 +213,6 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it
             return check_year(parsedate_to_datetime(date))
         except ValueError as error:
             raise Unavailable(f"the storage service's answer is of {date!r}: {error}") from None
-
-
-class Patience(ExponentialRetry):
-    """How the blob client tries again: after one second, three, five, more or less at random.
-
-    Its own patience (15 s, then 18 s …) outlasts an update and an engineer at a terminal.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(initial_backoff=1, increment_base=2, retry_total=MOST_RETRIES, random_jitter_range=1)
-
-    def increment(self, settings: dict[str, Any], *arguments: Any, **options: Any) -> bool:
-        """Whether to try again: not if there was no token to be had. Another second won't bring one."""
-        refused = isinstance(options.get("error"), ClientAuthenticationError)
-        return not refused and super().increment(settings, *arguments, **options)
-
-    def get_backoff_time(self, settings: dict[str, Any]) -> float:
-        """The seconds to wait before the next attempt."""
-        return min(super().get_backoff_time(settings), LONGEST_WAIT_SECONDS)
 
 
 @contextmanager

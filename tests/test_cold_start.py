@@ -32,6 +32,23 @@ def test_importing_the_app_and_numpy_starts_no_thread_and_loads_no_tool() -> Non
     assert not {"click", "rich", "hypothesis", "tests", "tools"} & {*packages}
 
 
+ASK = """
+import sys
+import shared.output, shared.views.composed, shared.views.listing
+from shared.settings import read_settings
+from shared.stores import open_results
+open_results(read_settings(dict.fromkeys(("RESULTS", "FLOW_LOGS"), "UseDevelopmentStorage=true")))
+print("azure.data.tables" in sys.modules, "azure.storage" in sys.modules)
+"""
+
+
+def test_who_asks_of_results_alone_waits_for_no_package_of_blobs() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "False"]
+
+
 SAY = """
 import json, sys
 from shared.cli import main

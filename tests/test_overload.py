@@ -15,7 +15,8 @@ import pytest
 from azure.core.pipeline.transport import RequestsTransport
 
 from shared import connection
-from shared.connection import Patience, Transport
+from shared.blobs import Patience
+from shared.connection import Transport
 from shared.errors import Unavailable
 from shared.ledger.store import LATE
 from shared.sweep import WORKERS, sweep

@@ -55,7 +55,7 @@ def one_record(hour: datetime, *ports: int) -> bytes:
 
 def dispatcher(stores: Stores, mode: str = "schedule", **settings: str) -> Dispatcher:
     read: Settings = read_settings(stores.environment | {"FLOWTALLY_MODE": mode} | settings)
-    clients = Clients((stores.flow_logs,), stores.tables, stores.ledger, stores.counts, stores.views)
+    clients = Clients(stores.tables, stores.ledger, stores.counts, stores.views, (stores.flow_logs,))
     return Dispatcher(clients, read)
 
 
@@ -545,9 +545,8 @@ def test_an_account_that_does_not_answer_is_named_and_nothing_of_it_is_handed_ou
     stores.put(WEB, hour, one_record(hour))
     gone = re.sub(r"127\.0\.0\.1:\d+/\w+", "127.0.0.1:9/nobody", stores.connection_string)
     with host(gone) as other:
-        clients = Clients(
-            (stores.flow_logs, other.flow_logs), stores.tables, stores.ledger, stores.counts, stores.views
-        )
+        accounts = stores.flow_logs, other.flow_logs
+        clients = Clients(stores.tables, stores.ledger, stores.counts, stores.views, accounts)
         at = Dispatcher(clients, dispatcher(stores).settings)
         handed_out = at.hand_out_sweeps()
         assert [name for name, _ in handed_out.failed] == [f"account {other.flow_logs.account}"]

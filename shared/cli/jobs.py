@@ -14,6 +14,7 @@ from shared.cli.frame import (
     When,
     command,
     connect,
+    connect_to_results,
     main,
     output_option,
     parameter_options,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from shared.doctor import Finding
     from shared.prune import PruneResult
     from shared.rollup import RolledUp
-    from shared.stores import Stores
+    from shared.stores import Results, Stores
     from shared.sweep import Swept
 
 
@@ -126,12 +127,12 @@ def rollup(since: datetime | None, *, again: bool, output: Output) -> None:
     """
     if again and since:
         raise click.UsageError("--again makes all anew: leave --since out")
-    stores = connect()
+    results = connect_to_results()
 
     from shared.output import print_rows
 
-    stores.tables.create()
-    done = _rollup_with_progress(stores, since, again=again)
+    results.tables.create()
+    done = _rollup_with_progress(results, since, again=again)
     for scope, error in done.failed:
         say(f"failed, left to the next rollup: {scope}: {error}")
     for name in done.left:
@@ -143,11 +144,11 @@ def rollup(since: datetime | None, *, again: bool, output: Output) -> None:
     sys.exit(1 if done.failed else 0)
 
 
-def _rollup_with_progress(stores: "Stores", since: datetime | None, *, again: bool) -> "RolledUp":
+def _rollup_with_progress(results: "Results", since: datetime | None, *, again: bool) -> "RolledUp":
     from shared import rollup as job
 
     with _progress("rollup") as report:
-        return job.rollup(stores.ledger, stores.counts, stores.views, since, again=again, progress=report)
+        return job.rollup(results.ledger, results.counts, results.views, since, again=again, progress=report)
 
 
 @main.command()

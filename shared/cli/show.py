@@ -18,6 +18,7 @@ from shared.cli.frame import (
     GivenType,
     command,
     connect,
+    connect_to_results,
     explain_filters,
     main,
     output_option,
@@ -49,7 +50,7 @@ def scopes(output: Output) -> None:
     from shared.output import print_rows
 
     refused: dict[str, MalformedInput] = {}
-    rows = [*connect().counts.catalog(refused).values()]
+    rows = [*connect_to_results().counts.catalog(refused).values()]
     columns = (
         *("Name", "Kind", "Scope", "FirstPeriod", "LastPeriod"),
         *(("PrunedBefore",) if output != "table" or any("PrunedBefore" in row for row in rows) else ()),
@@ -110,11 +111,11 @@ def _show_composed(name: str, given: Given, output: Output) -> None:
     from shared.views.composed import COMPOSITIONS
 
     asked = COMPOSITIONS[name].read(given, datetime.now(UTC))
-    stores = connect()
+    results = connect_to_results()
 
     from shared.output import print_composed, what_of
 
-    composed = asked.answer(stores.counts, stores.ledger)
+    composed = asked.answer(results.counts, results.ledger)
     print_composed(composed, output)
     if output != "table":
         for line in composed.verdict:
@@ -245,14 +246,14 @@ def show(question: str, given: Given, watch: float | None, output: Output) -> No
     `flowtally show QUESTION --help` says what that question takes.
     """
     read_query(question, given, datetime.now(UTC))  # what is wrong with it is said before anything is asked
-    stores = connect()
+    results = connect_to_results()
 
     from shared.output import left_out, print_answer
     from shared.views.asking import ask
 
     def show_once() -> None:
         query = read_query(question, given, datetime.now(UTC))
-        answer = ask(stores.counts, stores.ledger, query)
+        answer = ask(results.counts, results.ledger, query)
         print_answer(answer, query, output)
         for line in left_out(answer, query):
             say(line)
