@@ -1,8 +1,7 @@
 """The edge to the results' storage account: tables, and how plain values travel in their entities."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -41,15 +40,6 @@ OVERTAKEN = (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError)
 
 type Columns = dict[str, Any]
 """An entity's columns as plain values: str, int, bool, bytes, aware datetime."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """An entity as a query found it. ``written`` is known only if ``Timestamp`` was among the columns."""
-
-    columns: Columns
-    etag: str
-    written: datetime
 
 
 class Tables:
@@ -95,30 +85,6 @@ def from_entity(entity: Mapping[str, Any]) -> Columns:
     return {
         name: value.value if isinstance(value, EntityProperty) else value for name, value in entity.items()
     }
-
-
-def query(
-    table: TableClient,
-    condition: str,
-    parameters: Mapping[str, Any],
-    select: Sequence[str] | None = None,
-    *,
-    page: int | None = None,
-) -> Iterator[Found]:
-    """The entities that fulfil an OData condition, page by page; none if there is no such table yet.
-
-    ``parameters`` fill the condition's ``@names``: what comes from outside is never pasted into it. ``page``:
-    how many to ask for at a time, where fewer than a thousand are wanted.
-    """
-    options: dict[str, Any] = {"select": select, "results_per_page": page}
-    with storage_errors(f"reading {table.table_name}"):
-        try:
-            for entity in table.query_entities(condition, parameters=dict(parameters), **options):
-                metadata: Any = entity.metadata
-                yield Found(from_entity(entity), read_etag(metadata), metadata["timestamp"])
-        except HttpResponseError as error:
-            if not has_code(error, TableErrorCode.TABLE_NOT_FOUND):
-                raise
 
 
 def read_etag(metadata: Mapping[str, Any]) -> str:

@@ -44,7 +44,8 @@ from shared.counts.work import WorkRows
 from shared.entities import check_columns, from_chunks, refuse_row, to_chunks
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, Kind, kind_of
-from shared.tables import END, Columns, Found, Tables, if_unchanged, query
+from shared.queries import Found, query
+from shared.tables import END, Columns, Tables, if_unchanged
 from shared.tally import packing
 from shared.tally.families import FAMILIES
 from shared.tally.hour_counts import HourCounts

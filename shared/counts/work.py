@@ -13,7 +13,8 @@ from typing import Literal, get_args
 
 from shared.entities import check_columns
 from shared.errors import Conflict, MalformedInput
-from shared.tables import END, Found, Tables, query
+from shared.queries import Found, query
+from shared.tables import END, Tables
 from shared.transactions import ANY, MOST_OPERATIONS, Put, transact
 
 Kind = Literal["account", "sweep", "roll-up", "join", "prune"]

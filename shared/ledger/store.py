@@ -35,17 +35,16 @@ from shared.ledger.entry import (
     partition_of,
     to_columns,
 )
+from shared.queries import Found, query
 from shared.tables import (
     END,
     OVERTAKEN,
     Columns,
-    Found,
     Tables,
     from_entity,
     has_code,
     if_unchanged,
     put_in_place,
-    query,
     read_etag,
 )
 from shared.times import check_year, hour_key, parse_hour_key

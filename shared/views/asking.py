@@ -52,7 +52,9 @@ def ask_all(
     """Answer several questions of the same scopes and time, side by side. Each of ``asked`` is one question
     in one form or several, which differ in ``by``, ``order`` and ``limit`` alone: it is read once.
     """
-    from shared.views.listing import WORKERS, Known, Listing  # noqa: PLC0415 -- it imports numpy, the app starts without
+    # They import numpy: the app starts without.
+    from shared.views.listing import WORKERS, Known, Listing  # noqa: PLC0415
+    from shared.views.reading import Plans  # noqa: PLC0415
 
     query = asked[0][0]
     catalog, of_all = counts.catalogs()
@@ -73,11 +75,16 @@ def ask_all(
         Workers(WORKERS, thread_name_prefix="ask") as pool,
         Workers(len(asked), thread_name_prefix="question") as questions,
     ):
-        looked = pool.map(partial(_look_at_index, counts, query.span().end), sources)
+        of_day = any(_may_say_left_out(form) for forms in asked for form in forms)
+        looked = pool.map(partial(_look_at_index, counts, query.span().end, of_day=of_day), sources)
+        plans = Plans(counts)
 
         def list_forms(forms: Sequence[Query]) -> list[tuple[dict[ListKey, List], int]]:
             known: Known | None = {} if len(forms) > 1 else None
-            return [Listing(counts, ledger, form, sources, pool, most_rows, known).lists() for form in forms]
+            return [
+                Listing(counts, ledger, form, sources, pool, most_rows, plans, known).lists()
+                for form in forms
+            ]
 
         lists = [*questions.map(list_forms, asked)]
         recent = dict(zip((source.name for source in sources), looked, strict=True))
@@ -115,19 +122,21 @@ _BEHIND = timedelta(minutes=15)
 
 @dataclass(frozen=True, slots=True)
 class _Recent:
-    """What the index says of a source: the time of the last record that was counted; and of the hours of the
-    last day of the time asked for, the tuples by state.
+    """What the index says of a source: the time of the last record that was counted; and, if that was asked
+    for, of the hours of the last day of the time asked for the tuples by state.
     """
 
     last_record: datetime | None
     states: Mapping[datetime, States]
 
 
-def _look_at_index(counts: Counts, end: datetime, source: Source) -> _Recent:
-    day = first_hour_of_day(end), floor(end, "hour")
+def _look_at_index(counts: Counts, end: datetime, source: Source, *, of_day: bool) -> _Recent:
     newest = source.last - HOUR, source.last  # the last hour's blobs may be without a record
-    near = newest[0] <= day[1] + DAY and day[0] <= newest[1] + DAY
-    ranges = [(min(day[0], newest[0]), max(day[1], newest[1]))] if near else [day, newest]
+    ranges = [newest]
+    if of_day and source.kind == "vnet":
+        day = first_hour_of_day(end), floor(end, "hour")
+        near = newest[0] <= day[1] + DAY and day[0] <= newest[1] + DAY
+        ranges = [(min(day[0], newest[0]), max(day[1], newest[1]))] if near else [day, newest]
     last_record, states = None, {}
     for since, until in ranges:
         for _, hour, said in counts.indexed_hours(since, until, source.name):
@@ -138,10 +147,14 @@ def _look_at_index(counts: Counts, end: datetime, source: Source) -> _Recent:
     return _Recent(last_record, states)
 
 
+def _may_say_left_out(query: Query) -> bool:
+    return query.question.bounded or query.question.reads == TRAFFIC
+
+
 def _say_left_out(query: Query, sources: Sequence[Source], recent: Mapping[str, _Recent]) -> Iterator[str]:
     """What VNet flow logs seem to leave out. That nothing is denied matters where denials are asked for."""
     span, question = query.span(), query.question
-    if not (question.bounded or question.reads == TRAFFIC):
+    if not _may_say_left_out(query):
         return
     counted = {each.name: recent[each.name].states for each in sources if each.kind == "vnet"}
     notices = notice_left_out(counted, span.whole_hours.since, span.end, query.now)

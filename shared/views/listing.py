@@ -34,7 +34,7 @@ from shared.views.interfaces import (
 from shared.views.looking_back import Firsts, find_firsts, say_since
 from shared.views.merged import Group, Merged, Texts, list_groups, seen_of_health
 from shared.views.query import Condition, Query, Span, floor
-from shared.views.reading import Stretch, check_keys, plan, read
+from shared.views.reading import Plans, Stretch, check_keys, read
 from shared.views.scopes import Source
 from shared.workers import Workers
 
@@ -55,7 +55,9 @@ type Known = dict[tuple[str, str, Span], list[list[_Piece]]]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """``known``: what other forms of the question have read, ``None`` if it has no other."""
+    """``plans``: what other questions have planned; ``known``: what other forms of the question have read,
+    ``None`` if it has no other.
+    """
 
     counts: Counts
     ledger: Ledger
@@ -63,6 +65,7 @@ class Listing:
     sources: Sequence[Source]
     pool: Workers
     most_rows: int
+    plans: Plans
     known: Known | None
 
     def lists(self) -> tuple[dict[ListKey, List], int]:
@@ -179,7 +182,7 @@ class Listing:
 
         def plan_source(source: Source) -> list[Stretch]:
             kept = span.begun_at(source.pruned_before)
-            return plan(self.counts, source.name, kept, by_hour=by_hour) if kept else []
+            return self.plans.of(source.name, kept, by_hour=by_hour) if kept else []
 
         plans = [*self.pool.map(plan_source, sources)]
         check_keys(name, chain.from_iterable(plans))

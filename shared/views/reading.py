@@ -5,7 +5,9 @@ the scope, or of all scopes of a kind. The heads are read first. They say what t
 be missing unnoticed, how much it is, and whether keys were dropped.
 """
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -62,6 +64,31 @@ def plan(counts: Counts, source: str, span: Span, *, by_hour: bool = False) -> l
         )
         for each in span.ranges(made)
     ]
+
+
+class Plans:
+    """What times of sources are read as, each planned once. Questions that are answered side by side share
+    it.
+    """
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+        self._made: dict[tuple[str, Span, bool], Future[list[Stretch]]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, source: str, span: Span, *, by_hour: bool) -> list[Stretch]:
+        """The same as ``plan``; who comes while it is made waits for it."""
+        key = source, span, by_hour
+        with self._lock:
+            is_first = key not in self._made
+            made = self._made.setdefault(key, Future())
+        if is_first:
+            try:
+                made.set_result(plan(self._counts, source, span, by_hour=by_hour))
+            except BaseException as error:
+                made.set_exception(error)
+                raise
+        return made.result()
 
 
 def check_keys(name: str, stretches: Iterable[Stretch]) -> None:

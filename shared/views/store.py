@@ -12,7 +12,8 @@ from datetime import datetime
 from itertools import batched
 
 from shared.errors import Conflict
-from shared.tables import Found, Tables, query
+from shared.queries import Found, query
+from shared.tables import Tables
 from shared.times import FIRST_MOMENT
 from shared.transactions import MOST_OPERATIONS, Put, delete_groups, transact
 from shared.views.questions import VIEWS, Grain

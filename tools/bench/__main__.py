@@ -20,7 +20,7 @@ from tools.bench.measuring import Row, table
 from tools.bench.memory import memory
 from tools.bench.rolling import rolling
 from tools.bench.starting import commands, starting
-from tools.bench.storing import SMALL_MINUTE, processes, scale, transactions, updates
+from tools.bench.storing import SMALL_MINUTE, processes, queries, scale, transactions, updates
 
 type Section = Callable[[argparse.Namespace], Iterator[Row]]
 
@@ -36,6 +36,7 @@ SECTIONS: dict[str, Section] = {
     "commands": lambda given: commands(2 * given.rounds),
     "updates": lambda given: updates(min(40, 8 * given.rounds)),
     "transactions": lambda given: transactions(2 * given.rounds),
+    "queries": lambda given: queries(2 * given.rounds),
     "at-once": lambda given: at_once(given.rounds, given.away / 1000),
     "instance": lambda given: instance(max(given.megabytes)),
     "messages": lambda given: messages(max(1, given.rounds // 2)),

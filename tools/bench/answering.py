@@ -21,7 +21,7 @@ from shared.counts.index import Head, Indexed, Period, all_of, day_period, hour_
 from shared.counts.store import Counts
 from shared.ledger.store import Ledger
 from shared.page import PANELS, asks
-from shared.tables import query
+from shared.queries import query
 from shared.tally.chosen import unpack_part
 from shared.tally.families import FAMILIES, OF_ADDRESS
 from shared.tally.hour_counts import BUCKET_MS, HourCounts
@@ -34,7 +34,7 @@ from shared.views.questions import QUESTIONS
 from tools.bench.logs import HOUR as HOUR_OF_LOGS
 from tools.bench.logs import count
 from tools.bench.measuring import CPU, Clock, Row, by_turns, ratios
-from tools.bench.storing import cpu_seconds, emulator
+from tools.bench.storing import ask_by_sdk, cpu_seconds, emulator
 from tools.network_watcher import Nic, hour_of, whole_blob
 
 _EVERYONE = all_of("vnet")
@@ -190,8 +190,7 @@ def _requests_of(job: Callable[[], object]) -> _Requests:
 
 def _repeat(requests: _Requests) -> None:
     for arguments, options in requests:
-        for _ in query(*arguments, **options):
-            pass
+        ask_by_sdk(*arguments, **options)
 
 
 # What is written

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ from shared.flowlog.blob_name import HOUR_FOLDER, BlobName, parse_blob_name
 from shared.ingest import ingest
 from shared.ledger.entry import Entry, partition_of, to_columns
 from shared.ledger.store import Ledger, Loaded
+from shared.queries import query
 from shared.settings import Connection
 from shared.sweep import sweep
 from shared.tables import Columns, Tables, to_entity
@@ -362,6 +363,56 @@ def _by_us(table: TableClient, rows: list[Columns]) -> None:
 def _by_the_sdk(table: TableClient, rows: list[Columns]) -> None:
     for _ in range(_AT_ONCE):
         table.submit_transaction([("upsert", to_entity(row), {"mode": "replace"}) for row in rows])
+
+
+# Queries
+
+
+def queries(rounds: int) -> Iterator[Row]:
+    """Queries of a view's rows, against the same ones by the SDK's own ``query_entities``."""
+    with emulator() as (_, at):
+        stats = at.tables.table("flowstats")
+        rows = [_view_row(rank) for rank in range(100)]
+        transact(stats, rows[0]["PartitionKey"], [Put(row) for row in rows])
+        for number in (10, 100):
+            ends = {"partition": rows[0]["PartitionKey"], "end": rows[number - 1]["RowKey"]}
+            asked = stats, "PartitionKey eq @partition and RowKey le @end", ends
+            assert len([*query(*asked)]) == number
+            ours, sdk = by_turns(
+                rounds, partial(_read_by_us, *asked), partial(_read_by_the_sdk, *asked), clock=CPU
+            )
+            yield Row(
+                *("queries", f"{number} rows", "× CPU seconds by the SDK", ratios(ours, sdk)),
+                aside={
+                    "CPU ms": 1e3 * median(ours) / _AT_ONCE,
+                    "by the SDK": 1e3 * median(sdk) / _AT_ONCE,
+                },
+            )
+
+
+def _read_by_us(*asked: Any) -> None:
+    for _ in range(_AT_ONCE):
+        for _ in query(*asked):
+            pass
+
+
+def _read_by_the_sdk(*asked: Any) -> None:
+    for _ in range(_AT_ONCE):
+        ask_by_sdk(*asked)
+
+
+def ask_by_sdk(
+    table: TableClient,
+    condition: str,
+    parameters: Mapping[str, str],
+    select: Sequence[str] | None = None,
+    *,
+    page: int | None = None,
+) -> None:
+    """Read what ``query`` would, by the SDK's own ``query_entities``, and throw it away."""
+    options: dict[str, Any] = {"select": select, "results_per_page": page}
+    for _ in table.query_entities(condition, parameters=dict(parameters), **options):
+        pass
 
 
 # Two processes
