@@ -48,12 +48,14 @@ class Tables:
     def __init__(self, connection: Connection) -> None:
         self._connection, self._transport = connection, Transport()
         self.service: TableServiceClient = self._connect(TableServiceClient)
+        self._clients: dict[str, TableClient] = {}
 
     def table(self, name: str) -> TableClient:
-        """A client of one table."""
-        # Not `service.get_table_client`: what that gives doesn't ask our transport to wait.
-        client: TableClient = self._connect(TableClient, table_name=name)
-        return client
+        """The client of one table, for all threads: making one takes an eighth of what a request takes."""
+        if name not in self._clients:
+            # Not by `service.get_table_client`: what that gives doesn't ask our transport to wait.
+            self._clients[name] = self._connect(TableClient, table_name=name)
+        return self._clients[name]
 
     def _connect(self, client: Any, **options: Any) -> Any:
         return connect(client, self._connection, self._transport, retry_total=MOST_RETRIES, **options)
