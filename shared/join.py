@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import groupby
 
-from shared.counts.index import Period, all_of, day_period, hour_period, hours_of
+from shared.counts.index import Period, all_of, day_period, hour_period
 from shared.counts.store import SCOPES, Counts, JoinNote
 from shared.errors import Conflict, FlowtallyError
 from shared.flowlog.blob_name import Kind
@@ -131,11 +131,9 @@ class Joiner:
                 done.mended += self._make(scope, [self.maker.hour_anew(scope, hour)], done)
 
     def _make_day(self, everyone: str, day: Period, done: Joined) -> None:
-        made_of = {
-            hour: self._counts.indexed(everyone, hour_period(hour)).fingerprint for hour in hours_of(day)
-        }
-        made_of = {hour: fingerprint for hour, fingerprint in made_of.items() if fingerprint}
-        made = self._counts.indexed(everyone, day).fingerprint
+        found = self._counts.fingerprints_of_day(everyone, day)
+        made = found.pop(day, "")
+        made_of = {period.begin: fingerprint for period, fingerprint in found.items()}
         if not made_of or (not self.maker.again and made == self.maker.fingerprint_of_day(made_of)):
             return
         done.made += self._make(everyone, self.maker.hours_begun(everyone, day, made_of), done)

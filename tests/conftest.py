@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 
 from shared import cli
+from shared.counts.store import FEW_HOURS
 from shared.views.questions import VIEWS
 from tests.shown import Shown, shown
 from tests.system import FEW_VIEWS, FEWEST_VIEWS, Call, Stores, create_all, forget_all, host
@@ -31,8 +32,13 @@ def storage() -> Iterator[Azurite]:
 
 
 @pytest.fixture
-def stores(storage: Azurite) -> Iterator[Stores]:
-    """Empty storage, and the clients of a host to it."""
+def stores(storage: Azurite, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stores]:
+    """Empty storage, and the clients of a host to it.
+
+    A rollup in this process asks the index for all hours of one scope at once, as it does for many hours: it
+    is told the same in dozens of requests less (test_rollup.py proves it). See ``index_by_hours``.
+    """
+    monkeypatch.setattr("shared.counts.store.FEW_HOURS", 0)
     with host(storage.connection_string) as clients:
         create_all(clients)
         yield clients
@@ -58,11 +64,11 @@ def fewest_views(few_views: None, monkeypatch: pytest.MonkeyPatch) -> None:  # n
 
 
 @pytest.fixture
-def index_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a rollup of one scope ask the index for all hours at once, as one of several does: it is told the
-    same in dozens of requests less (test_rollup.py proves it).
+def index_by_hours(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001 -- it comes after it
+    """Let a rollup in this process ask the index for few hours of one scope one by one, as it does in Azure:
+    for tests of what is requested.
     """
-    monkeypatch.setattr("shared.counts.store._FEW_HOURS", 0)
+    monkeypatch.setattr("shared.counts.store.FEW_HOURS", FEW_HOURS)
 
 
 @pytest.fixture
@@ -83,7 +89,11 @@ def call(stores: Stores) -> Call:
 
 
 @pytest.fixture
-def counted_stores(storage: Azurite, stores: Stores) -> Iterator[tuple[Stores, Traffic]]:
+def counted_stores(
+    storage: Azurite,
+    stores: Stores,
+    index_by_hours: None,  # noqa: ARG001 -- requests are counted as they are made in Azure
+) -> Iterator[tuple[Stores, Traffic]]:
     """A host whose requests are counted, on the same storage as ``stores``."""
     assert stores.connection_string == storage.connection_string
     with forwarded(storage) as (connection_string, traffic), host(connection_string) as clients:

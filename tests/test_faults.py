@@ -419,25 +419,25 @@ def roll_up_with_a_fault(
 
 
 @met_by_turns(QUERIES)
-@pytest.mark.usefixtures("fewest_views", "index_at_once")
+@pytest.mark.usefixtures("fewest_views")
 def test_one_fault_of_what_a_rollup_reads(stage: Stage, fault: Fault, asked: str) -> None:
     roll_up_with_a_fault(stage, fault, QUERIES[asked])
 
 
 @met_by_turns(OF_EARLIER_HOURS)
-@pytest.mark.usefixtures("fewest_views", "index_at_once")
+@pytest.mark.usefixtures("fewest_views")
 def test_one_fault_of_what_a_rollup_reads_of_earlier_hours(stage: Stage, fault: Fault, asked: str) -> None:
     roll_up_with_a_fault(stage, fault, OF_EARLIER_HOURS[asked], earlier=True)
 
 
 @met_by_turns(LOOKED_UP)
-@pytest.mark.usefixtures("fewest_views", "index_at_once")
+@pytest.mark.usefixtures("fewest_views")
 def test_one_fault_of_what_a_rollup_looks_up(stage: Stage, fault: Fault, asked: str) -> None:
     roll_up_with_a_fault(stage, fault, LOOKED_UP[asked], again=True)
 
 
 @met_by_turns(WRITES)
-@pytest.mark.usefixtures("fewest_views", "index_at_once")
+@pytest.mark.usefixtures("fewest_views")
 def test_one_fault_of_what_a_rollup_writes(stage: Stage, fault: Fault, asked: str) -> None:
     roll_up_with_a_fault(stage, fault, WRITES[asked])
 
@@ -507,7 +507,7 @@ class LosingOne:
         return Fault.LOST if self.left == -1 else None
 
 
-@pytest.mark.usefixtures("fewest_views", "index_at_once")
+@pytest.mark.usefixtures("fewest_views")
 def test_any_writing_of_a_rollup_may_be_done_and_its_answer_lost(stage: Stage) -> None:
     """Sent again it meets its own first attempt. Then what is there is looked up, and written once more."""
     at, nic = stage.unlucky[0], Nic("nsg-v2", "000D3A000002", "nsg-web")
@@ -558,6 +558,7 @@ def live_and_count(stage: Stage, plan: Plan, number: int) -> None:
 
 
 @pytest.mark.timeout(0)
+@pytest.mark.usefixtures("index_by_hours")
 @pytest.mark.parametrize("part", range(PARTS))
 def test_the_views_are_right_whatever_storage_answers(
     stage: Stage, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, part: int

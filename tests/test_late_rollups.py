@@ -68,7 +68,7 @@ MANY: State = {WEB: blob(*range(20, 40), garbled=True), DATA: blob(22)}
 EMPTY: State = {WEB: lambda _: blob_of()}
 
 
-@pytest.mark.usefixtures("fewest_views", "index_at_once")
+@pytest.mark.usefixtures("fewest_views")
 @pytest.mark.timeout(1200)  # minutes, where other work is beside it
 @pytest.mark.parametrize(
     ("before", "late", "newest", "dies", "start", "step"),
@@ -142,7 +142,7 @@ def test_a_rollup_that_is_frozen_before_any_of_its_requests(
             assert_same(made(stores), wanted)
 
 
-@pytest.mark.usefixtures("fewest_views", "index_at_once")
+@pytest.mark.usefixtures("fewest_views")
 def test_a_share_that_has_come_and_gone_while_a_rollup_died(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:

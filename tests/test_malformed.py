@@ -35,8 +35,6 @@ VNET = demo_nics(1)[0]
 GOOD = record(EVENING, flow(EVENING), flow(EVENING, port=80))
 LARGEST = 2**63 - 1
 
-pytestmark = pytest.mark.usefixtures("index_at_once")
-
 
 def count(stores: Stores, data: bytes, nic: Nic = WEB) -> dict[str, Any]:
     """Write a blob, count it, and see that a second call has nothing to do; gives the ledger's columns."""

@@ -48,9 +48,6 @@ HOURS = (
 )
 
 
-pytestmark = pytest.mark.usefixtures("index_at_once")
-
-
 def old_blob(hour: datetime) -> bytes:
     """An hour's blob, with tuples of the hour before and of the one after, too."""
     times = hour - timedelta(seconds=30), hour + timedelta(minutes=9), hour + timedelta(minutes=61)

@@ -9,9 +9,11 @@ from itertools import count as numbers
 from typing import Any
 
 import pytest
+from azure.data.tables import UpdateMode
 
 from shared.blobs import FlowLogs
-from shared.counts.index import Period, day_period, hour_period
+from shared.counts.index import Period, all_of, day_period, hour_period
+from shared.counts.store import FEW_HOURS
 from shared.errors import Conflict
 from shared.ingest import ingest
 from shared.ledger.store import LATE, Posted
@@ -571,17 +573,51 @@ def test_the_catalog_says_what_a_scope_is_and_which_hours_there_are(stores: Stor
 def test_the_index_says_the_same_hour_by_hour_and_at_once(
     stores: Stores, monkeypatch: pytest.MonkeyPatch, hours: tuple[int, int]
 ) -> None:
-    """Of days that are over."""
+    """Of hours of days that are over, and of the days: of one scope, and of all of a kind. Most tests ask at
+    once, for the sake of their time.
+    """
     for nic, by in ((WEB, -29), (WEB, -2), (WEB, 0), (WEB, 1), (DATA, 0), (DATA, 2)):
         stores.count(nic, NIGHT + by * HOUR, blob_of(minute(NIGHT + by * HOUR, 443)))
     stores.rollup()
     first, last = (NIGHT + by * HOUR for by in hours)
-    made = [stores.counts.fingerprints(first, last, SCOPE, stores.counts.now())]
-    monkeypatch.setattr("shared.counts.store._FEW_HOURS", 0)
-    made.append(stores.counts.fingerprints(first, last, SCOPE, stores.counts.now()))
+    made, of_days = [], []
+    for few in (0, FEW_HOURS):
+        monkeypatch.setattr("shared.counts.store.FEW_HOURS", few)
+        made.append(stores.counts.fingerprints(first, last, SCOPE, stores.counts.now()))
+        of_days.append(
+            [
+                stores.counts.fingerprints_of_day(scope, day_period(when))
+                for scope in (SCOPE, all_of("nsg"))
+                for when in (first, NIGHT, last)
+            ]
+        )
     assert made[0] == made[1]
+    assert of_days[0] == of_days[1]
+    assert all(of_days[0])
     assert {scope for scope, _ in made[0]} == {SCOPE}
     assert (SCOPE, day_period(NIGHT)) in made[0]
+
+
+@pytest.mark.parametrize("few", [0, FEW_HOURS])
+def test_rollups_leave_the_same_whether_the_index_is_asked_hour_by_hour_or_at_once(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """The first one of a day, one of a change, one of a day before, and of a row without its fingerprint."""
+    monkeypatch.setattr("shared.counts.store.FEW_HOURS", few)
+    index = stores.tables.table("flowcounts")
+    done = []
+    for nic, by, ports in ((WEB, 0, [443]), (WEB, 0, [443, 80]), (WEB, -24, [22]), (DATA, -1, [22])):
+        when = NIGHT + by * HOUR
+        stores.count(nic, when, blob_of(*(minute(when, port) for port in ports)))
+        done.append(stores.rollup())
+    row = index.get_entity(hour_period(NIGHT).index, SCOPE)
+    row.pop("Fingerprint")
+    index.update_entity(row, mode=UpdateMode.REPLACE)
+    done += [stores.rollup(NIGHT), stores.rollup(NIGHT)]
+    assert [(each.hours, each.days, each.of_all) for each in done] == [
+        (1, 1, 2), (1, 1, 2), (1, 1, 2), (1, 1, 2), (1, 0, 0), (0, 0, 0),
+    ]  # fmt: skip
+    assert_views_are_right(stores)
 
 
 def test_rollup_of_nothing(stores: Stores) -> None:

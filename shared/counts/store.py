@@ -56,7 +56,7 @@ from shared.transactions import MOST_OPERATIONS, Put, delete_groups, transact
 SCOPES = "~scopes"
 """PartitionKey of the catalog; RowKey is the scope, or what stands for all scopes of a kind."""
 
-_FEW_HOURS = 30
+FEW_HOURS = 30
 """Of so many hours the index is asked one by one, where it is one scope's."""
 
 _HEAD = "head"
@@ -230,7 +230,7 @@ class Counts:
         if scope and now:
             until = min(floor_hour(now) + HOUR, last)
             hours = hours_from(first - HOUR, until)
-            if len(hours) <= _FEW_HOURS:
+            if len(hours) <= FEW_HOURS:
                 days = {day_period(hour): None for hour in hours if day_period(hour).end <= now}
                 # Of a day that is over all hours are needed.
                 whole = {hour for day in days for hour in hours_of(day)}
@@ -252,6 +252,15 @@ class Counts:
                 except ValueError:
                     continue  # nobody's; nothing needs it
         return found
+
+    def fingerprints_of_day(self, scope: str, day: Period) -> dict[Period, str]:
+        """Of what state a day and its hours were made, of one scope (or of all of a kind)."""
+        periods = [*map(hour_period, hours_of(day)), day]
+        if len(periods) > FEW_HOURS:
+            found = self.fingerprints(day.begin, day.begin, scope)
+            return {period: fingerprint for (_, period), fingerprint in found.items()}
+        asked = {period: self.indexed(scope, period).fingerprint for period in periods}
+        return {period: fingerprint for period, fingerprint in asked.items() if fingerprint}
 
     def first_hour(self, since: datetime) -> datetime | None:
         """The first hour from ``since`` on that the index says anything of, or the first of such a day; one
