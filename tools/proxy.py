@@ -88,6 +88,9 @@ _SLOW_SECONDS = 0.05
 DRIP_SECONDS = 0.02
 RETRY_AFTER_SECONDS = 0
 
+_IDLE_SECONDS = 2
+"""A connection onward that was idle for longer isn't used any more: the emulator closes it after five."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -309,17 +312,29 @@ class _Handler(BaseHTTPRequestHandler):
             case _:
                 self._answer(_spoilt(answer, fault) if fault else answer)
 
+    def setup(self) -> None:
+        """Have a connection onward for as long as there is the one from the client."""
+        super().setup()
+        self._onward = http.client.HTTPConnection("127.0.0.1", self.server.target)
+        self._answered = time.monotonic()
+
+    def finish(self) -> None:
+        """Let go of both."""
+        self._onward.close()
+        super().finish()
+
     def _forward(self, body: bytes) -> Answer:
-        onward = http.client.HTTPConnection("127.0.0.1", self.server.target)
-        try:
-            onward.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers.items():
-                onward.putheader(name, value)
-            onward.endheaders(body or None)
-            answer = onward.getresponse()
-            return Answer(answer.status, answer.getheaders(), answer.read())
-        finally:
-            onward.close()
+        onward = self._onward
+        if time.monotonic() - self._answered > _IDLE_SECONDS:
+            onward.close()  # it opens by itself
+        onward.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            onward.putheader(name, value)
+        onward.endheaders(body or None)
+        answer = onward.getresponse()
+        content = answer.read()
+        self._answered = time.monotonic()
+        return Answer(answer.status, answer.getheaders(), content)
 
     def _answer(self, answer: Answer, only: int | None = None, *, length: str | None = "") -> None:
         """Answer, or break off after ``only`` so many bytes of the body. ``length``: what is stated in place
