@@ -256,6 +256,7 @@ def assert_right_and_at_rest(stores: Stores) -> None:
     assert (done.hours, done.days, done.rows) == (0, 0, 0)
 
 
+@pytest.mark.usefixtures("index_by_hours")
 @pytest.mark.parametrize(("partition", "row", "change"), EDITS.values(), ids=EDITS)
 def test_what_the_next_rollup_makes_anew(
     rolled_up: Stores, call: Call, partition: str, row: str, change: Change
@@ -315,6 +316,7 @@ def test_what_the_rollup_cannot_read_is_named_and_others_go_on(
     assert_right_and_at_rest(rolled_up)
 
 
+@pytest.mark.usefixtures("index_by_hours")
 @pytest.mark.parametrize("change", [{"Tuples": "many"}, {"Fingerprint": None}, {"Rejects": "?"}], ids=str)
 def test_what_is_said_of_an_hour_is_named_by_all_who_read_it_and_made_anew(
     rolled_up: Stores, call: Call, change: Change
