@@ -49,7 +49,7 @@ def count(stores: Stores, data: bytes, nic: Nic = WEB) -> dict[str, Any]:
 
 
 def entry_of(stores: Stores, nic: Nic = WEB) -> dict[str, Any]:
-    (entry,) = [row for key, row in results(stores).ledger.items() if key[0].endswith(nic.mac)]
+    (entry,) = [row for key, row in rows_of(stores, "flowledger").items() if key[0].endswith(nic.mac)]
     return entry
 
 
