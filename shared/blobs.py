@@ -18,7 +18,7 @@ from azure.storage.blob import (
     ExponentialRetry,
 )
 
-from shared.connection import LONGEST_WAIT_SECONDS, MOST_RETRIES, Transport, connect, storage_errors
+from shared.connection import MOST_RETRIES, Transport, connect, shortened_wait, storage_errors
 from shared.errors import Conflict, MalformedInput, Unavailable
 from shared.flowlog.blob_name import CONTAINERS, HOUR_FOLDER, KINDS, BlobName, key_join, parse_blob_name
 from shared.settings import Connection
@@ -89,7 +89,7 @@ class Patience(ExponentialRetry):
 
     def get_backoff_time(self, settings: dict[str, Any]) -> float:
         """The seconds to wait before the next attempt."""
-        return min(super().get_backoff_time(settings), LONGEST_WAIT_SECONDS)
+        return shortened_wait(super().get_backoff_time(settings))
 
 
 class FlowLogs:

@@ -159,6 +159,11 @@ class _Adapter(HTTPAdapter):
         return manager
 
 
+def shortened_wait(seconds: float) -> float:
+    """The seconds to wait between two attempts, where these were wanted."""
+    return min(seconds, LONGEST_WAIT_SECONDS)
+
+
 class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it late
     """The SDKs' way to storage. The tables' clients also ask it to wait between two attempts: never in step
     with others that failed at the same time, and never for long.
@@ -195,7 +200,7 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it
 
     def sleep(self, duration: float) -> None:
         """Wait for half of ``duration`` to all of it, in seconds."""
-        super().sleep(min(duration, LONGEST_WAIT_SECONDS) * random.uniform(0.5, 1))  # noqa: S311 -- no secret
+        super().sleep(shortened_wait(duration) * random.uniform(0.5, 1))  # noqa: S311 -- no secret
 
     def stated(self, header: str) -> str:
         """What storage's last answer to this thread stated in a header; empty if nothing.
