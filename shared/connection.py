@@ -180,13 +180,17 @@ class Transport(RequestsTransport):  # type: ignore[misc]  # azure-core loads it
     def send(self, request: Any, **options: Any) -> Any:
         """Send a request; it is counted, and noted is when it was answered.
 
-        An answer that says something of what is stored has to be storage's own.
+        An answer that says something of what is stored has to be storage's own. With ``whole`` one that is
+        streamed is read here, where what breaks off is tried again: so who asks for it may decode it.
         """
+        whole = options.pop("whole", False)
         if counter := _counter.get():
             counter.count()
         self._heard.headers = {}
         try:
             answer = super().send(request, **options)
+            if whole:
+                answer.read()
         except HttpResponseError as error:
             # An answer that broke off. It is not tried again as such, and the tables' client trips over it.
             raise ServiceResponseError(error.message, error=error) from error

@@ -9,6 +9,7 @@ signing in, trying again, connections, deadlines, the count of requests.
 import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -21,7 +22,7 @@ from azure.core.rest import HttpRequest, HttpResponse
 from azure.data.tables import TableClient, TableErrorCode
 
 from shared.connection import storage_errors
-from shared.tables import Columns, has_code, read_etag
+from shared.tables import Columns, has_code, read_etag, stated_code
 
 _HEADERS = {"Accept": "application/json;odata=minimalmetadata", "DataServiceVersion": "3.0"}
 _NEXT = {
@@ -85,7 +86,9 @@ def _ask(table: TableClient, asked: Mapping[str, str]) -> HttpResponse | None:
         params={name: quote(value, safe="") for name, value in asked.items()},
         headers={**_HEADERS, "x-ms-version": table.api_version},
     )
-    answer: HttpResponse = table._client.send_request(request)  # noqa: SLF001 -- see above
+    # Streamed, as the SDK would decode it else, too; whole, so that one that breaks off is asked for again.
+    send_request = table._client.send_request  # noqa: SLF001 -- see above
+    answer: HttpResponse = send_request(request, stream=True, whole=True)
     if answer.status_code == 200:
         return answer
     error = _failure(answer)
@@ -95,15 +98,12 @@ def _ask(table: TableClient, asked: Mapping[str, str]) -> HttpResponse | None:
 
 
 def _failure(answer: HttpResponse) -> HttpResponseError:
-    """The error that an answer is, with its code, as the SDK has it."""
-    code, message = answer.headers.get("x-ms-error-code"), None
-    try:
-        stated = answer.json()["odata.error"]
-        code, message = str(stated["code"]), str(stated["message"]["value"])
-    except (ValueError, KeyError, TypeError):
-        pass
+    """The error that an answer is, with its code and what it says, as the SDK has it."""
+    message = None
+    with suppress(ValueError, KeyError, TypeError):  # it may be XML, or somebody else's page
+        message = str(answer.json()["odata.error"]["message"]["value"])
     error = HttpResponseError(message, answer)
-    error.error_code = code  # type: ignore[attr-defined]
+    error.error_code = stated_code(answer)  # type: ignore[attr-defined]
     return error
 
 

@@ -1,5 +1,6 @@
 """The edge to the results' storage account: tables, and how plain values travel in their entities."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -12,6 +13,7 @@ from azure.core.exceptions import (
     ResourceModifiedError,
     ResourceNotFoundError,
 )
+from azure.core.rest import HttpResponse
 from azure.data.tables import (
     EdmType,
     EntityProperty,
@@ -37,6 +39,8 @@ told so.
 
 OVERTAKEN = (ResourceExistsError, ResourceModifiedError, ResourceNotFoundError)
 """How storage says that an entity isn't any more what it was, or is there already."""
+
+_CODE = re.compile(r'code"?[:>] ?"?(\w+)', re.IGNORECASE)
 
 type Columns = dict[str, Any]
 """An entity's columns as plain values: str, int, bool, bytes, aware datetime."""
@@ -95,6 +99,12 @@ def read_etag(metadata: Mapping[str, Any]) -> str:
     if not isinstance(etag, str) or not etag:
         raise ValueError("an entity without an ETag")
     return etag
+
+
+def stated_code(answer: HttpResponse) -> str | None:
+    """The error code that an answer states, in JSON or XML, or in a header."""
+    stated = _CODE.search(answer.text())
+    return stated[1] if stated else answer.headers.get("x-ms-error-code")
 
 
 def has_code(error: HttpResponseError, code: TableErrorCode) -> bool:

@@ -34,7 +34,7 @@ from azure.data.tables import TableClient
 
 from shared.connection import storage_errors
 from shared.errors import Conflict, Unavailable
-from shared.tables import TRY_AGAIN, Columns
+from shared.tables import TRY_AGAIN, Columns, stated_code
 
 ANY = "*"
 """In place of an ETag: whatever is there, and also if nothing is there."""
@@ -50,9 +50,6 @@ _PART_HEADERS = "Accept: application/json;odata=minimalmetadata\r\nDataServiceVe
 _BOUNDARY = re.compile(r'boundary="?([^\s";]+)')
 _RESULT = re.compile(rb"HTTP/1\.1 (\d{3})[^\r\n]*((?:\r\n[^\r\n]+)*)\r\n\r\n(.*)", re.DOTALL)
 _ETAG = re.compile(rb'\r\nETag: *((?:W/)?"[^"\r\n]+")(?=\r\n|$)', re.IGNORECASE)
-
-_CODE = re.compile(r'code"?[:>] ?"?(\w+)')
-"""The error code in an error's content, which is JSON or XML."""
 
 _in_quotes = json.encoder.encode_basestring_ascii
 
@@ -108,8 +105,7 @@ def transact(
         answer = table._client.send_request(request, stream=True, **TRY_AGAIN)  # noqa: SLF001 -- see above
         content = answer.read()
         if answer.status_code != 202:
-            code = _CODE.search(answer.text())
-            raise HttpResponseError(code[1] if code else None, answer)
+            raise HttpResponseError(stated_code(answer), answer)
         of = f"{table.table_name}, {partition}"
         return _read_etags(answer.content_type or "", content, of, len(puts), len(deletes))
 

@@ -346,7 +346,11 @@ def about(world: list[Event], query: Query, since: datetime, until: datetime) ->
             continue
         when = datetime.fromtimestamp(event.flow.time_ms / 1000, UTC)
         shown = event.shown_in(query.question)
-        if event.counts_in(query.question.name) and since <= when < until and query.holds(shown):
+        if (
+            event.counts_in(query.question.name)
+            and since <= when < until
+            and all(condition.holds(shown) for condition in query.conditions)
+        ):
             yield event
 
 

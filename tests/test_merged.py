@@ -2,12 +2,12 @@
 that there are, and however often rows of the same key are put together on the way.
 """
 
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 from hypothesis import given, settings
@@ -16,9 +16,8 @@ from hypothesis import strategies as st
 from shared.flowlog.tuples import INT64_MAX
 from shared.tally.chosen import Chosen, figures_of, sum_up, sums_of
 from shared.tally.measures import MEASURES, PLAIN, Sums, add_sums, logged, to_figures, to_sums
-from shared.views import merged
 from shared.views.answers import List
-from shared.views.merged import Group, Merged, Texts, list_groups
+from shared.views.merged import MOST_APART, Group, Merged, Texts, list_groups
 from shared.views.query import Query
 from shared.views.questions import QUESTIONS
 
@@ -126,8 +125,8 @@ class Plain:
         return bound + self.missed.get(key, 0)
 
 
-def merge(query: Query, texts: Texts, some: list[Piece]) -> Merged:
-    made = Merged(query, texts)
+def merge(query: Query, texts: Texts, some: list[Piece], most_apart: int = MOST_APART) -> Merged:
+    made = Merged(query, texts, most_apart)
     for piece in some:
         made.add(BEGIN + piece.hour * HOUR, piece.chosen(), named=piece.named)
     return made
@@ -148,8 +147,8 @@ def test_a_list_has_what_adding_up_key_by_key_gives(
     some: list[Piece], before: list[Piece], limit: int, often: bool
 ) -> None:
     query, texts = query_of(limit=limit, compare=True), Texts()
-    with patch.object(merged, "_MOST_APART", 0 if often else 1_000):
-        both = Group((merge(query, texts, some), merge(query, texts, before)))
+    most_apart = 0 if often else MOST_APART
+    both = Group((merge(query, texts, some, most_apart), merge(query, texts, before, most_apart)))
     ((period, found),) = list_groups(query, [both], texts)
     assert period is None
     plain = [Plain(some), Plain(before)]
@@ -217,6 +216,22 @@ def test_the_logs_own_sums_are_those_of_each_key(some: list[Piece]) -> None:
     expected = {key_of_talkers(key): (logged(sums),) for key, sums in plain.sums.items()}
     assert {key: line.sums for key, line in found.lines.items()} == expected
     assert found.rest == (logged(plain.rest) if plain.rest else 0,)
+
+
+def test_what_is_kept_apart_is_bounded() -> None:
+    """However many pieces there are: of the same keys, 2,000 take what some twenty do."""
+    chosen = Piece(0, [*range(8)], [[1] * 8] * 8, [0] * 8, [0] * 8, 0, 0, named=False).chosen()
+    made = Merged(query_of(), Texts(), 100)
+    tracemalloc.start()
+    for number in range(2_000):
+        made.add(BEGIN + number * HOUR, chosen)
+        if number == 20:
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - before < 100_000
+    assert {sums & 2**64 - 1 for sums in made.sums().values()} == {2_000}
 
 
 def test_keys_of_many_wide_columns_stay_apart() -> None:

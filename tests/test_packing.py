@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shared.errors import MalformedInput
 from shared.flowlog.tuples import INT64_MAX
 from shared.ledger.entry import Entry, to_columns
-from shared.tally.chosen import unpack_part
+from shared.tally.chosen import Wanted, unpack_part, unpack_shares
 from shared.tally.families import DIMENSIONS, FAMILIES, SIDES
 from shared.tally.hour_counts import BlobCounts, HourCounts
 from shared.tally.measures import MEASURES, PLAIN, Figures, Sums, add_sums, to_figures, to_sums
@@ -548,7 +548,7 @@ def test_of_a_part_comes_back_what_is_wanted_and_what_the_others_have(
                     return False
             return True
 
-        chosen = unpack_part(packed, name, wanted)
+        chosen = unpack_part(packed, name).where(wanted)
         keys = [key for key in rows if is_wanted(key)]
         assert chosen.keys() == keys, "in order"
         assert chosen.sums() == [rows[key] for key in keys]
@@ -573,7 +573,7 @@ def test_a_value_is_tested_once_however_many_rows_have_it() -> None:
         tested.append(value)
         return True
 
-    unpack_part(packed, "conversations", [(["AclRule", "Direction"], test, False)])
+    unpack_part(packed, "conversations").where([(["AclRule", "Direction"], test, False)])
     rows = unpack(packed)[0].families["conversations"].sums
     assert sorted(tested) == sorted([*{key[-1] for key in rows}, *{key[4] for key in rows}])
 
@@ -666,3 +666,49 @@ def test_a_damaged_entity_is_noticed_and_never_miscounted(data: st.DataObject) -
     if counts.tuples:
         with pytest.raises(MalformedInput, match="says"):
             replace(entry, tuples=counts.tuples + 1).counts()
+
+
+@given(hours(), st.data())
+@settings(max_examples=200, deadline=None)
+def test_of_damaged_bytes_columns_are_what_keys_are_or_are_refused(
+    counts: HourCounts, data: st.DataObject
+) -> None:
+    """Also where the stream is whole: it is the content that somebody has changed."""
+    body = bytearray(zlib.decompress(pack({0: counts})))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(body) - 1))
+        match data.draw(st.sampled_from(["flip", "cut", "more"])):
+            case "flip":
+                body[at] ^= 1 << data.draw(st.integers(0, 7))
+            case "cut" if len(body) > 1:
+                del body[at]
+            case "more":
+                body.insert(at, data.draw(st.integers(0, 255)))
+    packed = zlib.compress(bytes(body))
+    asked: list[tuple[str, Sequence[Wanted]]] = [(name, ()) for name in (TRAFFIC, *FAMILIES)]
+    try:
+        columns = unpack_shares(packed, asked)
+    except MalformedInput:
+        return
+    shares = unpack(packed)
+    for share, chosen in columns.items():
+        for (name, _), its in zip(asked, chosen, strict=True):
+            family = None if name == TRAFFIC else shares[share].families[name]
+            traffic = shares[share].traffic
+            rows: Mapping[tuple[Any, ...], int] = traffic if family is None else family.sums
+            if len({*its.keys()}) == len(its):  # a key that is there twice has one row there
+                assert dict(zip(its.keys(), its.sums(), strict=True)) == rows
+            if family is not None:
+                assert (its.rest, its.floor) == (family.rest, family.floor)
+
+
+@pytest.mark.parametrize(("name", "number"), [("Bucket", 12), ("DestPort", 65_536), ("DestPort", 2**62)])
+def test_a_number_that_no_log_has_is_refused(name: str, number: int) -> None:
+    hour = HourCounts()
+    if name == "Bucket":
+        hour.traffic[number, "Inbound", "Allowed"] = 1
+    else:
+        hour.families["denied-ports"].add(("TCP", number, "Inbound"), 1)
+    for part, packed in pack_apart(hour).items():
+        with pytest.raises(MalformedInput, match=f"a {name} of {number}"):
+            unpack_part(packed, part)

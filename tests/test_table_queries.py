@@ -1,7 +1,10 @@
 """A query of a table finds what the SDK's own finds, in as few requests, and says truly what went wrong."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +17,8 @@ from hypothesis import strategies as st
 from shared.connection import Transport, count_requests, refusal_of
 from shared.errors import Unavailable
 from shared.queries import Found, query
-from shared.tables import from_entity
+from shared.settings import Connection
+from shared.tables import Tables, from_entity
 from shared.transactions import Put, transact
 from tests.system import Stores, host
 from tools.azurite import Azurite
@@ -165,6 +169,62 @@ def test_a_refusal_has_the_status_and_the_code_that_the_sdk_gives_it(table: Tabl
     assert (status, code) == (sdk.value.status_code, its_code.value)
     assert "\n" not in str(ours.value)
     assert sdk.value.message.splitlines()[0] in str(ours.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (
+            b'{"odata.error":{"code":"TableNotFound","message":{"lang":"en-US","value":"None."}}}',
+            "TableNotFound",
+        ),
+        (
+            b'<?xml version="1.0"?><error><code>AuthorizationFailure</code><message>No.</message></error>',
+            "AuthorizationFailure",
+        ),
+        (
+            b'<?xml version="1.0"?><m:error xmlns:m="x"><m:code>TableNotFound</m:code></m:error>',
+            "TableNotFound",
+        ),
+        (b"<Error><Code>ServerBusy</Code></Error>", "ServerBusy"),
+        (b"", "InHeader"),
+    ],
+)
+def test_the_code_is_read_in_whatever_form_it_is_stated(content: bytes, code: str) -> None:
+    with serving(content, {"x-ms-error-code": "InHeader", "x-ms-request-id": "1"}) as url:
+        connection = f"AccountName=a;AccountKey=YQ==;DefaultEndpointsProtocol=http;TableEndpoint={url}/a;"
+        at = Tables(Connection("T", connection_string=connection)).table("flowstats")
+        if code == "TableNotFound":
+            assert [*query(at, OF_PARTITION, HERE)] == []
+            return
+        with pytest.raises(Unavailable) as refused:
+            [*query(at, OF_PARTITION, HERE)]
+    assert refusal_of(refused.value) == (403, code)
+
+
+@contextmanager
+def serving(content: bytes, headers: Mapping[str, str]) -> Iterator[str]:
+    """A server that refuses all with this; gives its address."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(403)
+            for name, value in {**headers, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 OF_ITS_OWN = {"Authorization", "Date", "x-ms-client-request-id", "x-ms-date"}

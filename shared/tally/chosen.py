@@ -1,4 +1,4 @@
-"""Packed counts ⇄ what an answer wants of them, in columns.
+"""Packed counts → what an answer wants of them, in columns.
 
 An answer reads thousands of keys for each that it shows. So nothing is made of a key here: its values stay
 numbers, its texts places in a list, its figures a row of a matrix, and whole columns are compared and chosen.
@@ -18,9 +18,11 @@ from shared.flowlog.texts import Flags, Ints
 from shared.flowlog.tuples import INT64_MAX
 from shared.tally.families import OF_SIDES, SIDES
 from shared.tally.heavy_hitters import Key
+from shared.tally.hour_counts import BUCKET_MS
 from shared.tally.key_totals import Matrix
 from shared.tally.measures import MEASURES, Sums, add_sums, sums_of_bytes, sums_of_first, to_figures
-from shared.tally.packing import NUMBERS, ColumnReader, PackedPart, dimensions_of, read_packing
+from shared.tally.packing import BUCKET, NUMBERS, ColumnReader, PackedPart, dimensions_of, read_packing
+from shared.times import HOUR_MS
 
 type Wanted = tuple[Sequence[str], Callable[[Any], bool], bool]
 """Dimensions, and what has to be true of the value of one of them, of those that a part has; or, if the last
@@ -108,7 +110,7 @@ class Chosen:
             return self
         rows = np.logical_and.reduce(holding)
         others = add_sums(self.others, sum_up(self.figures[~rows]))
-        return replace(self.only(rows), others=others)
+        return replace(_without_other_texts(self.only(rows)), others=others)
 
     def _holds(self, wanted: Wanted) -> Flags:
         """Row by row, whether it is one that is wanted."""
@@ -133,8 +135,8 @@ class Chosen:
         return passes[column]
 
 
-def unpack_part(packed: bytes, name: str, wanted: Sequence[Wanted] = ()) -> Chosen:
-    """Those rows of a part packed by itself that fulfil all that is wanted.
+def unpack_part(packed: bytes, name: str) -> Chosen:
+    """All rows of a part packed by itself.
 
     ``MalformedInput`` if these bytes are no packing that we know, or that of another part.
     """
@@ -146,14 +148,14 @@ def unpack_part(packed: bytes, name: str, wanted: Sequence[Wanted] = ()) -> Chos
         for part in parts:
             if part.name != name:
                 raise ValueError(f"it is of {part.name}")
-            chosen = _all_of(part).where(wanted)
+            chosen = _all_of(part)
         return chosen
 
     return read_packing(packed, _ArrayReader, choose)
 
 
 def unpack_shares(packed: bytes, asked: Sequence[tuple[str, Sequence[Wanted]]]) -> dict[int, list[Chosen]]:
-    """The same of some parts of each share of a blob's counts, each by its name with what is wanted of it:
+    """The rows of some parts of each share of a blob's counts, each by its name with what is wanted of it:
     in their order, of the shares that have any of them.
 
     ``MalformedInput`` if these bytes are no packing that we know.
@@ -198,6 +200,17 @@ def sums_of(figures: Matrix) -> list[Sums]:
 NOTHING = Chosen.of({})
 
 
+def _without_other_texts(chosen: Chosen) -> Chosen:
+    """The same without texts that no row has: they may be most of what is kept of it."""
+    names = [name for name in chosen.columns if name not in NUMBERS]
+    used = places_used([chosen.columns[name] for name in names], len(chosen.texts))
+    places = np.zeros(len(chosen.texts), np.int64)
+    places[used] = np.arange(len(used))
+    renumbered = {name: places[chosen.columns[name]] for name in names}
+    texts = [chosen.texts[place] for place in used.tolist()]
+    return replace(chosen, columns={**chosen.columns, **renumbered}, texts=texts)
+
+
 def places_used(columns: Iterable[Ints], many: int) -> Ints:
     """Which of so many places these columns have; ``IndexError`` if they have others."""
     used = np.zeros(many, bool)
@@ -208,12 +221,18 @@ def places_used(columns: Iterable[Ints], many: int) -> Ints:
 
 type _Part = PackedPart[Ints, Matrix]
 
+_MOST = {BUCKET: HOUR_MS // BUCKET_MS - 1, "DestPort": 65_535}
+"""The largest numbers that there are of dimensions whose values are no texts."""
+
 
 def _all_of(part: _Part) -> Chosen:
     columns = {name: column for name, (column, _) in zip(dimensions_of(part.name), part.values, strict=True)}
     texts = [column for column, is_text in part.values if is_text]
     if any(column.size and column.max() >= len(part.texts) for column in texts):
         raise ValueError("there are fewer texts than keys have")
+    for name in columns.keys() & _MOST.keys():
+        if columns[name].size and columns[name].max() > _MOST[name]:
+            raise ValueError(f"a {name} of {columns[name].max()}")
     return Chosen(
         columns,
         part.texts,

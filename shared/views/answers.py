@@ -6,7 +6,7 @@ NSG logs and VNet logs record the same traffic: they are never added up. Each ki
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any
 
@@ -22,9 +22,7 @@ type LineKey = tuple[Any, ...]
 type ListKey = tuple[str, datetime | None]
 """The kind of logs that a list is of, and its period: ``None`` for a list of the whole time."""
 
-_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _FRESH = timedelta(hours=1)
-_FIVE_MINUTES = timedelta(minutes=5)
 
 BEFORE = "Before"
 """Columns that begin with this are those of the time before; by itself, what a change is a change from."""

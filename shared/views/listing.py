@@ -32,7 +32,7 @@ from shared.views.interfaces import (
     with_addresses_known,
 )
 from shared.views.looking_back import Firsts, find_firsts, say_since
-from shared.views.merged import Group, Merged, Texts, list_groups, seen_of_health
+from shared.views.merged import MOST_APART, Group, Merged, Texts, list_groups, seen_of_health
 from shared.views.query import Condition, Query, Span, floor
 from shared.views.reading import Plans, Stretch, check_keys, read
 from shared.views.scopes import Source
@@ -139,7 +139,7 @@ class Listing:
         def lists(read_of: Sequence[Sequence[_Piece]]) -> Iterator[tuple[datetime | None, List]]:
             texts = Texts()
             merged = [
-                (_merge_pieces(query, texts, source, pieces),)
+                (_merge_pieces(query, texts, len(sources), source, pieces),)
                 for source, pieces in zip(sources, read_of, strict=True)
             ]
             return list_groups(query, _groups(query, sources, merged, texts), texts)
@@ -160,7 +160,9 @@ class Listing:
     def _merge(self, query: Query, sources: Sequence[Source], span: Span, texts: Texts) -> Iterator[Merged]:
         """What each source has in a time."""
         return self.pool.map(
-            partial(_merge_pieces, query, texts), sources, self._readers(query, sources, span)
+            partial(_merge_pieces, query, texts, len(sources)),
+            sources,
+            self._readers(query, sources, span),
         )
 
     def _readers(self, query: Query, sources: Sequence[Source], span: Span) -> list[Iterator[_Piece]]:
@@ -215,12 +217,15 @@ class Listing:
         yield from sorted(found, key=itemgetter(0))
 
 
-def _merge_pieces(query: Query, texts: Texts, source: Source, pieces: Iterable[_Piece]) -> Merged:
-    """All that was read of a source, together."""
-    merged = Merged(query, texts)
+def _merge_pieces(
+    query: Query, texts: Texts, sources: int, source: Source, pieces: Iterable[_Piece]
+) -> Merged:
+    """All that was read of a source, one of so many, together."""
+    most_apart = MOST_APART // sources
+    merged = Merged(query, texts, most_apart)
     below: dict[str, Merged] = {}
     for begin, scope, chosen, named in pieces:
-        its = merged if scope == source.name else below.setdefault(scope, Merged(query, texts))
+        its = merged if scope == source.name else below.setdefault(scope, Merged(query, texts, most_apart))
         its.add(begin, chosen, named=named)
     if below:
         merged.join(Merged.of_scopes(query, texts, [*below.values()]))

@@ -34,7 +34,7 @@ is a table with the period as one more column. Only keys that may be listed get 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import reduce
 from heapq import nsmallest
 from itertools import pairwise, repeat
@@ -49,16 +49,17 @@ from shared.tally.heavy_hitters import Key
 from shared.tally.key_totals import Matrix
 from shared.tally.measures import PLAIN, Sums, add_sums, logged
 from shared.tally.packing import BUCKET, NUMBERS, Numbers
-from shared.times import to_moment
+from shared.times import FIRST_MOMENT, to_moment
 from shared.views.answers import AnswerRow, Line, LineKey, List, compared_by
 from shared.views.query import Query, floor
 
 _FIVE_MINUTES = timedelta(minutes=5)
 _MICROSECOND = timedelta(microseconds=1)
-_BEGINNING = datetime.fromtimestamp(0, UTC)
 _UNKNOWN = int(np.iinfo(np.int64).min)
-_MOST_APART = 100_000
-"""Rows that are kept apart until those of the same key become one, beside twice as many as there are keys."""
+MOST_APART = 100_000
+"""Rows that are kept apart until those of the same key become one, of all sources of a list together; beside
+twice as many as there are keys.
+"""
 
 
 class Texts:
@@ -116,7 +117,7 @@ class _Rows:
     - ``keys``: the list's period, in five minutes since 1970, or zero; then the columns of the key;
     - ``beyond``: missed, less the bound: periods that lack a key needn't visit it;
     - ``scopes``: in how many each is, where that is known, else zero;
-    - ``first``, ``last``: the first and the last period that has it, as above;
+    - ``first``, ``last``: the first and the last period that has it, in five minutes since 1970;
     - ``seen``: what isn't summed, a column each;
     - ``named``: whether its own side is an address that the conditions name.
     """
@@ -137,11 +138,12 @@ class _Rows:
 class Merged:
     """What some periods and scopes have of a question together, without a limit, by the columns asked for."""
 
-    __slots__ = ("_adds_scopes", "_apart", "_query", "_rows", "_texts", "dropped")
+    __slots__ = ("_adds_scopes", "_apart", "_most_apart", "_query", "_rows", "_texts", "dropped")
 
-    def __init__(self, query: Query, texts: Texts) -> None:
+    def __init__(self, query: Query, texts: Texts, most_apart: int = MOST_APART) -> None:
         self._query = query
         self._texts = texts
+        self._most_apart = most_apart
         self._rows: list[_Rows] = []
         self._apart = 0
         self._adds_scopes = False
@@ -162,8 +164,8 @@ class Merged:
         """Add what a period has, of one scope or of all; ``named``: of the keys whose own side is an address
         that the conditions name, and of no others.
         """
-        number, grain = (period - _BEGINNING) // _FIVE_MINUTES, self._query.grain
-        of_list = (floor(period, grain) - _BEGINNING) // _FIVE_MINUTES if grain else 0
+        number, grain = (period - FIRST_MOMENT) // _FIVE_MINUTES, self._query.grain
+        of_list = (floor(period, grain) - FIRST_MOMENT) // _FIVE_MINUTES if grain else 0
         dropped = self.dropped.setdefault(of_list, _Dropped())
         dropped.add(
             _Dropped(0, chosen.rest, 0, chosen.floor, chosen.others)
@@ -213,7 +215,7 @@ class Merged:
     def first_seen(self) -> Iterator[tuple[Key, datetime, datetime]]:
         """Of each key the first period that has it, and when it was first seen, as far as that is known."""
         rows = self.rows()
-        periods = [_BEGINNING + first * _FIVE_MINUTES for first in rows.first.tolist()]
+        periods = [FIRST_MOMENT + first * _FIVE_MINUTES for first in rows.first.tolist()]
         moments = [*map(to_moment, rows.seen[0].tolist())] if self._query.question.keeps_times else periods
         return zip(self._keys(), periods, moments, strict=True)
 
@@ -232,8 +234,8 @@ class Merged:
         return max(its.bound_of_others, its.bound_of_named) if self._is_tight() else self._weigh_rest(period)
 
     def missed(self, period: int, beyond: int, *, named: bool) -> int:
-        """The most that a row may have beside its figures; ``beyond`` is zero where there is no such row,
-        ``named`` whether it is of a key that is, or would be, read by itself.
+        """The most that a row may have beside its figures. ``beyond``: the row's, or zero if this has none of
+        its key; ``named``: whether its own side is an address that the conditions name.
         """
         if not self._is_tight():
             return self._weigh_rest(period)
@@ -258,7 +260,7 @@ class Merged:
     def _append(self, rows: _Rows) -> None:
         self._rows.append(rows)
         self._apart += len(rows)
-        if self._apart > _MOST_APART + 2 * len(self._rows[0]):
+        if self._apart > self._most_apart + 2 * len(self._rows[0]):
             self._settle()
 
     def _settle(self) -> None:
@@ -384,7 +386,7 @@ def list_groups(
     runs = dict(zip(known.tolist(), pairwise([*begins.tolist(), len(table)]), strict=True))
     dropped = {period for group in groups for merged in group.merged for period in merged.dropped}
     for period in sorted(dropped | runs.keys()):
-        yield _BEGINNING + period * _FIVE_MINUTES, table.cut(period, *runs.get(period, (0, 0)))
+        yield FIRST_MOMENT + period * _FIVE_MINUTES, table.cut(period, *runs.get(period, (0, 0)))
 
 
 class _Table:
@@ -502,7 +504,7 @@ class _Table:
 
 def seen_of_health(last_record: datetime | None, lag_seconds: int | None) -> tuple[int, int]:
     """What isn't summed of an hour's health, as numbers."""
-    microseconds = None if last_record is None else (last_record - _BEGINNING) // _MICROSECOND
+    microseconds = None if last_record is None else (last_record - FIRST_MOMENT) // _MICROSECOND
     return (
         _UNKNOWN if microseconds is None else microseconds,
         _UNKNOWN if lag_seconds is None else lag_seconds,
@@ -512,9 +514,9 @@ def seen_of_health(last_record: datetime | None, lag_seconds: int | None) -> tup
 _READ_SEEN: Mapping[str, Callable[[int], Any]] = {
     "FirstSeen": to_moment,
     "LastSeen": to_moment,
-    "LastRecordTime": lambda number: None if number == _UNKNOWN else _BEGINNING + number * _MICROSECOND,
+    "LastRecordTime": lambda number: None if number == _UNKNOWN else FIRST_MOMENT + number * _MICROSECOND,
     "LagSeconds": lambda number: None if number == _UNKNOWN else number,
-    **dict.fromkeys(("FirstPeriod", "LastPeriod"), lambda number: _BEGINNING + number * _FIVE_MINUTES),
+    **dict.fromkeys(("FirstPeriod", "LastPeriod"), lambda number: FIRST_MOMENT + number * _FIVE_MINUTES),
 }
 """What numbers of columns that aren't summed stand for."""
 

@@ -8,7 +8,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any, Literal, get_args
@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from shared.errors import BadRequest
 from shared.tally.families import OF_ADDRESS
 from shared.tally.measures import COLUMNS
-from shared.times import check_year, parse_when
+from shared.times import FIRST_MOMENT, check_year, parse_when
 from shared.views.questions import QUESTIONS, SHORT_NAMES, SHOWN_ROWS, Grain, Question
 
 MOST_ROWS = 1_000
@@ -28,7 +28,6 @@ LOOKS_BACK = timedelta(days=30)
 MOST_PERIODS = 10_000
 """Lists of one answer at the most: more than a year of hours."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LENGTHS: dict[Grain, timedelta] = {
     "5m": timedelta(minutes=5),
     "hour": timedelta(hours=1),
@@ -116,10 +115,6 @@ class Query:
         """Whether a row stands for one key that was counted. Else it may stand for several."""
         return {*self.key} >= {*self.question.key}
 
-    def holds(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row fulfils all conditions."""
-        return all(condition.holds(row) for condition in self.conditions)
-
     def span(self) -> "Span":
         """The time that the answer is of: what was asked for, widened to whole periods.
 
@@ -192,12 +187,12 @@ class Range:
 
 def floor(moment: datetime, grain: Grain) -> datetime:
     """When the period began that ``moment`` lies in."""
-    return moment - (moment - _EPOCH) % LENGTHS[grain]
+    return moment - (moment - FIRST_MOMENT) % LENGTHS[grain]
 
 
 def ceil(moment: datetime, grain: Grain) -> datetime:
     """``moment`` if a period begins there, else when the next one does."""
-    return moment + -(moment - _EPOCH) % LENGTHS[grain]
+    return moment + -(moment - FIRST_MOMENT) % LENGTHS[grain]
 
 
 # How it is read
