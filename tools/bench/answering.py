@@ -148,16 +148,18 @@ def _unpacking(written: _Written, name: str, rounds: int) -> Row:
     fetched = [*written.counts.part(_EVERYONE, name, first, last)]
     assert len(fetched) == 24
     times = 20  # the emulator's clock ticks a hundred times a second
-    unpacking, fetching = by_turns(
-        rounds,
-        lambda: [unpack_part(packed, name) for _ in range(times) for _, packed in fetched],
-        lambda: [
-            len(packed)
-            for _ in range(times)
-            for _, packed in written.counts.part(_EVERYONE, name, first, last)
-        ],
-        clock=written.clock,
-    )
+
+    def unpack() -> None:
+        for _ in range(times):
+            chosen = [unpack_part(packed, name) for _, packed in fetched]
+            assert len(chosen) == 24
+
+    def fetch() -> None:
+        for _ in range(times):
+            packed = [packed for _, packed in written.counts.part(_EVERYONE, name, first, last)]
+            assert len(packed) == 24
+
+    unpacking, fetching = by_turns(rounds, unpack, fetch, clock=written.clock)
     size = sum(len(packed) for _, packed in fetched) / 1000
     return Row(
         "answers",
