@@ -1,9 +1,8 @@
 """Asking: from a query to its answer, over the merged counts of hours and days.
 
 All scopes of a kind are read together, from the counts that the rollup has merged of them; some of them side
-by side. What isn't counted by keys, health and rejects, stands in the index. What doesn't fulfil the
-conditions is never unpacked; where a condition names an interface's address and keys were dropped, the
-entries below are read (see ``descent``).
+by side. ``listing`` reads and merges; here stands what is asked of whom, and what has to be said beside it:
+how fresh it is, what was pruned, what the logs leave out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -55,8 +55,8 @@ type Known = dict[tuple[str, str, Span], list[list[_Piece]]]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """``plans``: what other questions have planned; ``known``: what other forms of the question have read,
-    ``None`` if it has no other.
+    """Makes the lists of a question. ``plans`` are shared with the other questions of an answer; ``known``:
+    what other forms of the question have read, ``None`` if it has no other.
     """
 
     counts: Counts
