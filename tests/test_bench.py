@@ -105,7 +105,7 @@ def test_a_section_that_is_not_there_is_refused() -> None:
 
 def test_the_sections_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "bench.json"
-    sections = ["bulk", "floods", "packing", "updates", "transactions", "rollup", "answers"]
+    sections = ["bulk", "floods", "packing", "updates", "transactions", "queries", "rollup", "answers"]
     tiny = ["--rounds", "1", "--tuples", "20", "--megabytes", "1", "--hours", "2", "--json", str(file)]
     tiny += ["--scopes", "2", "--days", "1"]
     code = bench.main([*sections, *tiny])
