@@ -4,13 +4,12 @@ import logging
 import os
 from collections.abc import Callable
 from itertools import product
-from typing import List  # noqa: UP035 -- the worker's code knows no `func.Out[list[str]]`
+from typing import TYPE_CHECKING, Any, List  # noqa: UP035 -- the worker's code knows no `func.Out[list[str]]`
 from urllib.parse import urlsplit
 
 import azure.functions as func
 import azurefunctions.extensions.bindings.blob as binding
 
-from shared import http_api
 from shared.blobs import FlowLogs
 from shared.errors import MalformedInput
 from shared.flowlog.blob_name import CONTAINERS, Kind, parse_blob_name
@@ -19,6 +18,9 @@ from shared.settings import ingest_function, read_settings
 from shared.stores import open_stores
 from shared.summary import Sums, summary
 from shared.work import QUEUE, Dispatcher, HandedOut
+
+if TYPE_CHECKING:
+    from shared.http_api import Answer
 
 Messages = func.Out[List[str]]  # noqa: UP006 -- as above
 
@@ -128,9 +130,14 @@ def do_work(message: func.QueueMessage, follow: Messages) -> None:
         follow.set([each.text() for each in following])
 
 
-def respond(request: func.HttpRequest, answer: http_api.Answer) -> func.HttpResponse:
-    """Answer an HTTP request. Its parameters aren't logged: a key may be among them."""
+def respond(request: func.HttpRequest, choose: "Callable[[Any], Answer]") -> func.HttpResponse:
+    """Answer an HTTP request with what is chosen of ``shared.http_api``. Its parameters aren't logged: a key
+    may be among them.
+    """
+    from shared import http_api  # noqa: PLC0415 -- an instance that only counts starts without
+
     with summary("answered", Path=urlsplit(request.url).path) as line:
+        answer = choose(http_api)
         response = http_api.respond(answer, request.url, request.headers.get("If-None-Match", ""))
         line.say(Status=response.status, Bytes=len(response.body))
         if response.status >= 500:
@@ -142,56 +149,56 @@ def respond(request: func.HttpRequest, answer: http_api.Answer) -> func.HttpResp
 @app.route("questions", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_questions(req: func.HttpRequest) -> func.HttpResponse:
     """What can be asked."""
-    return respond(req, http_api.questions)
+    return respond(req, lambda api: api.questions)
 
 
 @app.function_name("scopes")
 @app.route("scopes", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_scopes(req: func.HttpRequest) -> func.HttpResponse:
     """What is watched."""
-    return respond(req, http_api.scopes(counts))
+    return respond(req, lambda api: api.scopes(counts))
 
 
 @app.function_name("show")
 @app.route("show/{question}", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_answer(req: func.HttpRequest) -> func.HttpResponse:
     """The answer to a question."""
-    return respond(req, http_api.show(counts, ledger, req.route_params["question"]))
+    return respond(req, lambda api: api.show(counts, ledger, req.route_params["question"]))
 
 
 @app.function_name("pair")
 @app.route("pair", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_pair(req: func.HttpRequest) -> func.HttpResponse:
     """What went on between two addresses."""
-    return respond(req, http_api.composed(counts, ledger, "pair"))
+    return respond(req, lambda api: api.composed(counts, ledger, "pair"))
 
 
 @app.function_name("host")
 @app.route("host", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_host(req: func.HttpRequest) -> func.HttpResponse:
     """All about an address."""
-    return respond(req, http_api.composed(counts, ledger, "host"))
+    return respond(req, lambda api: api.composed(counts, ledger, "host"))
 
 
 @app.function_name("status")
 @app.route("status", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_status(req: func.HttpRequest) -> func.HttpResponse:
     """Is everything counted, as of the last sweep."""
-    return respond(req, http_api.status(counts, [each.account for each in accounts]))
+    return respond(req, lambda api: api.status(counts, [each.account for each in accounts]))
 
 
 @app.function_name("doctor")
 @app.route("doctor", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_doctor(req: func.HttpRequest) -> func.HttpResponse:
     """What the app finds when it examines itself."""
-    return respond(req, http_api.doctor(os.environ, ingest_functions))
+    return respond(req, lambda api: api.doctor(os.environ, ingest_functions))
 
 
 @app.function_name("openapi")
 @app.route("openapi.json", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 def get_openapi(req: func.HttpRequest) -> func.HttpResponse:
     """The description of all these."""
-    return respond(req, http_api.openapi)
+    return respond(req, lambda api: api.openapi)
 
 
 # The page holds no figure: it asks for them with a key that the reader has.
@@ -199,4 +206,4 @@ def get_openapi(req: func.HttpRequest) -> func.HttpResponse:
 @app.route("dashboard", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
 def get_dashboard(req: func.HttpRequest) -> func.HttpResponse:
     """The page."""
-    return respond(req, http_api.dashboard)
+    return respond(req, lambda api: api.dashboard)

@@ -10,9 +10,11 @@ import pytest
 IMPORT = """
 import json, sys
 from pathlib import Path
-import function_app, numpy
+import function_app
+early = [name for name in ("numpy", "shared.http_api", "shared.views.listing") if name in sys.modules]
+import numpy
 threads = len([*Path("/proc/self/task").iterdir()])
-print(json.dumps([threads, sorted({name.partition(".")[0] for name in sys.modules})]))
+print(json.dumps([threads, early, sorted({name.partition(".")[0] for name in sys.modules})]))
 """
 
 
@@ -27,8 +29,9 @@ def test_importing_the_app_and_numpy_starts_no_thread_and_loads_no_tool() -> Non
         stdout=subprocess.PIPE,
         check=True,
     )
-    threads, packages = json.loads(done.stdout)
+    threads, early, packages = json.loads(done.stdout)
     assert threads == 1
+    assert early == [], "what only answers and large batches need"
     assert not {"click", "rich", "hypothesis", "tests", "tools"} & {*packages}
 
 
