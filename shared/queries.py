@@ -115,7 +115,7 @@ def _read(entity: Mapping[str, Any]) -> Found:
         if name.endswith(_TYPE) and kind in _VALUES and (column := name[: -len(_TYPE)]) in columns:
             columns[column] = _VALUES[kind](columns[column])
     etag = entity.get("odata.etag") or (written and f"W/\"datetime'{quote(written)}'\"")
-    return Found(columns, read_etag({"etag": etag}), written and _to_moment(written))
+    return Found(columns, read_etag(etag), written and _to_moment(written))
 
 
 def _to_moment(text: str) -> datetime:

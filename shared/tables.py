@@ -93,9 +93,8 @@ def from_entity(entity: Mapping[str, Any]) -> Columns:
     }
 
 
-def read_etag(metadata: Mapping[str, Any]) -> str:
+def read_etag(etag: object) -> str:
     """The ETag of an entity that was answered; ``ValueError`` if it has none."""
-    etag = metadata["etag"]
     if not isinstance(etag, str) or not etag:
         raise ValueError("an entity without an ETag")
     return etag

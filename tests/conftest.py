@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, settings
 
 from shared import cli
+from shared.connection import Transport
 from shared.counts.store import FEW_HOURS
 from shared.views.questions import VIEWS
 from tests.shown import Shown, shown
@@ -86,6 +88,20 @@ def call(stores: Stores) -> Call:
         return CliRunner().invoke(cli.main, [*arguments], env=stores.environment)
 
     return call_it
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """The requests that are sent to storage, as they are: method, URL and headers."""
+    requests: list[dict[str, str]] = []
+    send = Transport.send
+
+    def noted(transport: Transport, request: Any, **options: Any) -> Any:
+        requests.append({"method": request.method, "url": request.url, **request.headers})
+        return send(transport, request, **options)
+
+    monkeypatch.setattr(Transport, "send", noted)
+    return requests
 
 
 @pytest.fixture

@@ -641,3 +641,9 @@ def copy_family(family: HeavyHitters) -> HeavyHitters:
     )
     copy.floor, copy.rest = family.floor, family.rest
     return copy
+
+
+column_names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True).filter(
+    lambda name: name.lower() not in {"partitionkey", "rowkey", "timestamp", "etag"}
+)
+"""Names that a column of a table may have, beside those that all have."""

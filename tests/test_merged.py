@@ -3,10 +3,10 @@ that there are, and however often rows of the same key are put together on the w
 """
 
 import tracemalloc
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import reduce
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -46,7 +46,7 @@ class Piece:
 
     def chosen(self) -> Chosen:
         """It as columns; texts are numbered otherwise in each."""
-        texts = [*dict.fromkeys(chain_of(map(key_of_talkers, self.keys)))]
+        texts = [*dict.fromkeys(chain.from_iterable(map(key_of_talkers, self.keys)))]
         columns = {
             name: np.array([texts.index(key_of_talkers(key)[at]) for key in self.keys], np.int64)
             for at, name in enumerate(TALKERS.key)
@@ -61,10 +61,6 @@ class Piece:
             rest=self.rest,
             floor=self.floor,
         )
-
-
-def chain_of(keys: Any) -> Iterator[str]:
-    return (text for key in keys for text in key)
 
 
 def key_of_talkers(number: int) -> tuple[str, ...]:

@@ -1,10 +1,7 @@
 """A query of a table finds what the SDK's own finds, in as few requests, and says truly what went wrong."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
 from typing import Any
 from uuid import UUID
 
@@ -14,13 +11,15 @@ from azure.data.tables import EdmType, EntityProperty, TableClient, UpdateMode
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from shared.connection import Transport, count_requests, refusal_of
+from shared.connection import count_requests, refusal_of
 from shared.errors import Unavailable
 from shared.queries import Found, query
 from shared.settings import Connection
 from shared.tables import Tables, from_entity
 from shared.transactions import Put, transact
+from tests.strategies import column_names
 from tests.system import Stores, host
+from tests.web import serve
 from tools.azurite import Azurite
 from tools.proxy import Fault, Request, forwarded
 
@@ -44,9 +43,6 @@ def by_the_sdk(table: TableClient, condition: str, parameters: Mapping[str, str]
         yield Found(from_entity(entity), metadata["etag"], metadata["timestamp"])
 
 
-names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True).filter(
-    lambda name: name.lower() not in {"partitionkey", "rowkey", "timestamp", "etag"}
-)
 values = (
     st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40)
     | st.integers(-(2**31), 2**31 - 1)
@@ -60,7 +56,7 @@ values = (
 """What somebody may have written into a table of ours, with whatever tool."""
 
 
-@given(columns=st.dictionaries(names, values, max_size=8))
+@given(columns=st.dictionaries(column_names, values, max_size=8))
 @example(
     {"Is": True, "Half": 0.5, "Most": float("inf"), "Id": UUID(int=7), "At": datetime(2026, 1, 1, tzinfo=UTC)}
 )
@@ -191,7 +187,11 @@ def test_a_refusal_has_the_status_and_the_code_that_the_sdk_gives_it(table: Tabl
     ],
 )
 def test_the_code_is_read_in_whatever_form_it_is_stated(content: bytes, code: str) -> None:
-    with serving(content, {"x-ms-error-code": "InHeader", "x-ms-request-id": "1"}) as url:
+    def refuse(_: Any, start_response: Any) -> list[bytes]:
+        start_response("403 Forbidden", [("x-ms-error-code", "InHeader"), ("x-ms-request-id", "1")])
+        return [content]
+
+    with serve(refuse) as url:
         connection = f"AccountName=a;AccountKey=YQ==;DefaultEndpointsProtocol=http;TableEndpoint={url}/a;"
         at = Tables(Connection("T", connection_string=connection)).table("flowstats")
         if code == "TableNotFound":
@@ -202,48 +202,17 @@ def test_the_code_is_read_in_whatever_form_it_is_stated(content: bytes, code: st
     assert refusal_of(refused.value) == (403, code)
 
 
-@contextmanager
-def serving(content: bytes, headers: Mapping[str, str]) -> Iterator[str]:
-    """A server that refuses all with this; gives its address."""
-
-    class Refusing(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(403)
-            for name, value in {**headers, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
-        thread = Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 OF_ITS_OWN = {"Authorization", "Date", "x-ms-client-request-id", "x-ms-date"}
 """Headers that may differ from one request to the next."""
 
 
-def test_the_requests_are_those_of_the_sdk(table: TableClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_requests_are_those_of_the_sdk(table: TableClient, sent: list[dict[str, str]]) -> None:
     fill(table, 3)
-    sent: list[dict[str, str]] = []
-    send = Transport.send
-
-    def noted(transport: Transport, request: Any, **options: Any) -> Any:
-        sent.append({"method": request.method, "url": request.url, **request.headers})
-        return send(transport, request, **options)
-
-    monkeypatch.setattr(Transport, "send", noted)
+    sent.clear()
     select = ["RowKey", "Number"]
     assert len([*query(table, OF_PARTITION, HERE, select, page=2)]) == 3
-    ours, sent = sent, []
+    ours = [*sent]
+    sent.clear()
     assert len([*table.query_entities(OF_PARTITION, parameters=HERE, select=select, results_per_page=2)]) == 3
     assert len(ours) == len(sent) == 2
     for one, other in zip(ours, sent, strict=True):

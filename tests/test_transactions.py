@@ -23,12 +23,13 @@ from azure.data.tables import (
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from shared.connection import Transport, count_requests, credential
+from shared.connection import count_requests, credential
 from shared.errors import Conflict, Unavailable
 from shared.settings import Connection
 from shared.tables import Columns, Tables, if_unchanged, to_entity
 from shared.transactions import ANY, MOST_BYTES, MOST_OPERATIONS, Put, _read_etags, transact
 from tests.identity import CLIENT_ID, certify, identity, token
+from tests.strategies import column_names
 from tests.system import Stores, host
 from tools.azurite import ACCOUNT, ACCOUNT_KEY, Azurite, azurite
 from tools.proxy import Fault, Request, Traffic, forwarded
@@ -62,9 +63,6 @@ def etag_of(table: TableClient, key: str, partition: str = PARTITION) -> str:
 
 # What is stored
 
-names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True).filter(
-    lambda name: name.lower() not in {"partitionkey", "rowkey", "timestamp", "etag"}
-)
 values = (
     st.none()
     | st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
@@ -82,7 +80,7 @@ values = (
 )
 
 
-@given(columns=st.dictionaries(names, values, max_size=8))
+@given(columns=st.dictionaries(column_names, values, max_size=8))
 @on_storage
 def test_what_is_stored_is_what_the_sdk_stores(table: TableClient, columns: Columns) -> None:
     keys = {"PartitionKey": PARTITION, "RowKey": "ours"}
@@ -389,15 +387,8 @@ OF_ITS_OWN = {
 """Headers that may differ from one request to the next."""
 
 
-def test_the_request_is_that_of_the_sdk(table: TableClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[dict[str, str]] = []
-    send = Transport.send
-
-    def noted(transport: Transport, request: Any, **options: Any) -> Any:
-        sent.append({"method": request.method, "url": request.url, **request.headers})
-        return send(transport, request, **options)
-
-    monkeypatch.setattr(Transport, "send", noted)
+def test_the_request_is_that_of_the_sdk(table: TableClient, sent: list[dict[str, str]]) -> None:
+    sent.clear()
     with count_requests() as requests:
         transact(table, PARTITION, [Put(row("ours"))])
         table.submit_transaction([("upsert", to_entity(row("sdk")), {"mode": "replace"})])

@@ -24,14 +24,13 @@ from shared.views.query import Given, Parameter
 from shared.views.questions import QUESTIONS
 
 if TYPE_CHECKING:
+    from shared.settings import Settings
     from shared.stores import Results, Stores
 
 
 def connect() -> "Stores":
     """Make clients by the settings in the environment."""
-    from shared.settings import read_settings
-
-    settings = read_settings(os.environ)
+    settings = _settings()
 
     from shared.stores import open_stores
 
@@ -40,13 +39,18 @@ def connect() -> "Stores":
 
 def connect_to_results() -> "Results":
     """The same, of the results alone: the SDK of blobs takes a fifth of the time of a command."""
-    from shared.settings import read_settings
-
-    settings = read_settings(os.environ)
+    settings = _settings()
 
     from shared.stores import open_results
 
     return open_results(settings)
+
+
+def _settings() -> "Settings":
+    """What is wrong with them is said before an SDK is loaded."""
+    from shared.settings import read_settings
+
+    return read_settings(os.environ)
 
 
 def say(message: str) -> None:

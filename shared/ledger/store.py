@@ -152,7 +152,7 @@ class Ledger:
                 if has_code(error, TableErrorCode.TABLE_NOT_FOUND):
                     self._tables.create()
                 return Loaded(partition, account, Entry(blob.name), "")
-            columns, etag = from_entity(entity), read_etag(entity.metadata)
+            columns, etag = from_entity(entity), read_etag(entity.metadata["etag"])
             if (columns.get("PartitionKey"), columns.get("RowKey")) != (partition, account):
                 raise ValueError("another entity, or none")
         return Loaded(partition, account, from_columns(columns), etag)

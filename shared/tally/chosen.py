@@ -256,8 +256,9 @@ class _ArrayReader(ColumnReader[Ints, Matrix]):
         return self.take_figures(many, [width])[:, 0]
 
     def take_figures(self, many: int, widths: Sequence[int]) -> Matrix:
-        planes, places = self._planes(many, widths or [0])
-        numbers = np.zeros((many, 8 * max(1, len(widths))), np.uint8)
+        widths = widths or [0]
+        planes, places = self._planes(many, widths)
+        numbers = np.zeros((many, 8 * len(widths)), np.uint8)
         if planes:
             numbers[:, places] = np.frombuffer(planes, np.uint8).reshape(-1, many).T
         return numbers.view("<i8")

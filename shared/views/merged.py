@@ -223,7 +223,7 @@ class Merged:
         rows = self.rows()
         return _keys(self._query.key, rows.keys[1:], len(rows), self._texts.all())
 
-    def rest(self, period: int = 0) -> Sums:
+    def rest(self, period: int) -> Sums:
         """What was dropped in counting, as it is asked for."""
         rest = self._dropped_of(period).rest
         return logged(rest) if self._query.as_logged and rest else rest
